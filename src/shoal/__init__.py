@@ -1,0 +1,1 @@
+"""Shoal: one shared, replicated storage repository from the local disks of a XenServer or XCP-ng pool."""

@@ -1,0 +1,32 @@
+"""WHAT IS: pure values, made by `observe`, read by `plan`. No I/O and no XenAPI or Ceph wire formats here.
+
+`None` for a whole part (no `ceph`, a host with no `dom0`) means "not there or not reachable"; the reason stands beside it.
+"""
+
+from shoal.facts.ceph import Ceph, CephHost, CephPool, Mgr, Mon, Osd
+from shoal.facts.disk import Disk, Partition, Range
+from shoal.facts.host import Dom0, Host, Kit
+from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
+from shoal.facts.storage_vm import Guest, StorageVm
+
+__all__ = [
+    "Ceph",
+    "CephHost",
+    "CephPool",
+    "Disk",
+    "Dom0",
+    "Facts",
+    "Guest",
+    "Host",
+    "Kit",
+    "Mgr",
+    "Mon",
+    "Osd",
+    "Partition",
+    "Pbd",
+    "Pool",
+    "Range",
+    "Sr",
+    "StorageVm",
+    "Vdi",
+]

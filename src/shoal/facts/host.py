@@ -1,0 +1,46 @@
+"""A host of the pool: what XenAPI says of it, and what its dom0 says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shoal.facts.disk import Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What Shoal has installed in a dom0."""
+
+    digest: str  # sha256 over all installed files of the kit; "" when there are none
+    has_client_certificate: bool = False
+    certificate_authority: str = ""  # sha256 of the CA certificate that dom0 trusts for the volume services
+    volume_service: str = ""  # /etc/shoal/host.json: this host's own volume service, "10.77.0.21:7443"
+
+
+@dataclass(frozen=True, slots=True)
+class Dom0:
+    kernel: str  # "6.1.0-35-amd64"
+    kit: Kit
+    sm_plugins: tuple[str, ...]  # the whitelist in force at the toolstack's next start (last file wins)
+    clock_skew_s: float  # dom0's clock minus ours
+    disks: tuple[Disk, ...]
+    passthrough_links: dict[str, str] = field(default_factory=dict)  # name in the passthrough SR's folder → target
+    missing_tools: tuple[str, ...] = ()  # programs that Shoal needs and dom0 lacks
+    has_rbd: bool = True  # the rbd module is loaded or can be
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """`dom0` is None when SSH failed; `unreachable` then says why."""
+
+    name: str
+    uuid: str
+    address: str
+    is_master: bool
+    live: bool
+    enabled: bool
+    product: str  # "XCP-ng 8.3.0"
+    memory_total_bytes: int
+    memory_free_bytes: int
+    dom0: Dom0 | None = None
+    unreachable: str = ""

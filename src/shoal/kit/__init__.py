@@ -1,0 +1,1 @@
+"""Things with no knowledge of the domain: errors, secrets, waiting, sizes, atomic files."""

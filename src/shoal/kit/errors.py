@@ -1,0 +1,30 @@
+"""The one family of errors that Shoal raises on purpose. The command line turns them into text and an exit code."""
+
+from __future__ import annotations
+
+
+class ShoalError(Exception):
+    """Something went wrong that a person can act on.
+
+    `brief` is one sentence; `details` is what was seen; `resolution` says what to do next; `doc` names a page in docs/.
+    None of them ever holds a secret.
+    """
+
+    exit_code = 1
+
+    def __init__(self, brief: str, *, details: str = "", resolution: str = "", doc: str = "") -> None:
+        super().__init__(brief)
+        self.brief = brief
+        self.details = details
+        self.resolution = resolution
+        self.doc = doc
+
+
+class SpecError(ShoalError):
+    """The spec is wrong; nothing was touched."""
+
+    exit_code = 2
+
+
+class TemporaryError(ShoalError):
+    """It may work if tried again: a time-out, a connection refused, something that is still starting."""

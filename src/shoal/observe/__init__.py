@@ -1,0 +1,1 @@
+"""LOOKING: reads the pool, the hosts, the storage VMs and Ceph, all at once, and changes nothing."""

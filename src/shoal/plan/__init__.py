@@ -1,0 +1,1 @@
+"""WHAT CHANGES: a pure function of spec and facts. No I/O of any kind; import-linter holds it."""
