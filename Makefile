@@ -6,23 +6,52 @@ PYTHON := .venv/bin/python
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-.venv/ready: pyproject.toml uv.lock
-	@python3 -m venv --help >/dev/null 2>&1 || apt-get install -y --no-install-recommends python3-venv
-	python3 -m venv .venv
+# One stamp per list of packages: a changed list installs again.
+PACKAGES := $(shell sed 's/ *\#.*//' lab/packages.txt 2>/dev/null)
+STAMPS := .venv/stamps
+
+$(STAMPS)/packages: lab/packages.txt
+	@[ "$$(id -u)" = 0 ] || { echo "The lab needs root: run 'sudo make $(MAKECMDGOALS)'." >&2; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/python: pyproject.toml uv.lock
+	@python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq --no-install-recommends python3-venv
+	@[ -x .venv/bin/pip ] || python3 -m venv .venv
 	.venv/bin/pip install --quiet uv
 	UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv sync --frozen --quiet --inexact
-	touch $@
+	@mkdir -p $(STAMPS) && touch $@
 
 .PHONY: setup
-setup: .venv/ready ## the Python environment in .venv
+setup: $(STAMPS)/python ## the Python environment in .venv (shoal, shoal-lab)
+
+.PHONY: demo
+demo: $(STAMPS)/packages $(STAMPS)/python ## a lab of three hosts, one command, a crash, and the proof that nothing was lost
+	.venv/bin/python -m lab.demo
+
+.PHONY: test
+test: $(STAMPS)/packages lint test-unit test-ceph test-lab ## all tests; about half an hour
 
 .PHONY: lint
-lint: .venv/ready ## style, types, layers, Python 3.6 in dom0
+lint: $(STAMPS)/python ## style, types, layers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
 .PHONY: test-unit
-test-unit: .venv/ready ## all tests that need neither root nor the lab
+test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
 	.venv/bin/pytest -q -m "not lab and not ceph"
+
+.PHONY: test-ceph
+test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
+	.venv/bin/pytest -q -m ceph
+
+.PHONY: test-lab
+test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
+	.venv/bin/pytest -q -m lab -x
+
+.PHONY: bench
+bench: $(STAMPS)/packages $(STAMPS)/python ## figures as JSON: apply, no-op apply, the same cluster by hand
+	@.venv/bin/python -m tests.bench.apply
