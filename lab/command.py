@@ -1,4 +1,4 @@
-"""The one place where the lab starts child processes: `run` to the end, `start` for daemons, `stop` for what was started.
+"""The one place where the lab starts child processes: `run` to the end, `start` and `stop` for daemons.
 
 A daemon is known by a pid file that also holds its start time, so that a recycled pid is never taken for it.
 Must not know anything of hosts, images or networks.
