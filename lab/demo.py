@@ -1,0 +1,131 @@
+"""`make demo`: a lab of three hosts, one `shoal apply`, a VM that writes, its host crashed, and nothing lost.
+
+Leaves the lab up and says how to look around. Exits 0 only when every acknowledged record was found again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console as Terminal
+from rich.table import Table
+
+from lab import witness_vm
+from lab.network import enter
+from lab.topology import Lab, locate
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEC = ROOT / "examples" / "lab.yaml"
+BIN = Path(sys.executable).parent
+SR = "shoal"
+FIRST_HOST, SECOND_HOST = "xen2", "xen3"
+WANTED_RECORDS = 500
+
+terminal = Terminal(highlight=False)
+
+
+@dataclass
+class Stages:
+    """What was done and how long it took."""
+
+    done: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, what: str) -> Iterator[None]:
+        terminal.print(f"[bold]▶ {what}[/bold]")
+        began = time.monotonic()
+        yield
+        self.done.append((what, time.monotonic() - began))
+
+    def show(self) -> None:
+        table = Table("stage", "seconds")
+        for what, seconds in self.done:
+            table.add_row(what, f"{seconds:.1f}")
+        table.add_row("[bold]all[/bold]", f"[bold]{sum(seconds for _, seconds in self.done):.1f}[/bold]")
+        terminal.print(table)
+
+
+def main() -> int:
+    lab = locate()
+    stages = Stages()
+    with stages.stage("the lab: three hosts boot"):
+        call([BIN / "shoal-lab", "up"])
+    with stages.stage("shoal apply: one shared SR from their disks"):
+        call([BIN / "shoal-lab", "exec", "--", BIN / "shoal", "apply", "--yes", "-f", SPEC])
+    enter(lab)
+    lost = prove(lab, stages)
+    with stages.stage("the state of the pool"):
+        subprocess.run([BIN / "shoal", "status", "-f", SPEC], check=False)
+    stages.show()
+    if lost:
+        terminal.print(f"[red]{lost}[/red]")
+        return 1
+    terminal.print(FAREWELL)
+    return 0
+
+
+def prove(lab: Lab, stages: Stages) -> str:
+    """The witness's story; "" when every acknowledged record is there, else what is not."""
+    session = witness_vm.Session(lab)
+    vm = witness_vm.create(session, SR)
+    with stages.stage(f"a VM on {FIRST_HOST} writes {WANTED_RECORDS} records"):
+        witness_vm.start(session, vm, FIRST_HOST)
+        before = wait_for_acks(lab, FIRST_HOST, WANTED_RECORDS)
+        terminal.print(f"  {before.acked} records acknowledged")
+    with stages.stage(f"{FIRST_HOST} loses power"):
+        before = witness_vm.read_console(lab, FIRST_HOST)
+        call([BIN / "shoal-lab", "crash", FIRST_HOST])
+    with stages.stage(f"the VM is declared off and started on {SECOND_HOST}"):
+        session.call("VM.power_state_reset", vm)
+        seconds = witness_vm.start(session, vm, SECOND_HOST)
+        terminal.print(f"  it runs on {SECOND_HOST} after {seconds:.1f} s")
+    with stages.stage("what is on its disk"):
+        after = witness_vm.wait_for(
+            lambda: witness_vm.read_console(lab, SECOND_HOST),
+            lambda console: console.highest is not None,
+            timeout_s=120,
+            what=f"the witness on {SECOND_HOST} to say what it found",
+        )
+        terminal.print(f"  {before.acked} acknowledged on {FIRST_HOST}; {after.highest} found valid on {SECOND_HOST}")
+        if after.highest is None or after.highest < before.acked:
+            return f"records lost: {before.acked} were acknowledged, {after.highest} are there"
+        further = wait_for_acks(lab, SECOND_HOST, after.highest + 20)
+        terminal.print(f"  and it goes on writing: {further.acked} acknowledged")
+    return ""
+
+
+def wait_for_acks(lab: Lab, host: str, count: int) -> witness_vm.Console:
+    return witness_vm.wait_for(
+        lambda: witness_vm.read_console(lab, host),
+        lambda console: console.acked >= count,
+        timeout_s=180,
+        what=f"the witness on {host} to acknowledge {count} records",
+    )
+
+
+def call(argv: list[str | Path]) -> None:
+    """Run with the terminal as it is; end the demo when it fails, with what failed."""
+    code = subprocess.run([str(word) for word in argv], cwd=ROOT, check=False).returncode
+    if code:
+        terminal.print(f"[red]failed with exit code {code}:[/red] {' '.join(str(word) for word in argv)}")
+        sys.exit(code)
+
+
+FAREWELL = """
+The lab stays up. Look around:
+  .venv/bin/shoal-lab exec -- .venv/bin/shoal status -f examples/lab.yaml
+  .venv/bin/shoal-lab run xen1 -- xl info
+  .venv/bin/shoal-lab run xen3 -- ls /sys/bus/rbd/devices
+  .venv/bin/shoal-lab status
+Bring the crashed host back:  .venv/bin/shoal-lab boot xen2
+Take it all down:             .venv/bin/shoal-lab down"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
