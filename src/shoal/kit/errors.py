@@ -7,17 +7,18 @@ class ShoalError(Exception):
     """Something went wrong that a person can act on.
 
     `brief` is one sentence; `details` is what was seen; `resolution` says what to do next; `doc` names a page in docs/.
-    None of them ever holds a secret.
+    None of them ever holds a secret. `where` is a path in the spec ("pool.password") when the cause stands there.
     """
 
     exit_code = 1
 
-    def __init__(self, brief: str, *, details: str = "", resolution: str = "", doc: str = "") -> None:
+    def __init__(self, brief: str, *, details: str = "", resolution: str = "", doc: str = "", where: str = "") -> None:
         super().__init__(brief)
         self.brief = brief
         self.details = details
         self.resolution = resolution
         self.doc = doc
+        self.where = where
 
 
 class SpecError(ShoalError):

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shoal.spec.problem import Problem
+
+__all__ = ["Action", "Change", "Plan", "Problem"]
+
 
 class Change(StrEnum):
     NONE = "none"
@@ -33,15 +37,6 @@ class Action:
     @property
     def id(self) -> str:
         return f"{self.kind}/{self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why Shoal refuses. `where` is a path in the spec ("hosts.1.disks.0.device") for file:line:column, or ""."""
-
-    what: str
-    remedy: str
-    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
