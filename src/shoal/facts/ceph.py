@@ -67,3 +67,4 @@ class Ceph:
     clean_pgs: int = 0
     pgs: int = 0
     unreachable: str = ""
+    certificate_authority: str = ""  # sha256 of the volume services' CA certificate (config-key shoal/ca.pem)

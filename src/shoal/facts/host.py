@@ -44,3 +44,4 @@ class Host:
     memory_free_bytes: int
     dom0: Dom0 | None = None
     unreachable: str = ""
+    toolstack_kit: str = ""  # other_config shoal:kit: digest of the kit that its toolstack was restarted with
