@@ -17,7 +17,7 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from lab import witness_vm
-from lab.network import enter
+from lab.namespace import enter
 from lab.topology import Lab, locate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPSConnection
 from typing import Any, TypeVar
-from xmlrpc.client import ServerProxy
+from xmlrpc.client import SafeTransport, ServerProxy
 
 from lab.command import run
+from lab.namespace import enter
 from lab.topology import Lab
 
 NAME = "witness"
@@ -32,12 +35,36 @@ class XenApiFailure(Exception):
         self.code = description[0]
 
 
+UNCHECKED = ssl._create_unverified_context()
+
+
+class NamespaceTransport(SafeTransport):
+    """Connects from inside the lab's namespace, while the rest of this process stays outside."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(context=UNCHECKED)
+        self._lab = lab
+
+    def make_connection(self, host: Any) -> HTTPSConnection:
+        connection = super().make_connection(host)
+        if connection.sock is None:
+            thread = threading.Thread(target=self._connect, args=(connection,))
+            thread.start()
+            thread.join()
+        return connection
+
+    def _connect(self, connection: HTTPSConnection) -> None:
+        enter(self._lab)  # this thread alone, and it ends here
+        connection.connect()
+
+
 class Session:
     """A session with the pool, by stdlib XML-RPC. The lab's own certificates are its own: they are not checked."""
 
-    def __init__(self, lab: Lab, master: str = "xen1") -> None:
-        context = ssl._create_unverified_context()
-        self._server = ServerProxy(f"https://{lab.host(master).address}/", context=context)
+    def __init__(self, lab: Lab, master: str = "xen1", *, enter_namespace: bool = False) -> None:
+        """`enter_namespace`: each connection is made inside the lab's network by a thread that goes there for it."""
+        transport = NamespaceTransport(lab) if enter_namespace else SafeTransport(context=UNCHECKED)
+        self._server = ServerProxy(f"https://{lab.host(master).address}/", transport=transport)
         self._session = self._take(self._server.session.login_with_password("root", lab.password_file.read_text()))
 
     def call(self, method: str, *parameters: Any) -> Any:

@@ -1,0 +1,90 @@
+"""One lab for all of these tests, in a folder of its own beside any lab of a person's.
+
+The tests tell one story in order: an untouched pool, refusals, applies that are killed, a pool that works, a crash.
+$SHOAL_KEEP_LAB=1 leaves the lab up afterwards, to look around in; the next run takes it as it finds it only if
+$SHOAL_KEEP_LAB is still set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.topology import Lab, locate
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SPEC = ROOT / "examples" / "lab.yaml"
+DEFAULT_DIR = "/var/lib/shoal-lab-test"
+ORDER = ["test_refusals", "test_apply", "test_pool", "test_driver", "test_witness"]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        stem = Path(str(item.fspath)).stem
+        return ORDER.index(stem) if stem in ORDER else -1
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    if os.geteuid() != 0:
+        pytest.fail("the lab needs root: run `sudo make test-lab`")
+    os.environ["SHOAL_LAB_DIR"] = os.environ.get("SHOAL_LAB_DIR", DEFAULT_DIR)
+    keep = os.environ.get("SHOAL_KEEP_LAB") == "1"
+    if not keep:
+        lab_cli("down", "--purge", timeout_s=300)
+    lab_cli("up", timeout_s=1500)
+    yield locate()
+    if not keep:
+        lab_cli("down", "--purge", timeout_s=300)
+
+
+def lab_cli(*words: str, timeout_s: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [BIN / "shoal-lab", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    if check and done.returncode:
+        pytest.fail(
+            f"shoal-lab {' '.join(words)} gave {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
+    return done
+
+
+@pytest.fixture(scope="session")
+def state(lab: Lab) -> Path:
+    """Where `shoal` keeps its journal and pins in these tests."""
+    path = lab.dir / "shoal-state"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shoal(lab: Lab, state: Path) -> Run:
+    """`shoal(*words)`: run it in the lab's network and return what it printed."""
+
+    def run(*words: str, spec: Path = SPEC, timeout_s: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            shoal_argv(*words, spec=spec),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env={**os.environ, "SHOAL_STATE": str(state), "NO_COLOR": "1", **env},
+        )
+
+    return run
+
+
+def shoal_argv(*words: str, spec: Path = SPEC) -> list[str]:
+    verb, *rest = words
+    return [str(BIN / "shoal-lab"), "exec", "--", str(BIN / "shoal"), verb, "-f", str(spec), *rest]
