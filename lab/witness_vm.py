@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from lab.topology import Lab
 NAME = "witness"
 MIB = 1024**2
 DISK_BYTES = 512 * MIB
+CALL_TIMEOUT_S = 180  # a guest's start under emulation takes its time
 Answer = TypeVar("Answer")
 
 
@@ -48,13 +49,13 @@ class NamespaceTransport(SafeTransport):
     def make_connection(self, host: Any) -> HTTPSConnection:
         connection = super().make_connection(host)
         if connection.sock is None:
-            thread = threading.Thread(target=self._connect, args=(connection,))
-            thread.start()
-            thread.join()
+            connection.timeout = CALL_TIMEOUT_S
+            with ThreadPoolExecutor(1) as thread:  # it alone goes inside, and it ends here
+                thread.submit(self._connect, connection).result()
         return connection
 
     def _connect(self, connection: HTTPSConnection) -> None:
-        enter(self._lab)  # this thread alone, and it ends here
+        enter(self._lab)
         connection.connect()
 
 
@@ -115,7 +116,7 @@ def create(session: Session, sr_name: str, name: str = NAME) -> str:
 
 
 def start(session: Session, vm: str, host_name: str, *, patience_s: float = 90) -> float:
-    """Start on that host; seconds until it runs. While Ceph still holds a dead host's lock the driver refuses: try on."""
+    """Start on that host; seconds until it runs. While Ceph holds a dead host's lock the driver refuses: try on."""
     (host,) = session.call("host.get_by_name_label", host_name)
     began = time.monotonic()
     while True:
