@@ -12,9 +12,20 @@ from shoal.kit.secret import Secret
 from shoal.kit.sizes import GiB, parse_size
 from shoal.spec.sources import read_path, read_secret
 
+
+def write_setting(value: object) -> str:
+    """A value as `ceph config set` takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError("a setting is one value; write a text, a number, true or false")
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$", max_length=63)]
 Word = Annotated[StrictStr, Field(min_length=1)]
+Setting = Annotated[str, BeforeValidator(write_setting)]
 SecretSource = Annotated[Secret, BeforeValidator(read_secret)]
 PathSource = Annotated[Path, BeforeValidator(read_path)]
 
@@ -85,7 +96,7 @@ class Ceph(Model):
     min_replicas: Annotated[StrictInt, Field(ge=1, le=10)] = 2
     osd_method: Literal["lvm", "raw"] = "lvm"
     osd_memory: Size | None = None
-    settings: dict[Word, StrictStr | StrictBool | StrictInt | float] = Field(default_factory=dict)
+    settings: dict[Word, Setting] = Field(default_factory=dict)
 
 
 class Sr(Model):

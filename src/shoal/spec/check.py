@@ -1,0 +1,113 @@
+"""What is wrong within a spec, although each of its values is well-formed. Pure; the pool is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+from shoal.kit.sizes import GiB, format_size
+from shoal.spec.model import Spec
+from shoal.spec.names import PARTITION_NAME_MAX, disk_name
+from shoal.spec.problem import Problem
+
+OSD_MIN_BYTES = 5 * GiB  # BlueStore starts on less, but has no room to live
+
+
+def check(spec: Spec) -> tuple[Problem, ...]:
+    checks = (_hosts, _addresses, _disks, _replicas, _srs, _not_yet)
+    return tuple(problem for one in checks for problem in one(spec))
+
+
+def _hosts(spec: Spec) -> Iterator[Problem]:
+    names = [host.name.lower() for host in spec.hosts]
+    for index, first in _repeated(names):
+        what = f"host {names[index]} stands here twice (first as hosts.{first})"
+        yield Problem(what, "each host of the pool has one entry", f"hosts.{index}.name")
+    for index, host in enumerate(spec.hosts):
+        if len(disk_name(host.name, len(host.disks))) > PARTITION_NAME_MAX:
+            what = "the name is too long: partitions are named after the host, and GPT allows 36 characters"
+            yield Problem(what, "rename the host to 23 characters or fewer", f"hosts.{index}.name")
+
+
+def _addresses(spec: Spec) -> Iterator[Problem]:
+    lan = spec.network.public
+    reserved = {lan.cidr.network_address: "the network itself", lan.cidr.broadcast_address: "the broadcast address"}
+    if lan.gateway:
+        reserved[lan.gateway] = "the gateway"
+        if lan.gateway not in lan.cidr:
+            yield Problem(
+                f"{lan.gateway} is not in {lan.cidr}", "write an address of the network", "network.public.gateway"
+            )
+    addresses = [host.storage_vm.address for host in spec.hosts]
+    for index, address in enumerate(addresses):
+        where = f"hosts.{index}.storage_vm.address"
+        if address not in lan.cidr:
+            yield Problem(
+                f"{address} is not in network.public.cidr {lan.cidr}", f"write a free address of {lan.cidr}", where
+            )
+        elif address in reserved:
+            yield Problem(f"{address} is {reserved[address]}", f"write a free address of {lan.cidr}", where)
+        elif spec.pool.url.removeprefix("https://").rstrip("/").split(":")[0] == str(address):
+            yield Problem(f"{address} is the pool master's own address", f"write a free address of {lan.cidr}", where)
+    for index, first in _repeated(addresses):
+        what = f"{addresses[index]} is already the address of {spec.hosts[first].name}'s storage VM"
+        yield Problem(what, f"write a free address of {lan.cidr}", f"hosts.{index}.storage_vm.address")
+
+
+def _disks(spec: Spec) -> Iterator[Problem]:
+    places = [(h, d) for h, host in enumerate(spec.hosts) for d in range(len(host.disks))]
+    devices = [spec.hosts[h].disks[d].device for h, d in places]
+    for index, first in _repeated(devices):
+        (host, disk), (other, _) = places[index], places[first]
+        where = f"hosts.{host}.disks.{disk}.device"
+        if host == other:
+            yield Problem("this disk stands here twice", "remove one of the two entries", where)
+        else:
+            what = f"{spec.hosts[other].name} names the same disk; two hosts must not use one disk"
+            yield Problem(what, "name each host's own disk: ls -l /dev/disk/by-id there", where)
+    for host, disk in places:
+        size = spec.hosts[host].disks[disk].size
+        if size is not None and size < OSD_MIN_BYTES:
+            what = f"{format_size(size)} is too small for an OSD"
+            yield Problem(what, f"write {format_size(OSD_MIN_BYTES)} or more", f"hosts.{host}.disks.{disk}.size")
+
+
+def _replicas(spec: Spec) -> Iterator[Problem]:
+    count, ceph = len(spec.hosts), spec.ceph
+    if ceph.replicas > count:
+        what = f"{ceph.replicas} replicas need {ceph.replicas} hosts, one for each copy, and there are {count}"
+        yield Problem(what, f"add hosts, or write {count} or fewer", "ceph.replicas")
+    if ceph.min_replicas > ceph.replicas:
+        what = f"min_replicas {ceph.min_replicas} is more than replicas {ceph.replicas}: nothing could ever be written"
+        yield Problem(what, f"write {max(ceph.replicas - 1, 1)}", "ceph.min_replicas")
+
+
+def _srs(spec: Spec) -> Iterator[Problem]:
+    names, pools = [sr.name for sr in spec.srs], [sr.pool for sr in spec.srs]
+    for index, _ in _repeated(names):
+        yield Problem(f"SR {names[index]!r} stands here twice", "give each SR its own name", f"srs.{index}.name")
+    for index, first in _repeated(pools):
+        what = f"SR {names[first]!r} already uses the Ceph pool {pools[index]!r}"
+        yield Problem(what, "give each SR a pool of its own", f"srs.{index}.pool")
+    defaults = [index for index, sr in enumerate(spec.srs) if sr.default]
+    for index in defaults[1:]:
+        what = f"a pool has one default SR, and {names[defaults[0]]!r} is it already"
+        yield Problem(what, "write default: true for one SR", f"srs.{index}.default")
+
+
+def _not_yet(spec: Spec) -> Iterator[Problem]:
+    """What the model knows, and this version cannot do."""
+    for index, sr in enumerate(spec.srs):
+        if sr.type == "lvm":
+            yield Problem("SRs of type lvm are not yet in this version", "use type rbd", f"srs.{index}.type")
+    if spec.network.cluster is not None:
+        what = "a network of its own for replication is not yet in this version"
+        yield Problem(what, "leave network.cluster out", "network.cluster")
+
+
+def _repeated(values: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
+    """(index of the repetition, index of the first) for each value that was there before."""
+    first: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            yield index, first[value]
+        first.setdefault(value, index)

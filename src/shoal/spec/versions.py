@@ -1,0 +1,68 @@
+"""Which dom0 kernel and which Ceph go together, and what Ceph must be told for it. A pure table with sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+Version = tuple[int, ...]
+_NEWEST = 10**6  # a tag that names only the release ("v19") may be any point release of it
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a cluster needs so that these kernels can map its images."""
+
+    settings: dict[str, str] = field(default_factory=dict)  # "section/name" → value, by `ceph config set`
+    allowed_ciphers: str = ""  # `ceph mon set auth_allowed_ciphers`; "" leaves Ceph's default
+    kernel_key_type: str = ""  # of the key that krbd uses; "" leaves Ceph's default
+    min_compat_client: str = ""  # `ceph osd set-require-min-compat-client`
+
+
+def parse_kernel(text: str) -> Version:
+    """ "4.19.0+1" → (4, 19, 0); () when it is no version."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in match.groups(default="0")) if match else ()
+
+
+def ceph_version(image: str, version: str | None = None) -> Version:
+    """From `ceph.version`, else from the image's tag: "ceph:v19.2.3" → (19, 2, 3); () when neither tells."""
+    tag = version if version is not None else image.rpartition("/")[2].partition(":")[2]
+    match = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:\D|$)", tag)
+    return tuple(int(part) for part in match.groups(default=str(_NEWEST))) if match else ()
+
+
+def kernel_problem(kernel: Version) -> str:
+    """Why a dom0 with this kernel cannot be used, or ""."""
+    # `exclusive` came with Linux 4.12 (man 8 rbd); without it two hosts could write to one image.
+    if kernel and kernel < (4, 12):
+        return "its krbd cannot map an image exclusively, which Linux 4.12 brought"
+    return ""
+
+
+def ceph_problem(ceph: Version) -> str:
+    """Why this Ceph cannot be used, or ""."""
+    # Releases before Reef get no more fixes, and the volume service is tested from Reef on.
+    if ceph < (18,):
+        return "Ceph before 18 (Reef) is not supported"
+    return ""
+
+
+def tune(kernel: Version, ceph: Version) -> Tuning:
+    """What to set, for the oldest kernel of the pool's hosts."""
+    settings: dict[str, str] = {}
+    # krbd speaks messenger v2 since Linux 5.11 (commit 00498b994113, ms_mode): older ones need the monitors' v1 ports.
+    if kernel < (5, 11):
+        settings["global/ms_bind_msgr1"] = "true"
+    # CVE-2025-30156: new clusters make aes256k keys, which the kernel client knows since Linux 7.0
+    # (ceph doc/security/CVE-2025-30156.rst).
+    has_new_keys = ceph >= (20, 2, 4) or (19, 2, 6) <= ceph < (20,)
+    old_keys = has_new_keys and kernel < (7, 0)
+    return Tuning(
+        settings=settings,
+        allowed_ciphers="aes,aes256k" if old_keys else "",
+        kernel_key_type="aes" if old_keys else "",
+        # Clone format 2 (rbd_default_clone_format auto). It must be set before a kernel client connects: krbd shows as
+        # "luminous" and the command then refuses; it maps such images all the same (tried with 6.1 and Ceph 18.2.7).
+        min_compat_client="mimic",
+    )
