@@ -1,0 +1,207 @@
+"""The SSH client against real servers on loopback: a good one, and some that hang, lie or go away."""
+
+import asyncio
+import contextlib
+
+import asyncssh
+import pytest
+
+from shoal.clients.pins import PinChanged, Pins
+from shoal.clients.ssh import AccessDenied, CommandFailed, CommandTimedOut, Ssh, Unreachable
+from shoal.kit.errors import ShoalError, TemporaryError
+from shoal.kit.secret import Secret
+
+PASSWORD = "correct horse"
+
+
+class Server(asyncssh.SSHServer):
+    logins = 0
+    passwords_seen = 0
+    connections = []
+
+    def connection_made(self, conn):
+        Server.connections.append(conn)
+
+    def begin_auth(self, username):
+        return True
+
+    def password_auth_supported(self):
+        return True
+
+    def validate_password(self, username, password):
+        Server.passwords_seen += 1
+        Server.logins += password == PASSWORD
+        return password == PASSWORD
+
+
+async def execute(process):
+    """Run what is asked for, as sshd does: by a shell."""
+    if process.command == "drop":
+        process.channel.get_connection().abort()
+        return
+    child = await asyncio.create_subprocess_exec(
+        "sh", "-c", process.command, stdin=-1, stdout=-1, stderr=-1, start_new_session=True
+    )
+    try:
+        out, err = await child.communicate(await process.stdin.read())
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.communicate()
+        raise
+    process.stdout.write(out)
+    process.stderr.write(err)
+    process.exit(child.returncode)
+
+
+@contextlib.asynccontextmanager
+async def server(port=0, key=None):
+    key = key or asyncssh.generate_private_key("ssh-ed25519")
+    listener = await asyncssh.listen(
+        "127.0.0.1", port, server_factory=Server, server_host_keys=[key], process_factory=execute, encoding=None
+    )
+    try:
+        yield listener
+    finally:
+        listener.close()
+        while Server.connections:
+            Server.connections.pop().abort()
+        await listener.wait_closed()
+
+
+@pytest.fixture
+def client(tmp_path):
+    def make(port, password=PASSWORD, **settings):
+        return Ssh("xen1", "127.0.0.1", port=port, password=Secret(password), pins=Pins(tmp_path / "pins"), **settings)
+
+    return make
+
+
+async def test_runs_quotes_and_keeps_one_connection(client):
+    async with server() as listener:
+        Server.logins = 0
+        ssh = client(listener.get_port())
+        word = "a 'b' \"c\" $HOME `id` \\ \n*"
+        done = await asyncio.gather(*(ssh.run(["printf", "%s", f"{n} {word}"], timeout_s=5) for n in range(20)))
+        assert [one.stdout for one in done] == [f"{n} {word}" for n in range(20)]
+        assert Server.logins == 1
+        assert (await ssh.run(["cat"], input=b"\x00\xff", timeout_s=5)).stdout == "\x00\ufffd"
+        failed = await ssh.run(["sh", "-c", "echo no >&2; exit 3"], timeout_s=5, check=False)
+        assert (failed.code, failed.stderr) == (3, "no\n")
+        with pytest.raises(CommandFailed) as raised:
+            await ssh.run(["sh", "-c", "echo no >&2; exit 3"], timeout_s=5)
+        assert raised.value.code == 3
+        assert raised.value.details == "no"
+        await ssh.close()
+
+
+async def test_files_are_written_whole_or_not_at_all(client, tmp_path):
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        path = tmp_path / "a b" / "it's"
+        assert await ssh.read_file(str(path)) is None
+        data = bytes(range(256)) * 4096
+        await ssh.write_file(str(path), data, mode=0o640)
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o777 == 0o640
+        assert await ssh.read_file(str(path)) == data
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+        with pytest.raises(CommandFailed):
+            await ssh.write_file(str(path / "x"), b"a file is no folder")
+        await ssh.close()
+
+
+async def test_data_cut_short_never_replace_a_file(client, tmp_path):
+    from shoal.clients.ssh import _WRITE
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        done = await ssh.run(["sh", "-c", _WRITE, "sh", str(path), "644", "10"], input=b"123", timeout_s=5, check=False)
+        assert done.code == 75
+        await ssh.close()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("file")] == ["file"]
+
+
+async def test_a_slow_command_times_out_and_the_connection_stays_good(client):
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        with pytest.raises(CommandTimedOut, match="longer than 0.3 s: sleep 20"):
+            await ssh.run(["sleep", "20"], timeout_s=0.3)
+        assert (await ssh.run(["echo", "yes"], timeout_s=5)).stdout == "yes\n"
+        await ssh.close()
+
+
+async def test_a_lost_connection_is_said_and_made_again(client):
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    async with server(key=key) as listener:
+        port = listener.get_port()
+        ssh = client(port)
+        with pytest.raises(Unreachable, match="stopped answering"):
+            await ssh.run(["drop"], timeout_s=5)
+        assert (await ssh.run(["echo", "1"], timeout_s=5)).stdout == "1\n"
+    async with server(port, key=key):
+        assert (await ssh.run(["echo", "2"], timeout_s=5)).stdout == "2\n"
+    with pytest.raises(Unreachable) as raised:
+        await ssh.run(["echo", "3"], timeout_s=5)
+    assert isinstance(raised.value, TemporaryError)
+    await ssh.close()
+
+
+async def test_another_host_key_is_refused_before_the_password_is_sent(client):
+    async with server() as listener:
+        port = listener.get_port()
+        ssh = client(port)
+        await ssh.run(["true"], timeout_s=5)
+        await ssh.close()
+    Server.passwords_seen = 0
+    async with server(port):
+        with pytest.raises(PinChanged):
+            await client(port).run(["true"], timeout_s=5)
+    assert Server.passwords_seen == 0
+
+
+async def test_a_wrong_password_is_not_worth_trying_again_and_not_shown(client):
+    async with server() as listener:
+        with pytest.raises(AccessDenied) as raised:
+            await client(listener.get_port(), password="s3cret").run(["true"], timeout_s=5)
+    assert not isinstance(raised.value, TemporaryError)
+    assert "s3cret" not in f"{raised.value} {raised.value.details} {raised.value.resolution}"
+
+
+def test_a_bad_key_is_said_without_showing_it(tmp_path):
+    ssh = Ssh("vm", "127.0.0.1", key=Secret("-----BEGIN x s3cret"), pins=Pins(tmp_path / "pins"))
+    with pytest.raises(ShoalError) as raised:
+        asyncio.run(ssh.run(["true"], timeout_s=5))
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+async def hang(reader, writer):
+    with contextlib.suppress(OSError):
+        await reader.read(1 << 20)
+        await asyncio.sleep(60)
+
+
+async def close_half_way(reader, writer):
+    writer.write(b"SSH-2.0-x")
+    writer.close()
+
+
+async def garbage(reader, writer):
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 64)
+    with contextlib.suppress(OSError):
+        await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("behaviour", [hang, close_half_way, garbage])
+async def test_a_broken_server_is_unreachable_in_time(client, behaviour):
+    listener = await asyncio.start_server(behaviour, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with asyncio.timeout(5):
+        with pytest.raises(Unreachable):
+            await client(port, connect_timeout_s=0.5).run(["true"], timeout_s=3)
+    listener.close()
