@@ -1,0 +1,106 @@
+"""Runs the real volume service inside the little Ceph, and asks it over HTTPS as a client with a certificate."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.ceph.certificates import Authority
+from tests.ceph.cluster import Cluster, free_port
+
+ADDRESS = "127.0.0.1"
+CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
+
+
+class Service:
+    """One process of the service. `files` holds ca.pem, client.pem and client.key for clients."""
+
+    def __init__(self, cluster: Cluster, files: Path, authority: Authority) -> None:
+        self.cluster = cluster
+        self.files = files
+        self.authority = authority
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"{ADDRESS}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.inside / "service.log"
+
+    @property
+    def inside(self) -> Path:
+        return self.cluster.files / f"volumes-{self.port}"
+
+    def start(self) -> None:
+        if not self.inside.exists():
+            self._write_files()
+        main = "/opt/shoal/volumes/__main__.py"
+        config = f"/scratch/{self.inside.name}/config.json"
+        self.process = self.cluster.start_process("python3", "-B", main, "--config", config, log=self.log)
+        self.cluster.wait_for(self._listens, 20, f"the volume service (see {self.log})")
+
+    def kill(self) -> None:
+        if self.process is None:
+            return
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in children:
+            subprocess.run(["kill", "-9", pid], check=False)
+        self.process.wait(20)
+        self.process = None
+
+    def connect(self, *, certificate: bool = True, timeout_s: float = 40) -> http.client.HTTPSConnection:
+        context = ssl.create_default_context(cafile=str(self.files / "ca.pem"))
+        if certificate:
+            context.load_cert_chain(self.files / "client.pem", self.files / "client.key")
+        return http.client.HTTPSConnection(ADDRESS, self.port, context=context, timeout=timeout_s)
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+        connection = self.connect()
+        try:
+            connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the volume service ended: {self.log.read_text()[-2000:]}")
+        try:
+            connection = self.connect(timeout_s=2)
+            connection.connect()
+            connection.close()
+        except OSError:
+            time.sleep(0.05)
+            return False
+        return True
+
+    def _write_files(self) -> None:
+        self.inside.mkdir()
+        self.authority.write(self.inside / "ca.pem")
+        self.authority.issue("volumes", self.inside / "server.pem", self.inside / "server.key", address=ADDRESS)
+        values = {
+            "listen": [ADDRESS, self.port],
+            "ceph_conf": "/scratch/ceph.conf",
+            "user": "shoal-volumes",
+            "keyring": "/scratch/shoal-volumes.keyring",
+            "certificate": "server.pem",
+            "key": "server.key",
+            "ca": "ca.pem",
+        }
+        (self.inside / "config.json").write_text(json.dumps(values))
+
+
+def write_client_files(authority: Authority, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    authority.write(folder / "ca.pem")
+    authority.issue("dom0", folder / "client.pem", folder / "client.key")

@@ -1,0 +1,51 @@
+"""The owner mark: which SR the volumes of a pool (or namespace) belong to. Two SRs never claim the same images."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any, Optional
+
+import rados
+
+from volumes.errors import ServiceError
+from volumes.listing import read_names
+
+MARK = "shoal.owner"
+
+
+def read(ioctx: Any) -> Optional[str]:
+    """The owning SR's uuid, or None."""
+    try:
+        return str(json.loads(ioctx.read(MARK, 4096))["sr"])
+    except rados.ObjectNotFound:
+        return None
+
+
+def claim(ioctx: Any, sr: str) -> dict[str, Any]:
+    """Make `sr` the owner. Of two that try at once, one wins: the object is made exclusively, with its content."""
+    with rados.WriteOpCtx() as operation:
+        operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
+        operation.write_full(json.dumps({"sr": sr}).encode())
+        try:
+            ioctx.operate_write_op(operation, MARK)
+        except rados.ObjectExists:
+            owner = read(ioctx)
+            if owner != sr:
+                raise ServiceError(409, "owned", f"the pool belongs to SR {owner}", owner=owner) from None
+    return {"sr": sr}
+
+
+def release(ioctx: Any, sr: str) -> dict[str, Any]:
+    """Remove the mark of `sr`, if no volume remains."""
+    owner = read(ioctx)
+    if owner is None:
+        return {"sr": None}
+    if owner != sr:
+        raise ServiceError(409, "owned", f"the pool belongs to SR {owner}", owner=owner)
+    remaining = len(read_names(ioctx))
+    if remaining:
+        raise ServiceError(409, "not_empty", f"{remaining} volumes remain", volumes=remaining)
+    with contextlib.suppress(rados.ObjectNotFound):
+        ioctx.remove_object(MARK)
+    return {"sr": None}

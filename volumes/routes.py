@@ -1,0 +1,177 @@
+"""The API: which request does what. Checks what comes in, so that nothing else has to.
+
+All paths begin with /v1; `?namespace=` goes with every path of a pool. It must not know of sockets or TLS.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from volumes import VERSION, images, listing, owner
+from volumes.bounded import Workers
+from volumes.ceph import Ceph
+from volumes.errors import ServiceError, bad_request
+from volumes.purge import Purger
+
+CALL_TIMEOUT_S = 12.0
+LIST_TIMEOUT_S = 30.0
+SIZE_MAX_BYTES = 2**63 - 1
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+POOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,40}")
+METADATA_VALUE_MAX = 8192
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: tuple[str, ...]
+    namespace: str
+    body: dict[str, Any]
+
+
+def parse(method: str, target: str, body: bytes) -> Request:
+    """A request from its line and body; whatever is odd about it is a bad request."""
+    parts = urllib.parse.urlsplit(target)
+    query = urllib.parse.parse_qs(parts.query, strict_parsing=False, max_num_fields=8)
+    namespace = query.get("namespace", [""])[0]
+    if namespace and not POOL.fullmatch(namespace):
+        raise bad_request("namespace: letters, digits, '.', '_' and '-' only")
+    try:
+        value = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        raise bad_request("the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise bad_request("the body is not a JSON object")
+    path = tuple(urllib.parse.unquote(part) for part in parts.path.strip("/").split("/"))
+    return Request(method, path, namespace, value)
+
+
+class Routes:
+    def __init__(self, ceph: Ceph, workers: Workers, purger: Purger) -> None:
+        self._ceph = ceph
+        self._workers = workers
+        self._purger = purger
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        method, path = request.method, request.path
+        if path == ("v1", "status") and method == "GET":
+            return self._workers.run(self._status, CALL_TIMEOUT_S, "status")
+        if path[:2] == ("v1", "pools") and len(path) >= 3:
+            if not POOL.fullmatch(path[2]):
+                raise bad_request("pool: letters, digits, '.', '_' and '-' only")
+            work, timeout_s = self._pool_work(request, path[3:])
+            return self._in_pool(request, work, timeout_s)
+        raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(path)}")
+
+    def _in_pool(self, request: Request, work: Callable[[Any], dict[str, Any]], timeout_s: float) -> dict[str, Any]:
+        pool, doing = request.path[2], f"{request.method} {'/'.join(request.path)}"
+        self._purger.notice(pool, request.namespace, now=False)
+        result = self._workers.run(lambda: self._ceph.with_pool(pool, request.namespace, work, doing), timeout_s, doing)
+        if request.method == "DELETE":
+            self._purger.notice(pool, request.namespace, now=True)
+        return result
+
+    def _pool_work(self, request: Request, rest: tuple[str, ...]) -> tuple[Callable[[Any], dict[str, Any]], float]:
+        """What to do with the pool's ioctx, and how long it may take."""
+        method, body = request.method, request.body
+        if rest == () and method == "GET":
+            pool = request.path[2]
+            return lambda ioctx: self._pool_stats(pool, ioctx), CALL_TIMEOUT_S
+        if rest == ("volumes",) and method == "GET":
+            return lambda ioctx: listing.read_all(ioctx, LIST_TIMEOUT_S), LIST_TIMEOUT_S
+        if rest == ("owner",):
+            return _owner_work(method, body), CALL_TIMEOUT_S
+        if rest[:1] == ("volumes",) and len(rest) in (2, 3):
+            volume_id = _uuid(rest[1], "volume id")
+            return _volume_work((method, *rest[2:]), volume_id, body), CALL_TIMEOUT_S
+        raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(request.path)}")
+
+    def _status(self) -> dict[str, Any]:
+        health = self._ceph.command(prefix="health")
+        monitors = [address for mon in self._ceph.command(prefix="mon dump")["mons"] for address in _v1_addresses(mon)]
+        checks = [
+            {"code": code, "severity": check["severity"], "message": check["summary"]["message"]}
+            for code, check in sorted(health.get("checks", {}).items())
+        ]
+        ceph = {"fsid": self._ceph.fsid(), "monitors": monitors, "health": health["status"], "checks": checks}
+        return {"service": "shoal-volumes", "version": VERSION, "ceph": ceph}
+
+    def _pool_stats(self, pool: str, ioctx: Any) -> dict[str, Any]:
+        """Bytes that a client can still write and has written, replicas already taken out of both."""
+        found = [entry["stats"] for entry in self._ceph.command(prefix="df")["pools"] if entry["name"] == pool]
+        if not found:
+            raise ServiceError(404, "not_found", f"Ceph reports nothing about pool {pool} yet")
+        used, available = int(found[0]["stored"]), int(found[0]["max_avail"])
+        return {
+            "pool": pool,
+            "fsid": self._ceph.fsid(),
+            "owner": owner.read(ioctx),
+            "total_bytes": used + available,
+            "used_bytes": used,
+        }
+
+
+def _v1_addresses(mon: dict[str, Any]) -> list[str]:
+    return [str(entry["addr"]) for entry in mon["public_addrs"]["addrvec"] if entry["type"] == "v1"]
+
+
+def _owner_work(method: str, body: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    if method == "GET":
+        return lambda ioctx: {"sr": owner.read(ioctx)}
+    if method == "PUT":
+        sr = _uuid(body.get("sr"), "sr")
+        return lambda ioctx: owner.claim(ioctx, sr)
+    if method == "DELETE":
+        sr = _uuid(body.get("sr"), "sr")
+        return lambda ioctx: owner.release(ioctx, sr)
+    raise ServiceError(405, "no_such_method", f"no {method} here")
+
+
+def _volume_work(call: tuple[str, ...], volume_id: str, body: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    if call == ("GET",):
+        return lambda ioctx: images.stat(ioctx, volume_id)
+    if call == ("PUT",):
+        size_bytes, metadata = _size(body), _metadata(body.get("metadata", {}))
+        return lambda ioctx: images.create(ioctx, volume_id, size_bytes, metadata)
+    if call == ("DELETE",):
+        return lambda ioctx: images.remove(ioctx, volume_id)
+    if call == ("POST", "resize"):
+        size_bytes = _size(body)
+        return lambda ioctx: images.resize(ioctx, volume_id, size_bytes)
+    if call == ("PATCH", "metadata"):
+        metadata = _metadata(body)
+        return lambda ioctx: images.write_metadata(ioctx, volume_id, metadata)
+    if call == ("GET", "holders"):
+        return lambda ioctx: images.holders(ioctx, volume_id)
+    raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a volume")
+
+
+def _uuid(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not UUID.fullmatch(value):
+        raise bad_request(f"{what}: not a uuid in lower case")
+    return value
+
+
+def _size(body: dict[str, Any]) -> int:
+    value = body.get("size_bytes")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= SIZE_MAX_BYTES:
+        raise bad_request("size_bytes: not a whole number of bytes above 0")
+    return value
+
+
+def _metadata(values: Any) -> dict[str, Optional[str]]:
+    if not isinstance(values, dict) or len(values) > 32:
+        raise bad_request("metadata: not an object of at most 32 strings")
+    for key, value in values.items():
+        if not METADATA_KEY.fullmatch(key):
+            raise bad_request(f"metadata: bad key {key[:50]!r}")
+        if value is not None and (
+            not isinstance(value, str) or len(value.encode(errors="replace")) > METADATA_VALUE_MAX
+        ):
+            raise bad_request(f"metadata: {key}: not a string of at most {METADATA_VALUE_MAX} bytes")
+    return values
