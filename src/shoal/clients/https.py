@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shoal.clients.pins import PinChanged, Pins
+from shoal.clients.pins import IN_SPEC, PinChanged, Pins
 from shoal.kit.errors import ShoalError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -48,7 +48,8 @@ class HttpsPool:
         self.address, self.port = address, port
         self._pins, self._fingerprint = pins, fingerprint
         self._idle: list[http.client.HTTPSConnection] = []
-        self._busy: set[http.client.HTTPSConnection] = set()
+        # The socket too: http.client lets go of it while an answer is still being read.
+        self._busy: dict[http.client.HTTPSConnection, socket.socket] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"https-{address}")
         # Hosts have certificates of their own making: what counts is that it is the same one as last time.
@@ -62,13 +63,13 @@ class HttpsPool:
     async def post_json(self, path: str, body: object, *, timeout_s: float, repeatable: bool) -> object:
         """POST and return the JSON answered. With `repeatable`, tried once more if a kept connection was dead."""
         request = _Request(path, json.dumps(body).encode(), timeout_s, repeatable)
-        used: list[http.client.HTTPSConnection] = []
+        used: list[socket.socket] = []
         try:
             async with asyncio.timeout(timeout_s):
                 return await self.in_thread(lambda: self._post(request, used))
         except TimeoutError:
-            for connection in used:
-                _abort(connection)  # a server that dribbles would keep the thread for ever
+            for sock in used:
+                _abort(sock)  # a server that dribbles would keep the thread for ever
             raise ConnectionBroken(f"no answer within {timeout_s:g} s") from None
 
     def connect(self, timeout_s: float) -> http.client.HTTPSConnection:
@@ -87,30 +88,30 @@ class HttpsPool:
             raise
         connection.sock.settimeout(timeout_s)
         with self._lock:
-            self._busy.add(connection)
+            self._busy[connection] = connection.sock
         return connection
 
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-            busy = tuple(self._busy)
+            busy = tuple(self._busy.values())
         for connection in idle:
             connection.close()
-        for connection in busy:
-            _abort(connection)
+        for sock in busy:
+            _abort(sock)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _post(self, request: _Request, used: list[http.client.HTTPSConnection]) -> object:
+    def _post(self, request: _Request, used: list[socket.socket]) -> object:
         kept = self._kept()
         if kept is not None:
-            used.append(kept)
+            used.append(kept.sock)
             try:
                 return self._exchange(kept, request)
             except ConnectionBroken:
                 if not request.is_repeatable:
                     raise
         fresh = self.connect(request.timeout_s)
-        used.append(fresh)
+        used.append(fresh.sock)
         return self._exchange(fresh, request)
 
     def _exchange(self, connection: http.client.HTTPSConnection, request: _Request) -> object:
@@ -128,7 +129,7 @@ class HttpsPool:
             raise ConnectionBroken(_said(error)) from error
         finally:
             with self._lock:
-                self._busy.discard(connection)
+                self._busy.pop(connection, None)
                 if keep:
                     self._idle.append(connection)
             if not keep:
@@ -141,7 +142,7 @@ class HttpsPool:
                 connection = self._idle.pop()
                 # Something to read while nothing was asked: the server has closed it.
                 if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
-                    self._busy.add(connection)
+                    self._busy[connection] = connection.sock
                     return connection
                 connection.close()
         return None
@@ -154,16 +155,14 @@ class HttpsPool:
             f"sha256:{self._fingerprint.lower().removeprefix('sha256:').replace(':', '')}" if self._fingerprint else ""
         )
         if wanted and seen != wanted:
-            raise PinChanged("TLS certificate", name, expected=wanted, seen=seen, where="the spec, pool.fingerprint")
+            raise PinChanged("TLS certificate", name, expected=wanted, seen=seen, stored_in=IN_SPEC)
         self._pins.check("TLS certificate", name, seen)
 
 
-def _abort(connection: http.client.HTTPSConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            # Not SSLSocket's own: that one forgets the encryption, and another thread may be about to send.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+def _abort(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        # Not SSLSocket's own: that one forgets the encryption, and another thread may be about to send.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _said(error: BaseException) -> str:

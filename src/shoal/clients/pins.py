@@ -12,17 +12,21 @@ from pathlib import Path
 from shoal.kit.errors import ShoalError
 
 
+IN_SPEC = "the spec (pool.fingerprint)"
+
+
 class PinChanged(ShoalError):
     """Somebody else answers at a known address, or the same one with a new key."""
 
-    def __init__(self, kind: str, name: str, *, expected: str, seen: str, where: str) -> None:
+    def __init__(self, kind: str, name: str, *, expected: str, seen: str, stored_in: str) -> None:
         super().__init__(
             f"the {kind} of {name} is not the one that Shoal knows; nothing was sent to it",
             details=f"expected {expected}\nseen     {seen}",
             resolution=(
                 "If the machine was reinstalled or its key renewed, and only then, compare the fingerprint on its own "
-                f"console and correct it in {where}. If not, somebody may be listening in."
+                f"console and correct it in {stored_in}. If not, somebody may be listening in."
             ),
+            where="pool.fingerprint" if stored_in == IN_SPEC else "",
         )
         self.kind, self.name, self.expected, self.seen = kind, name, expected, seen
 
@@ -39,7 +43,7 @@ class Pins:
             pins = self._read()
             known = pins.setdefault(kind, {}).setdefault(name, fingerprint)
             if known != fingerprint:
-                raise PinChanged(kind, name, expected=known, seen=fingerprint, where=str(self.path))
+                raise PinChanged(kind, name, expected=known, seen=fingerprint, stored_in=str(self.path))
             self._write(pins)
 
     def _read(self) -> dict[str, dict[str, str]]:

@@ -41,6 +41,16 @@ class Completed:
     code: int
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get in: by key (a private key in OpenSSH's form), by password, or by either."""
+
+    user: str = "root"
+    password: Secret | None = None
+    key: Secret | None = None
+    port: int = 22
+
+
 class Unreachable(TemporaryError):
     """The machine does not answer by SSH, or stopped answering in the middle."""
 
@@ -71,18 +81,15 @@ class Ssh:
         self,
         name: str,
         address: str,
+        access: Access,
         *,
-        user: str = "root",
-        password: Secret | None = None,
-        key: Secret | None = None,
         pins: Pins,
-        port: int = 22,
         identity: str = "",
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
-        self.name, self.address, self.user, self.port = name, address, user, port
-        self._password, self._key, self._pins = password, key, pins
-        self._identity = identity or (address if port == 22 else f"{address}:{port}")
+        self.name, self.address = name, address
+        self._access, self._pins = access, pins
+        self._identity = identity or (address if access.port == 22 else f"{address}:{access.port}")
         self._connect_timeout_s = connect_timeout_s
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
@@ -185,9 +192,10 @@ class Ssh:
             self._connection = None
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
+        access = self._access
         checker = _HostKeyChecker(self._pins, self._identity)
         try:
-            keys = [asyncssh.import_private_key(self._key.reveal())] if self._key else None
+            keys = [asyncssh.import_private_key(access.key.reveal())] if access.key else None
         except (asyncssh.KeyImportError, ValueError):
             # Without the cause: its text could show a piece of the key.
             raise ShoalError(f"the SSH key for {self.name} cannot be read") from None
@@ -195,10 +203,10 @@ class Ssh:
             async with asyncio.timeout(self._connect_timeout_s):
                 return await asyncssh.connect(
                     self.address,
-                    self.port,
+                    access.port,
                     config=None,
-                    username=self.user,
-                    password=self._password.reveal() if self._password else None,
+                    username=access.user,
+                    password=access.password.reveal() if access.password else None,
                     client_keys=keys,
                     agent_path=None,
                     client_factory=lambda: checker,
@@ -220,13 +228,14 @@ class Ssh:
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(
             f"{self.name} ({self.address}) does not answer by SSH: {why}",
-            resolution=f"Check that it is up and that `ssh {self.user}@{self.address}` works from here.",
+            resolution=f"Check that it is up and that `ssh {self._access.user}@{self.address}` works from here.",
         )
 
     def _denied(self) -> AccessDenied:
-        tried = " and ".join(what for what, is_there in (("key", self._key), ("password", self._password)) if is_there)
+        ways = (("key", self._access.key), ("password", self._access.password))
+        tried = " and ".join(what for what, is_there in ways if is_there)
         return AccessDenied(
-            f"{self.name} ({self.address}) refuses {self.user}'s {tried or 'login (neither key nor password)'} by SSH",
+            f"{self.name} ({self.address}) refuses {self._access.user}'s {tried or 'login (neither key nor password)'} by SSH",
             resolution="Check the user, and the password or key file in the spec.",
         )
 

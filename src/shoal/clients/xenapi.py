@@ -66,12 +66,16 @@ class XenApi:
             if self._session is not None:
                 return
             try:
-                self._session = await self._try_login()
-            except XenApiError as error:
-                if error.code != "HOST_IS_SLAVE" or not error.params:
-                    raise
-                self._follow(error.params[0])
-                self._session = await self._try_login()
+                try:
+                    self._session = await self._try_login()
+                except XenApiError as error:
+                    if error.code != "HOST_IS_SLAVE" or not error.params:
+                        raise
+                    self._follow(error.params[0])
+                    self._session = await self._try_login()
+            except ToolstackUnreachable as error:
+                error.where = "pool.url"
+                raise
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -167,6 +171,7 @@ class XenApi:
                 raise LoginRefused(
                     f"the pool at {self.master_address} refuses {self._user}'s password",
                     resolution="Check `pool.user` and `pool.password` in the spec.",
+                    where="pool.password",
                 ) from None
             raise
 

@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from shoal.clients.pins import PinChanged, Pins
-from shoal.clients.ssh import AccessDenied, CommandFailed, CommandTimedOut, Ssh, Unreachable
+from shoal.clients.ssh import Access, AccessDenied, CommandFailed, CommandTimedOut, Ssh, Unreachable
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
 
@@ -72,7 +72,9 @@ async def server(port=0, key=None):
 @pytest.fixture
 def client(tmp_path):
     def make(port, password=PASSWORD, **settings):
-        return Ssh("xen1", "127.0.0.1", port=port, password=Secret(password), pins=Pins(tmp_path / "pins"), **settings)
+        return Ssh(
+            "xen1", "127.0.0.1", Access(password=Secret(password), port=port), pins=Pins(tmp_path / "pins"), **settings
+        )
 
     return make
 
@@ -172,7 +174,7 @@ async def test_a_wrong_password_is_not_worth_trying_again_and_not_shown(client):
 
 
 def test_a_bad_key_is_said_without_showing_it(tmp_path):
-    ssh = Ssh("vm", "127.0.0.1", key=Secret("-----BEGIN x s3cret"), pins=Pins(tmp_path / "pins"))
+    ssh = Ssh("vm", "127.0.0.1", Access(key=Secret("-----BEGIN x s3cret")), pins=Pins(tmp_path / "pins"))
     with pytest.raises(ShoalError) as raised:
         asyncio.run(ssh.run(["true"], timeout_s=5))
     assert "s3cret" not in str(raised.value)

@@ -1,0 +1,96 @@
+"""Ceph, asked inside a running monitor's container by SSH: no Ceph package here, and `cephadm shell` takes seconds.
+
+Any monitor will do: the administrator's key is fetched with the monitor's own key, which lies beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from shoal.clients.ssh import CommandFailed, Completed, Ssh, Unreachable
+from shoal.kit.errors import ShoalError, TemporaryError
+
+CONNECT_TIMEOUT_S = 10
+_NO_MON = 69
+_NO_KEY = 70
+
+_FIND = "docker ps -q --no-trunc --filter status=running --filter 'name=^/?ceph-[0-9a-f-]+-mon[-.]' | head -n 1"
+_IN_MON = f'c=$({_FIND}); [ -n "$c" ] || exit {_NO_MON}; exec docker exec -i "$c" sh -c "$0" sh "$@"'
+# The keyring exists in this container only, and for as long.
+_KEYRING = f"""k=/etc/ceph/ceph.client.admin.keyring
+if [ ! -s $k ]; then
+  umask 077
+  ceph --connect-timeout {CONNECT_TIMEOUT_S} -n mon. -k /var/lib/ceph/mon/*/keyring auth get client.admin \
+    -o $k.$$ >/dev/null 2>&1 </dev/null && mv $k.$$ $k || exit {_NO_KEY}
+fi
+"""
+_CEPH = f'{_KEYRING}exec ceph --connect-timeout {CONNECT_TIMEOUT_S} "$@"'
+_PYTHON = f"{_KEYRING}exec python3 -"
+
+
+class CephUnreachable(TemporaryError):
+    """No monitor runs where it was looked for, or the monitors have no quorum."""
+
+
+class CephRefused(ShoalError):
+    """`ceph` ended with an error. `code` is its exit code (an errno), `argv` what it was asked."""
+
+    def __init__(self, argv: Sequence[str], completed: Completed) -> None:
+        said = completed.stderr.strip().splitlines()
+        super().__init__(f"ceph {' '.join(argv)[:200]}: {said[-1] if said else f'exit code {completed.code}'}")
+        self.argv, self.code, self.details = tuple(argv), completed.code, "\n".join(said[-10:])
+
+
+class Ceph:
+    """A cluster, seen from one storage VM."""
+
+    def __init__(self, ssh: Ssh, *, image: str) -> None:
+        self.ssh, self.image = ssh, image
+
+    async def has_mon(self) -> bool:
+        """Whether a monitor runs on this storage VM. False, too, when it does not answer."""
+        try:
+            done = await self.ssh.run(["sh", "-c", _FIND], timeout_s=10, check=False)
+        except ShoalError:
+            return False
+        return bool(done.stdout.strip())
+
+    async def command(self, argv: Sequence[str], *, timeout_s: float = 30.0, input: bytes | None = None) -> object:
+        """`ceph ARGV --format json`, parsed; None when it printed nothing. Secrets go by `input` and `-i -`."""
+        text = await self.text([*argv, "--format", "json"], timeout_s=timeout_s, input=input)
+        try:
+            return json.loads(text) if text.strip() else None
+        except ValueError as error:
+            raise ShoalError(f"ceph {' '.join(argv)[:200]} printed no JSON", details=text[:500]) from error
+
+    async def commands(self, many: Sequence[Sequence[str]], *, timeout_s: float = 60.0) -> list[object]:
+        """Several, one after the other on one kept connection; the first refusal ends it."""
+        return [await self.command(argv, timeout_s=timeout_s) for argv in many]
+
+    async def text(self, argv: Sequence[str], *, timeout_s: float = 30.0, input: bytes | None = None) -> str:
+        """`ceph ARGV` and what it printed. For what is a secret, wrap the result at once."""
+        done = await self._in_mon(_CEPH, argv, timeout_s, input)
+        if done.code != 0:
+            raise CephRefused(argv, done)
+        return done.stdout
+
+    async def python(self, source: bytes, *, timeout_s: float) -> str:
+        """Run a Python program beside the monitor (librados is there) and return what it printed."""
+        done = await self._in_mon(_PYTHON, [], timeout_s, source)
+        if done.code != 0:
+            raise CommandFailed(self.ssh.name, ["python3", "-"], done)
+        return done.stdout
+
+    async def _in_mon(self, script: str, argv: Sequence[str], timeout_s: float, data: bytes | None) -> Completed:
+        try:
+            done = await self.ssh.run(
+                ["sh", "-c", _IN_MON, script, *argv], timeout_s=timeout_s, input=data, check=False
+            )
+        except Unreachable as error:
+            raise CephUnreachable(f"Ceph cannot be asked: {error.brief}", details=error.details) from error
+        if done.code == _NO_MON:
+            raise CephUnreachable(f"no monitor runs on the {self.ssh.name}")
+        if done.code == _NO_KEY:
+            raise CephUnreachable(f"the monitor on the {self.ssh.name} gives no key: it has no quorum")
+        return done
