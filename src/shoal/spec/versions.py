@@ -51,7 +51,7 @@ def ceph_problem(ceph: Version) -> str:
 def tune(kernel: Version, ceph: Version) -> Tuning:
     """What to set, for the oldest kernel of the pool's hosts."""
     settings: dict[str, str] = {}
-    # krbd speaks messenger v2 since Linux 5.11 (commit 00498b994113, ms_mode): older ones need the monitors' v1 ports.
+    # krbd speaks messenger v2 since Linux 5.11 (its option ms_mode): older ones need the monitors' v1 ports.
     if kernel < (5, 11):
         settings["global/ms_bind_msgr1"] = "true"
     # CVE-2025-30156: new clusters make aes256k keys, which the kernel client knows since Linux 7.0
