@@ -11,7 +11,6 @@ from pathlib import Path
 
 from shoal.kit.errors import ShoalError
 
-
 IN_SPEC = "the spec (pool.fingerprint)"
 
 

@@ -235,7 +235,7 @@ class Ssh:
         ways = (("key", self._access.key), ("password", self._access.password))
         tried = " and ".join(what for what, is_there in ways if is_there)
         return AccessDenied(
-            f"{self.name} ({self.address}) refuses {self._access.user}'s {tried or 'login (neither key nor password)'} by SSH",
+            f"{self.name} ({self.address}) refuses {self._access.user}'s {tried or 'empty login'} by SSH",
             resolution="Check the user, and the password or key file in the spec.",
         )
 

@@ -1,0 +1,70 @@
+"""The files that travel with Shoal to be installed elsewhere: dom0's kit and the volume service. And their digests.
+
+In a checkout they lie in `dom0/` and `volumes/`, in an installed wheel in `shoal/_dom0` and `shoal/_volumes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.kit.errors import ShoalError
+
+DOM0_CODE = "/opt/shoal/dom0"
+DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
+VOLUMES_CODE = "/opt/shoal/volumes"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CHECKOUT = _PACKAGE.parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedFile:
+    """A file as it shall be on the target."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
+
+
+def folder(name: str) -> Path:
+    """Where "dom0" or "volumes" is, installed or in a checkout."""
+    for place in (_PACKAGE / f"_{name}", _CHECKOUT / name):
+        if place.is_dir():
+            return place
+    raise ShoalError(f"Shoal is not installed completely: its folder {name} is missing", resolution="Install it again.")
+
+
+def dom0_files() -> tuple[ShippedFile, ...]:
+    """The kit of a dom0: the driver's executable and its package. The probe is sent, never installed."""
+    source = folder("dom0")
+    driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
+    return (driver, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
+
+
+def volume_service_files() -> tuple[ShippedFile, ...]:
+    return tuple(_code(folder("volumes"), VOLUMES_CODE))
+
+
+def probe(name: str) -> bytes:
+    """A program of dom0/ that is sent to `python3 -` there."""
+    return (folder("dom0") / f"{name}.py").read_bytes()
+
+
+def digest(files: Iterable[ShippedFile]) -> str:
+    """sha256 over paths and contents. The probes compute the same on what they find; "" is for nothing at all.
+
+    Not over modes: those are mended whenever files are written, and a umask must not make a plan.
+    """
+    lines = sorted(f"{hashlib.sha256(file.data).hexdigest()}  {file.path}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+
+def _code(source: Path, target: str) -> Iterable[ShippedFile]:
+    """The Python files of a folder, without its tests."""
+    for path in sorted(source.rglob("*.py")):
+        place = path.relative_to(source)
+        if "tests" not in place.parts:
+            yield ShippedFile(f"{target}/{place}", path.read_bytes())
