@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec
 
 from shoal.facts import Ceph, Disk, Facts, Host, Partition, Sr, Vdi
 from shoal.plan.action import Change
@@ -10,6 +11,7 @@ from shoal.spec import model
 from shoal.spec.model import Spec
 
 Verdict = tuple[Change, str]
+Asked = ParamSpec("Asked")
 
 
 def numbered_disks(spec: Spec) -> Iterator[tuple[model.Host, int, model.Disk]]:
@@ -60,14 +62,16 @@ def hidden_ceph(facts: Facts) -> str:
     return f"the storage VM of {', '.join(silent)} does not answer" if silent else ""
 
 
-def judge_ceph(facts: Facts, look: Callable[[Ceph], Verdict]) -> Verdict:
-    """What `look` says of the cluster. Where it cannot be seen the step itself looks before it does anything."""
+def judge_ceph(
+    facts: Facts, look: Callable[Concatenate[Ceph, Asked], Verdict], *asked: Asked.args, **named: Asked.kwargs
+) -> Verdict:
+    """What `look` says of the cluster when asked that. Where it cannot be seen the step itself looks before it does anything."""
     hidden = hidden_ceph(facts)
     if hidden:
         return Change.UPDATE, f"cannot be seen yet: {hidden}"
     if facts.ceph is None:
         return Change.CREATE, "there is no Ceph cluster yet"
-    return look(facts.ceph)
+    return look(facts.ceph, *asked, **named)
 
 
 def same_value(one: str, other: str) -> bool:

@@ -1,0 +1,31 @@
+"""The Ceph pool of each SR."""
+
+from __future__ import annotations
+
+from shoal.facts import Ceph, Facts
+from shoal.plan.action import Action, Change
+from shoal.plan.found import Verdict, judge_ceph
+from shoal.spec.model import Spec
+
+
+def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
+    actions = []
+    for sr in spec.srs:
+        change, reason = judge_ceph(facts, _judge, sr.pool, spec)
+        settings = {"replicas": spec.ceph.replicas, "min_replicas": spec.ceph.min_replicas}
+        needs = frozenset({"ceph_settings/cluster"})
+        actions.append(Action("ceph_pool", sr.pool, change, reason, needs=needs, settings=settings))
+    return tuple(actions)
+
+
+def _judge(ceph: Ceph, name: str, spec: Spec) -> Verdict:
+    pool = next((pool for pool in ceph.pools if pool.name == name), None)
+    if pool is None:
+        return Change.CREATE, f"there is no pool {name!r}"
+    if pool.size != spec.ceph.replicas:
+        return Change.UPDATE, f"it keeps {pool.size} replicas, wanted {spec.ceph.replicas}"
+    if pool.min_size != spec.ceph.min_replicas:
+        return Change.UPDATE, f"its min_size is {pool.min_size}, wanted {spec.ceph.min_replicas}"
+    if "rbd" not in pool.applications:
+        return Change.UPDATE, "it is not marked for rbd"
+    return Change.NONE, f"{pool.size} replicas, min_size {pool.min_size}"

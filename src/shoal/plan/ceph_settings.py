@@ -1,0 +1,48 @@
+"""Ceph's settings: what the kernels need and what the spec says. Others stay as they are."""
+
+from __future__ import annotations
+
+from shoal.facts import Ceph, Facts
+from shoal.plan.action import Action, Change
+from shoal.plan.found import Verdict, judge_ceph, same_value
+from shoal.spec.model import Spec
+from shoal.spec.names import CEPH_CLUSTER
+from shoal.spec.versions import Tuning, ceph_version, parse_kernel, tune
+
+_SECTIONS = ("global", "mon", "mgr", "osd", "mds", "client")
+
+
+def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
+    settings = wanted(spec, facts)
+    change, reason = judge_ceph(facts, _judge, settings)
+    needs = frozenset({"ceph_cluster/cluster"})
+    return (Action("ceph_settings", CEPH_CLUSTER, change, reason, needs=needs, settings={"settings": settings}),)
+
+
+def wanted(spec: Spec, facts: Facts) -> dict[str, str]:
+    """ "section/name" → value. What the spec says wins."""
+    settings = dict(tuning(spec, facts).settings)
+    if spec.ceph.osd_memory is not None:
+        settings["osd/osd_memory_target"] = str(spec.ceph.osd_memory)
+        settings["osd/osd_memory_target_autotune"] = "false"
+    for name, value in spec.ceph.settings.items():
+        section = name.partition("/")[0].partition(".")[0]
+        settings[name if section in _SECTIONS and "/" in name else f"global/{name}"] = value
+    return settings
+
+
+def tuning(spec: Spec, facts: Facts) -> Tuning:
+    """For the oldest kernel of the hosts that were seen."""
+    kernels = [parse_kernel(host.dom0.kernel) for host in facts.hosts if host.dom0]
+    return tune(min(filter(None, kernels), default=()), ceph_version(spec.ceph.image, spec.ceph.version))
+
+
+def _judge(ceph: Ceph, settings: dict[str, str]) -> Verdict:
+    wrong = [
+        f"{name} is {ceph.settings.get(name, 'not set')}, wanted {value}"
+        for name, value in settings.items()
+        if name not in ceph.settings or not same_value(ceph.settings[name], value)
+    ]
+    if wrong:
+        return Change.UPDATE, "; ".join(wrong)
+    return Change.NONE, f"{len(settings)} as wanted"

@@ -1,0 +1,35 @@
+"""Ceph users with no more rights than their work needs: krbd in dom0, and the volume service."""
+
+from __future__ import annotations
+
+from shoal.facts import Ceph, Facts
+from shoal.plan import ceph_settings
+from shoal.plan.action import Action, Change
+from shoal.plan.found import Verdict, judge_ceph
+from shoal.spec.model import Spec
+from shoal.spec.names import KERNEL_USER, VOLUMES_USER
+
+
+def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
+    caps = caps_for(spec)
+    key_types = {KERNEL_USER: ceph_settings.tuning(spec, facts).kernel_key_type, VOLUMES_USER: ""}
+    actions = []
+    for user, key_type in key_types.items():
+        change, reason = judge_ceph(facts, _judge, user, caps)
+        settings = {"caps": caps, "key_type": key_type}
+        needs = frozenset({"ceph_cluster/cluster"})
+        actions.append(Action("ceph_user", user, change, reason, needs=needs, settings=settings))
+    return tuple(actions)
+
+
+def caps_for(spec: Spec) -> dict[str, str]:
+    pools = ", ".join(f"profile rbd pool={sr.pool}" for sr in spec.srs)
+    return {"mon": "profile rbd", "osd": pools, "mgr": pools}
+
+
+def _judge(ceph: Ceph, user: str, caps: dict[str, str]) -> Verdict:
+    if user not in ceph.users:
+        return Change.CREATE, f"there is no user {user}"
+    if ceph.users[user] != caps:
+        return Change.UPDATE, "its rights are not those that it needs"
+    return Change.NONE, "rights on " + ", ".join(sorted(caps))

@@ -1,0 +1,92 @@
+"""Why a disk of the spec cannot be used: it is not there, in use, not empty, or too small. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shoal.facts import Disk, Facts, Host, Partition
+from shoal.kit.sizes import MiB, format_size
+from shoal.plan.found import disk_of, hidden_ceph, partition_named
+from shoal.plan.partition import contents_of
+from shoal.spec import model
+from shoal.spec.check import OSD_MIN_BYTES
+from shoal.spec.names import disk_name
+from shoal.spec.problem import Problem
+
+ALIGNMENT_BYTES = 2 * MiB  # lost at most to alignment at both ends
+
+
+def find_disk_problems(host: model.Host, seen: Host, facts: Facts, where: str) -> Iterator[Problem]:
+    if seen.dom0 is None:
+        return
+    for index, wanted in enumerate(host.disks):
+        yield from _of_disk(host.name, seen, facts, wanted, f"{where}.disks.{index}")
+
+
+def _of_disk(host: str, seen: Host, facts: Facts, wanted: model.Disk, where: str) -> Iterator[Problem]:
+    name = disk_name(host, int(where.rpartition(".")[2]) + 1)
+    ours = partition_named(seen, name)
+    disk = disk_of(seen, wanted.device)
+    if disk is None:
+        yield Problem(f"{host} has no disk {wanted.device}", _known_disks(seen), f"{where}.device")
+    elif ours and ours[0].device != disk.device:
+        what = f"partition {name} lies on {ours[0].device}, and this is {disk.device}"
+        yield Problem(what, "keep the order of a host's disks; add new ones at the end", f"{where}.device")
+    elif ours:
+        yield from _of_our_partition(host, ours[1], facts, wanted, where)
+    elif wanted.use == "whole-disk":
+        yield from _of_whole_disk(host, disk, wanted, where)
+    else:
+        yield from _of_free_space(host, disk, wanted, where)
+
+
+def _known_disks(seen: Host) -> str:
+    disks = seen.dom0.disks if seen.dom0 else ()
+    known = [link for disk in disks for link in disk.links if link.startswith("/dev/disk/by-id/")]
+    return f"it has {', '.join(sorted(known))}" if known else "no disk there has a name under /dev/disk/by-id"
+
+
+def _of_our_partition(
+    host: str, partition: Partition, facts: Facts, wanted: model.Disk, where: str
+) -> Iterator[Problem]:
+    is_foreign = partition.contents is not None and facts.ceph is None and not hidden_ceph(facts)
+    if is_foreign and not wanted.wipe:
+        what = (
+            f"{partition.device} of {host} holds {partition.contents}, and there is no Ceph cluster that it belongs to"
+        )
+        yield Problem(what, "if nobody needs it, write wipe: true for this disk", f"{where}.device")
+
+
+def _of_whole_disk(host: str, disk: Disk, wanted: model.Disk, where: str) -> Iterator[Problem]:
+    used = disk.in_use or next((f"{part.device} is {part.in_use}" for part in disk.partitions if part.in_use), None)
+    held = contents_of(disk)
+    if used:
+        yield Problem(f"{disk.device} of {host} is in use: {used}", "name another disk", f"{where}.device")
+    elif held and not wanted.wipe:
+        what = f"{disk.device} of {host} is not empty: {held}"
+        yield Problem(what, "if nobody needs it, write wipe: true for this disk", f"{where}.device")
+    size = wanted.size or OSD_MIN_BYTES
+    if disk.size_bytes < size + ALIGNMENT_BYTES:
+        what = f"{disk.device} of {host} has {format_size(disk.size_bytes)}, wanted {format_size(size)}"
+        yield Problem(
+            what, "name a larger disk or write a smaller size", f"{where}.{'size' if wanted.size else 'device'}"
+        )
+
+
+def _of_free_space(host: str, disk: Disk, wanted: model.Disk, where: str) -> Iterator[Problem]:
+    if disk.contents:
+        what = f"{disk.device} of {host} is not empty: {disk.contents}"
+        yield Problem(what, "use: whole-disk with wipe: true destroys it; or name another disk", f"{where}.device")
+        return
+    if disk.table != "gpt":
+        found = f"a {disk.table} partition table" if disk.table else "no partition table"
+        what = f"{disk.device} of {host} has {found}; free space is taken from a GPT only"
+        yield Problem(what, "use: whole-disk, or name another disk", f"{where}.use")
+        return
+    largest = max((free.size_bytes for free in disk.free), default=0)
+    size = wanted.size or OSD_MIN_BYTES
+    if largest < size + ALIGNMENT_BYTES:
+        what = (
+            f"{disk.device} of {host} has {format_size(largest)} of free space in one piece, wanted {format_size(size)}"
+        )
+        yield Problem(what, "make room or write a smaller size", f"{where}.{'size' if wanted.size else 'device'}")
