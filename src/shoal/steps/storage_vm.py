@@ -106,7 +106,7 @@ async def _config_drive(action: Action, tools: Tools, identity: config_drive.Ide
         image = Path(folder) / "config-drive.iso"
         config_drive.build_iso(files, image)
         marks = system_disk.marks(host, DRIVE_ROLE)
-        vdi = await system_disk.create_vdi(xenapi, sr, name, image.stat().st_size, marks)
+        vdi = await system_disk.create_vdi(xenapi, sr, name, system_disk.size_of(image), marks)
         await system_disk.import_image(action, tools, vdi, image)
     await records.set_mark(xenapi, "VDI", vdi, DRIVE_MARK, digest)
     return vdi

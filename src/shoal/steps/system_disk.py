@@ -28,11 +28,18 @@ async def apply(action: Action, tools: Tools) -> None:
         return
     await destroy_unmarked(xenapi, await records.own_vdis(xenapi, system_disk_name(host), host, ROLE), IMAGE_MARK)
     image = Path(settings.text(action, "image"))
-    size_bytes = max(settings.number(action, "size_bytes"), image.stat().st_size)
+    size_bytes = max(settings.number(action, "size_bytes"), size_of(image))
     sr = await records.local_sr_ref(xenapi, settings.text(action, "sr"), host)
     vdi = await create_vdi(xenapi, sr, system_disk_name(host), size_bytes, marks(host, ROLE))
     await import_image(action, tools, vdi, image)
     await records.set_mark(xenapi, "VDI", vdi, IMAGE_MARK, settings.text(action, "image_sha256"))
+
+
+def size_of(image: Path) -> int:
+    try:
+        return image.stat().st_size
+    except OSError as error:
+        raise ShoalError(f"the image {image} cannot be read: {error.strerror}", where="storage_vm.image") from error
 
 
 async def verify(action: Action, tools: Tools) -> str:
