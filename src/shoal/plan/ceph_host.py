@@ -15,7 +15,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
         name, address = storage_vm_name(host.name), str(host.storage_vm.address)
         change, reason = judge_ceph(facts, _judge, name, address)
         needs = frozenset({"ceph_cluster/cluster", f"storage_vm_ready/{host.name}"})
-        settings = {"name": name, "address": address}
+        settings = {"name": name, "address": address, "bootstrap_host": spec.hosts[0].name}
         actions.append(Action("ceph_host", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 

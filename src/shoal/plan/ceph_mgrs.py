@@ -12,7 +12,11 @@ from shoal.spec.names import CEPH_CLUSTER, storage_vm_name
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     hosts = spec.hosts[:2]
     names = tuple(storage_vm_name(host.name) for host in hosts)
-    settings = {"hosts": names, "addresses": tuple(str(host.storage_vm.address) for host in hosts)}
+    settings = {
+        "hosts": tuple(host.name for host in hosts),
+        "names": names,
+        "addresses": tuple(str(host.storage_vm.address) for host in hosts),
+    }
     change, reason = judge_ceph(facts, _judge, names)
     needs = frozenset(f"ceph_host/{host.name}" for host in hosts)
     return (Action("ceph_mgrs", CEPH_CLUSTER, change, reason, needs=needs, settings=settings),)

@@ -12,9 +12,10 @@ SR_TYPE = "rbd"
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions = []
+    settings = {"digest": facts.wanted_digests.get("kit", "")}
     for host in spec.hosts:
         change, reason = _judge(facts.host(host.name), facts.wanted_digests.get("kit", ""))
-        actions.append(Action("dom0_kit", host.name, change, reason, host=host.name))
+        actions.append(Action("dom0_kit", host.name, change, reason, host=host.name, settings=settings))
     return tuple(actions)
 
 

@@ -65,7 +65,7 @@ def hidden_ceph(facts: Facts) -> str:
 def judge_ceph(
     facts: Facts, look: Callable[Concatenate[Ceph, Asked], Verdict], *asked: Asked.args, **named: Asked.kwargs
 ) -> Verdict:
-    """What `look` says of the cluster when asked that. Where it cannot be seen the step itself looks before it does anything."""
+    """What `look` says of the cluster when asked that. Unseen: the step itself looks before it acts."""
     hidden = hidden_ceph(facts)
     if hidden:
         return Change.UPDATE, f"cannot be seen yet: {hidden}"

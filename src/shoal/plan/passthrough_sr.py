@@ -15,9 +15,17 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     for host in spec.hosts:
         numbers = range(1, len(host.disks) + 1)
         needs = frozenset(f"partition/{disk_target(host.name, number)}" for number in numbers)
-        settings = {"names": tuple(disk_name(host.name, number) for number in numbers)}
+        disks = tuple(
+            {
+                "name": disk_name(host.name, number),
+                "id": disk_target(host.name, number),
+                "device": disk.device,
+                "use": disk.use,
+            }
+            for number, disk in enumerate(host.disks, start=1)
+        )
         change, reason = _judge(facts, host)
-        actions.append(Action("passthrough_sr", host.name, change, reason, host.name, needs, settings))
+        actions.append(Action("passthrough_sr", host.name, change, reason, host.name, needs, {"disks": disks}))
     return tuple(actions)
 
 

@@ -11,7 +11,7 @@ from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict
 from shoal.spec import model
 from shoal.spec.model import Spec
-from shoal.spec.names import disk_name, storage_vm_name
+from shoal.spec.names import disk_name, storage_vm_name, system_disk_name
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
@@ -39,6 +39,7 @@ def settings_of(spec: Spec, host: model.Host) -> dict[str, object]:
         "bridge": lan.bridge,
         "vcpus": spec.storage_vm.vcpus,
         "memory_bytes": spec.storage_vm.memory,
+        "system_disk": system_disk_name(host.name),
         "disks": tuple(disk_name(host.name, number) for number in range(1, len(host.disks) + 1)),
     }
 

@@ -6,6 +6,7 @@ from shoal.facts import Facts
 from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict
 from shoal.spec.model import Spec
+from shoal.spec.names import storage_vm_name
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
@@ -13,7 +14,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     for host in spec.hosts:
         change, reason = _judge(facts, host.name)
         needs = frozenset({f"storage_vm/{host.name}"})
-        settings = {"address": str(host.storage_vm.address)}
+        settings = {"name": storage_vm_name(host.name), "address": str(host.storage_vm.address)}
         actions.append(Action("storage_vm_ready", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 

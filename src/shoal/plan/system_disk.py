@@ -16,6 +16,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions = []
     for host in spec.hosts:
         settings = {
+            "name": system_disk_name(host.name),
             "sr": spec.storage_vm.system_disk.sr,
             "size_bytes": spec.storage_vm.system_disk.size,
             "image": str(spec.storage_vm.image),

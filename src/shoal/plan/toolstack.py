@@ -19,7 +19,8 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions, previous = [], frozenset[str]()
     for name in names:
         change, reason = _judge(facts, name, wanted)
-        actions.append(Action("toolstack", name, change, reason, name, previous | before, {"kit": wanted}))
+        settings = {"type": SR_TYPE, "kit": wanted}
+        actions.append(Action("toolstack", name, change, reason, name, previous | before, settings))
         previous = frozenset({f"toolstack/{name}"})
     return tuple(actions)
 

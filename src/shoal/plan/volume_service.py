@@ -14,7 +14,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     for host in spec.hosts:
         change, reason = _judge(facts, host.name, wanted)
         needs = frozenset({f"storage_vm_ready/{host.name}", "ceph_cluster/cluster", "ceph_user/client.shoal-volumes"})
-        settings = {"address": str(host.storage_vm.address)}
+        settings = {"address": str(host.storage_vm.address), "digest": wanted}
         actions.append(Action("volume_service", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 

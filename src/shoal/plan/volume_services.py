@@ -14,7 +14,11 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     files = volume_service.plan(spec, facts)
     change, reason = judge_ceph(facts, _judge, facts, files)
     needs = {action.id for action in files} | {f"ceph_host/{host.name}" for host in spec.hosts}
-    settings = {"hosts": tuple(storage_vm_name(host.name) for host in spec.hosts), "image": spec.ceph.image}
+    settings = {
+        "hosts": tuple(host.name for host in spec.hosts),
+        "names": tuple(storage_vm_name(host.name) for host in spec.hosts),
+        "image": spec.ceph.image,
+    }
     return (Action("volume_services", CEPH_CLUSTER, change, reason, needs=frozenset(needs), settings=settings),)
 
 
