@@ -1,0 +1,108 @@
+"""A host: QEMU with Xen and its dom0. Powered on, powered off without warning, watched over its console.
+
+Must not know the toolstack or the storage VMs; `lab.power` ends those with their host.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lab.accelerator import QEMU, arguments
+from lab.command import CommandError, Daemon, record, recorded, start, stop
+from lab.dom0 import open_channel
+from lab.topology import Host, Lab
+
+MEMORY_MIB = 768
+DOM0_MIB = 480
+# Mitigations cost an emulated CPU more than all else in a PV dom0, and nothing else runs on it.
+XEN_ARGUMENTS = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus=1 com1=115200,8n1 console=com1 loglvl=error"
+XEN_ARGUMENTS += " guest_loglvl=error spec-ctrl=no xpti=no"
+KERNEL_ARGUMENTS = "console=hvc0 root=/dev/sda1 net.ifnames=0 quiet mitigations=off audit=0 nowatchdog"
+KERNEL_ARGUMENTS += " systemd.show_status=auto systemd.gpt_auto=no rd.systemd.gpt_auto=no"
+
+
+def pid_file(host: Host) -> Path:
+    return host.dir / "qemu.pid"
+
+
+def console_log(host: Host) -> Path:
+    return host.dir / "console.log"
+
+
+def console_socket(host: Host) -> Path:
+    return host.dir / "console.sock"
+
+
+def running(host: Host) -> Daemon | None:
+    return recorded(pid_file(host))
+
+
+def boot(lab: Lab, host: Host, image: Path) -> None:
+    """Switch the host on. It is up when `wait_until_up` says so. Nothing happens to one that is on."""
+    if running(host):
+        return
+    if console_log(host).exists():
+        console_log(host).replace(console_log(host).with_suffix(".log.1"))
+    argv = qemu_arguments(host, image, arguments(image, lab.cache))
+    pid = start(argv, namespace=lab.namespace, log=host.dir / "qemu.log")
+    record(pid_file(host), pid)
+
+
+def power_off(host: Host) -> None:
+    """Cut the power, at once: what dom0 has not written is lost."""
+    stop(pid_file(host))
+
+
+def wait_until_up(lab: Lab, host: Host, *, timeout_s: float) -> None:
+    """Wait until dom0's sshd says its name."""
+    began = time.monotonic()
+    seen = "nothing yet"
+    while time.monotonic() - began < timeout_s:
+        if running(host) is None:
+            raise CommandError(f"{host.name}: QEMU ended; see {host.dir / 'qemu.log'}:\n{_tail(host.dir / 'qemu.log')}")
+        try:
+            with open_channel(lab, host, 22, 2.0) as wire:
+                wire.settimeout(5.0)
+                greeting = wire.recv(64)
+        except OSError as error:
+            seen = str(error)
+        else:
+            if greeting.startswith(b"SSH-"):
+                return
+            seen = repr(greeting)
+        time.sleep(0.3)
+    raise CommandError(
+        f"{host.name}: dom0 did not come up within {timeout_s:g} s (last seen: {seen}); "
+        f"its console is {console_log(host)}:\n{_tail(console_log(host))}"
+    )
+
+
+def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> list[str]:
+    modules = f"{image / 'vmlinux'} {KERNEL_ARGUMENTS},{image / 'initrd.img'}"
+    return [
+        *(QEMU, "-name", host.name, "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", "pc", *accelerator, "-smp", "1", "-m", str(MEMORY_MIB), "-rtc", "base=utc"),
+        *("-kernel", str(image / "xen"), "-append", XEN_ARGUMENTS, "-initrd", modules),
+        *("-drive", f"file={host.disk},format=raw,if=none,id=sda,cache=writeback,discard=unmap,aio=threads"),
+        *("-device", "virtio-scsi-pci,id=scsi"),
+        *("-device", f"scsi-hd,bus=scsi.0,drive=sda,serial={host.disk_serial}"),
+        *_nic("lan", host.tap, host.mac),
+        *_nic("channel", host.channel_tap, host.channel_mac),
+        *("-chardev", f"socket,id=console,path={console_socket(host)},server=on,wait=off,logfile={console_log(host)}"),
+        *("-serial", "chardev:console"),
+    ]
+
+
+def _nic(name: str, tap: str, mac: str) -> list[str]:
+    return [
+        *("-netdev", f"tap,id={name},ifname={tap},script=no,downscript=no,vhost=off"),
+        *("-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="),
+    ]
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return "(it is empty)"
