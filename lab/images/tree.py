@@ -12,17 +12,17 @@ from lab.command import run
 STRIP = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 
 
-def bootstrap(tree: Path, *, suite: str, packages: Sequence[str], hooks: Sequence[str] = ()) -> None:
-    """Make a Debian tree. `hooks` are mmdebstrap's customize hooks: each a shell line that gets the tree as $1."""
-    options = [f"--dpkgopt=path-exclude={path}" for path in STRIP]
+def bootstrap(
+    tree: Path, *, suite: str, packages: Sequence[str], hooks: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> None:
+    """Make a Debian tree. `hooks` are mmdebstrap's customize hooks: each a shell line that gets the tree as $1.
+
+    `exclude`: more paths (with *) that packages do not get to unpack.
+    """
+    options = [f"--dpkgopt=path-exclude={path}" for path in (*STRIP, *exclude)]
     options += [f"--customize-hook={hook}" for hook in hooks]
-    run(
-        [
-            *("mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends false", *options),
-            *(f"--include={','.join(packages)}", suite, tree),
-        ],
-        timeout_s=900,
-    )
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends false"]
+    run([*command, *options, f"--include={','.join(packages)}", suite, tree], timeout_s=900)
 
 
 def install_wheels(tree: Path, wheels: Sequence[str], *, python: str) -> None:
@@ -33,7 +33,7 @@ def install_wheels(tree: Path, wheels: Sequence[str], *, python: str) -> None:
             *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"),
             *("--root-user-action=ignore", "--python-version", python, "--abi", "abi3", "--abi", "none"),
             *("--abi", f"cp{short}", "--platform", "manylinux2014_x86_64", "--implementation", "cp"),
-            *("--target", tree / f"usr/local/lib/python{python}/dist-packages", *wheels),
+            *("--target", str(tree / f"usr/local/lib/python{python}/dist-packages"), *wheels),
         ],
         timeout_s=300,
     )
