@@ -48,8 +48,18 @@ def disks():
     for name in entries("/sys/block"):
         if name.startswith(NO_DISKS) or int(read("/sys/block/%s/size" % name)) == 0:
             continue
-        found.append(disk(name, mounts, swaps, links.get("/dev/" + name, [])))
+        names = links.get("/dev/" + name, [])
+        try:
+            found.append(disk(name, mounts, swaps, names))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            found.append(unreadable(name, names, error))  # one broken disk must not hide the others
     return found
+
+
+def unreadable(name, links, error):
+    size, why = int(read("/sys/block/%s/size" % name)) * 512, "unreadable: %s" % error
+    nothing = {"table": None, "in_use": None, "partitions": [], "usable": None, "taken": []}
+    return dict(nothing, device="/dev/" + name, links=links, size_bytes=size, sector_bytes=512, contents=why)
 
 
 def disk(name, mounts, swaps, links):

@@ -26,7 +26,7 @@ class Connections:
     """`async with Connections(spec, state) as connections`. `state` is Shoal's folder for this pool on this machine."""
 
     def __init__(self, spec: Spec, state: Path) -> None:
-        self.spec = spec
+        self.spec, self.state = spec, state
         self.pins = Pins(state / "pins.json")
         self.xenapi = XenApi(
             spec.pool.url, spec.pool.user, spec.pool.password, pins=self.pins, fingerprint=spec.pool.fingerprint

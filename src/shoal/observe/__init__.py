@@ -1,1 +1,5 @@
-"""LOOKING: reads the pool, the hosts, the storage VMs and Ceph, all at once, and changes nothing."""
+"""LOOKING: pool, hosts, storage VMs and Ceph become facts. Changes nothing; what cannot be seen says why."""
+
+from shoal.observe.look import observe
+
+__all__ = ["observe"]

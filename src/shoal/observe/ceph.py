@@ -1,0 +1,162 @@
+"""Ceph: one round trip with ceph_probe.py beside a monitor, and its answer read. Only here is Ceph's JSON known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from shoal import facts
+from shoal.clients.ceph import Ceph
+from shoal.observe.reading import (
+    Answer,
+    NotUnderstood,
+    flag,
+    number,
+    numbers,
+    parse,
+    rows,
+    table,
+    text,
+    text_table,
+    texts,
+)
+
+TIMEOUT_S = 15.0
+
+
+async def look_at_ceph(ceph: Ceph, fsid: str, devices: Mapping[str, Mapping[str, str]]) -> facts.Ceph | None:
+    """`devices`: Ceph's host name → kernel's name of a disk → the name by which the storage VM knows it."""
+    source = Path(__file__).with_name("ceph_probe.py").read_bytes()
+    return read_ceph(parse(await ceph.python(source, timeout_s=TIMEOUT_S), "Ceph"), fsid, devices)
+
+
+def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]]) -> facts.Ceph | None:
+    """None for a cluster that is only half made: it has no OSD, and nobody has given the orchestrator a host."""
+    errors = text_table(answer, "errors")
+    if "status" not in answer or "osd dump" not in answer:
+        return unreachable(fsid, "; ".join(f"{what}: {why}" for what, why in errors.items()) or "no answer")
+    osds = _osds(answer, devices)
+    hosts = _hosts(answer)
+    if not osds and not hosts:
+        return None
+    status, stats = table(answer, "status"), table(table(answer, "df", {"stats": {}}), "stats")
+    health = table(status, "health")
+    pgs = table(status, "pgmap")
+    return facts.Ceph(
+        fsid=text(status, "fsid", fsid),
+        health=text(health, "status"),
+        health_checks=_checks(table(health, "checks", {})),
+        mons=_mons(answer),
+        mgrs=_mgrs(answer),
+        hosts=hosts,
+        osds=osds,
+        pools=tuple(_pool(pool) for pool in rows(table(answer, "osd dump"), "pools")),
+        users=_users(table(answer, "auth ls", {})),
+        settings=_settings(answer),
+        services={text(service, "service_name"): _running(service) for service in _rows(answer, "orch ls")},
+        total_bytes=number(stats, "total_bytes", 0),
+        used_bytes=number(stats, "total_used_raw_bytes", 0),
+        available_bytes=number(stats, "total_avail_bytes", 0),
+        clean_pgs=sum(
+            number(state, "count")
+            for state in _rows(pgs, "pgs_by_state")
+            if text(state, "state_name") == "active+clean"
+        ),
+        pgs=number(pgs, "num_pgs", 0),
+        # What was not answered must not look like what is not there.
+        unreachable="; ".join(f"{what}: {why}" for what, why in errors.items()),
+        certificate_authority=text(answer, "ca", ""),
+    )
+
+
+def unreachable(fsid: str, why: str) -> facts.Ceph:
+    return facts.Ceph(fsid=fsid, health="", unreachable=why)
+
+
+def _rows(answer: Answer, key: str) -> list[Answer]:
+    return rows(answer, key) if key in answer else []
+
+
+def _checks(checks: Answer) -> tuple[str, ...]:
+    return tuple(text(table(table(checks, name), "summary"), "message") for name in checks)
+
+
+def _mons(answer: Answer) -> tuple[facts.Mon, ...]:
+    dump = table(answer, "mon dump", {"mons": [], "quorum": []})
+    quorum = numbers(dump, "quorum")
+    found = []
+    for mon in rows(dump, "mons"):
+        addresses = {text(one, "type"): text(one, "addr") for one in rows(table(mon, "public_addrs"), "addrvec")}
+        any_address = addresses.get("v2") or addresses.get("v1") or ""
+        v1_port = addresses.get("v1", "").rpartition(":")[2]
+        found.append(
+            facts.Mon(
+                name=text(mon, "name"),
+                address=any_address.rpartition(":")[0].strip("[]"),
+                v1_port=int(v1_port) if v1_port.isascii() and v1_port.isdigit() and len(v1_port) < 6 else None,
+                in_quorum=number(mon, "rank") in quorum,
+            )
+        )
+    return tuple(sorted(found, key=lambda mon: mon.name))
+
+
+def _mgrs(answer: Answer) -> tuple[facts.Mgr, ...]:
+    """cephadm calls a manager <host>.<random letters>."""
+    dump = table(answer, "mgr dump", {})
+    active = text(dump, "active_name", "")
+    names = ([active] if active else []) + [text(standby, "name") for standby in _rows(dump, "standbys")]
+    return tuple(facts.Mgr(name, name.rpartition(".")[0] or name, name == active) for name in sorted(names))
+
+
+def _osds(answer: Answer, devices: Mapping[str, Mapping[str, str]]) -> tuple[facts.Osd, ...]:
+    metadata = {number(row, "id"): row for row in _rows(answer, "osd metadata")}
+    found = []
+    for osd in rows(table(answer, "osd dump"), "osds"):
+        about = metadata.get(number(osd, "osd"), {})
+        host = text(about, "hostname", "")
+        kernel_name = text(about, "devices", "").split(",")[0]
+        found.append(
+            facts.Osd(
+                id=number(osd, "osd"),
+                host=host,
+                up=flag(osd, "up"),
+                in_cluster=flag(osd, "in"),
+                device=devices.get(host, {}).get(kernel_name, kernel_name),
+            )
+        )
+    return tuple(sorted(found, key=lambda osd: osd.id))
+
+
+def _hosts(answer: Answer) -> tuple[facts.CephHost, ...]:
+    return tuple(
+        facts.CephHost(text(host, "hostname"), text(host, "addr"), texts(host, "labels"), text(host, "status", ""))
+        for host in _rows(answer, "orch host ls")
+    )
+
+
+def _pool(pool: Answer) -> facts.CephPool:
+    return facts.CephPool(
+        name=text(pool, "pool_name"),
+        size=number(pool, "size"),
+        min_size=number(pool, "min_size"),
+        applications=tuple(sorted(table(pool, "application_metadata", {}))),
+    )
+
+
+def _users(users: Answer) -> dict[str, dict[str, str]]:
+    return {name: text_table(users, name) for name in users}
+
+
+def _settings(answer: Answer) -> dict[str, str]:
+    """ "section/name"; what is set for a mask ("osd/class:ssd") keeps it in its section."""
+    found = {}
+    for row in _rows(answer, "config dump"):
+        section, mask = text(row, "section"), text(row, "mask", "")
+        found[f"{section}{'/' + mask if mask else ''}/{text(row, 'name')}"] = text(row, "value")
+    return found
+
+
+def _running(service: Answer) -> int:
+    if "status" not in service:
+        raise NotUnderstood("'status' of a service is missing")
+    return number(table(service, "status"), "running", 0)
