@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 async def observe(spec: Spec, connections: Connections) -> facts.Facts:
-    """What cannot be reached is None or empty, and its `unreachable` says why. Only without the pool there are no facts."""
+    """What cannot be reached is None or empty, and its `unreachable` says why. Raises only when the pool is silent."""
     addresses = {host.name: str(host.storage_vm.address) for host in spec.hosts}
     digests = asyncio.create_task(wanted_digests(spec.storage_vm.image, connections.state))
     try:
