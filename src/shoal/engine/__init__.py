@@ -1,1 +1,1 @@
-"""Carries out a plan: the executor (a graph, hosts in parallel), the journal (a record, never the truth), the lock."""
+"""Carrying out a plan: who may (lock), in which order and how many at once (executor), what was done (journal)."""
