@@ -1,0 +1,80 @@
+"""The table of contents: observe → plan → apply. What a verb of the command line does, without its words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal import __version__
+from shoal.clients.connections import Connections
+from shoal.engine.executor import Executor
+from shoal.engine.journal import Journal
+from shoal.engine.lock import PoolLock, hold
+from shoal.engine.outcome import Outcome, State, Watcher, Watchers
+from shoal.facts import Facts
+from shoal.observe import observe
+from shoal.plan.action import Plan
+from shoal.plan.planner import make_plan
+from shoal.spec.load import Document
+from shoal.steps.registry import STEPS
+from shoal.steps.tools import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an apply did. `outcomes` is empty when it refused, had nothing to do, or was told not to."""
+
+    plan: Plan
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    seconds: float = 0.0
+    observe_seconds: float = 0.0
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes.values() if outcome.state is State.FAILED)
+
+
+async def look(document: Document, state: Path) -> Facts:
+    async with Connections(document.spec, state) as connections:
+        await connections.xenapi.login()
+        return await observe(document.spec, connections)
+
+
+async def plan(document: Document, state: Path) -> Plan:
+    return make_plan(document.spec, await look(document, state))
+
+
+async def apply(
+    document: Document, state: Path, *, confirm: Callable[[Plan], Awaitable[bool]], watcher: Watcher
+) -> Result:
+    """Under the pool's lock: look, plan, ask, carry out. Nothing is touched while the plan has a problem."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await connections.xenapi.login()
+        async with hold(PoolLock(connections.xenapi)):
+            facts = await observe(document.spec, connections)
+            observed = time.monotonic() - start
+            wanted = make_plan(document.spec, facts)
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def _carry_out(
+    wanted: Plan, connections: Connections, document: Document, journal_file: Path, watcher: Watcher
+) -> dict[str, Outcome]:
+    journal = Journal(journal_file)
+    journal.begin(shoal_version=__version__, spec_file=document.file)
+    executor = Executor(STEPS, Watchers(journal, watcher))
+    ended = "interrupted"
+    try:
+        outcomes = await executor.run(wanted.actions, Tools(connections, executor.report))
+        failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
+        ended = "failed" if failed else "done"
+        return outcomes
+    finally:
+        journal.end(ended)
+        journal.close()
