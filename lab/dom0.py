@@ -6,10 +6,7 @@ For the lab (toolstack, `shoal-lab run`); the product has its own way in. Must n
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,8 +14,7 @@ from typing import Self
 
 import asyncssh
 
-from lab.command import NAMESPACES
-from lab.network import setns
+from lab import network
 from lab.topology import Host, Lab
 
 # A host that says nothing for so long is taken for gone.
@@ -104,7 +100,9 @@ class Dom0:
         host_key = asyncssh.read_public_key(self._host.dir / "ssh" / "ssh_host_ed25519_key.pub")
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                wire = await asyncio.to_thread(open_channel, self._lab, self._host, 22, self._connect_timeout_s)
+                address, timeout_s = self._host.channel_dom0, self._connect_timeout_s
+                wire = await asyncio.to_thread(network.connect, self._lab, address, 22, timeout_s=timeout_s)
+                wire.setblocking(False)  # noqa: FBT003 (the standard library's own signature)
                 return await asyncssh.connect(
                     self._host.channel_dom0,
                     sock=wire,
@@ -119,7 +117,7 @@ class Dom0:
                     encryption_algs=["aes128-ctr", "chacha20-poly1305@openssh.com"],
                     compression_algs=None,
                 )
-        except (OSError, TimeoutError, asyncssh.Error) as error:
+        except (OSError, RuntimeError, asyncssh.Error) as error:
             reason = str(error) or f"no answer within {self._connect_timeout_s:g} s"
             raise Dom0Unreachable(f"{self._host.name}: no SSH to {self._host.channel_dom0}: {reason}") from error
 
@@ -127,28 +125,3 @@ class Dom0:
         connection.abort()
         if self._connection is connection:
             self._connection = None
-
-
-def open_channel(lab: Lab, host: Host, port: int, timeout_s: float) -> socket.socket:
-    """A TCP connection to dom0 over the channel, made inside the lab's network by a thread that goes there for it."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
-
-    def connect() -> None:
-        try:
-            descriptor = os.open(NAMESPACES / lab.namespace, os.O_RDONLY)
-            try:
-                setns(descriptor)  # of this thread alone, which ends here
-            finally:
-                os.close(descriptor)
-            made.append(socket.create_connection((host.channel_dom0, port), timeout_s))
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=connect)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    made[0].setblocking(False)
-    return made[0]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lab import network
 from lab.accelerator import QEMU, arguments
 from lab.command import CommandError, Daemon, record, recorded, start, stop
-from lab.dom0 import open_channel
 from lab.topology import Host, Lab
 
 MEMORY_MIB = 768
@@ -56,26 +56,26 @@ def power_off(host: Host) -> None:
 
 def wait_until_up(lab: Lab, host: Host, *, timeout_s: float) -> None:
     """Wait until dom0's sshd says its name."""
-    began = time.monotonic()
-    seen = "nothing yet"
-    while time.monotonic() - began < timeout_s:
+    deadline = time.monotonic() + timeout_s
+    while not greets(lab, host):
         if running(host) is None:
             raise CommandError(f"{host.name}: QEMU ended; see {host.dir / 'qemu.log'}:\n{_tail(host.dir / 'qemu.log')}")
-        try:
-            with open_channel(lab, host, 22, 2.0) as wire:
-                wire.settimeout(5.0)
-                greeting = wire.recv(64)
-        except OSError as error:
-            seen = str(error)
-        else:
-            if greeting.startswith(b"SSH-"):
-                return
-            seen = repr(greeting)
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"{host.name}: dom0 did not come up within {timeout_s:g} s; "
+                f"its console is {console_log(host)}:\n{_tail(console_log(host))}"
+            )
         time.sleep(0.3)
-    raise CommandError(
-        f"{host.name}: dom0 did not come up within {timeout_s:g} s (last seen: {seen}); "
-        f"its console is {console_log(host)}:\n{_tail(console_log(host))}"
-    )
+
+
+def greets(lab: Lab, host: Host) -> bool:
+    """Whether dom0's sshd says its name over the channel."""
+    try:
+        with network.connect(lab, host.channel_dom0, 22, timeout_s=2.0) as wire:
+            wire.settimeout(5.0)
+            return wire.recv(64).startswith(b"SSH-")
+    except (OSError, RuntimeError):
+        return False
 
 
 def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> list[str]:

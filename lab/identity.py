@@ -52,6 +52,15 @@ def make_disk(lab: Lab, host: Host, template: Path) -> None:
         undo.pop_all()
 
 
+def known_hosts(host: Host) -> Path:
+    """For ssh(1): the host key that the lab gave this host."""
+    path = host.dir / "ssh" / "known_hosts"
+    if not path.exists():
+        key = (host.dir / "ssh" / "ssh_host_ed25519_key.pub").read_text()
+        path.write_text(f"{host.channel_dom0} {key}")
+    return path
+
+
 def write_private(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.tmp.{os.getpid()}")

@@ -6,37 +6,17 @@ out. Must not know what runs on the hosts.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
+import socket
+import threading
 from collections.abc import Iterable
 from typing import Any
 
-from lab.command import NAMESPACES, CommandError, run
+from lab.command import NAMESPACES, run
+from lab.namespace import enter
 from lab.topology import BRIDGE, WORKSTATION, Host, Lab
 
-CLONE_NEWNET = 0x40000000
 NFT_TABLE = "lab"
-
-
-def setns(descriptor: int) -> None:
-    """Move the calling thread into the network namespace of an open file."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"setns: {os.strerror(number)}; this needs root")
-
-
-def enter(lab: Lab) -> None:
-    """Move the calling thread into the lab's network: from there the hosts can be reached."""
-    path = NAMESPACES / lab.namespace
-    if not path.exists():
-        raise CommandError(f"the lab in {lab.dir} has no network; make it with: shoal-lab up")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        setns(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def build(lab: Lab) -> None:
@@ -64,20 +44,54 @@ def destroy(lab: Lab) -> None:
 
 
 def cut(lab: Lab, host: Host) -> None:
-    """Pull the host's LAN cable."""
-    run(["ip", "link", "set", host.tap, "nomaster", "down"], timeout_s=10, namespace=lab.namespace)
+    """Pull the host's LAN cable: dom0 and its own storage VMs still see each other, and nobody else."""
+    island = _island(host)
+    if island not in _links(lab):
+        _batch(lab, [f"link add {island} type bridge stp_state 0 forward_delay 0", f"link set {island} up"])
+    _batch(lab, [f"link set {port} master {island}" for port in _ports(lab, host)])
     _write_short_ways(lab)
 
 
 def heal(lab: Lab, host: Host) -> None:
     """Plug the host's LAN cable in again."""
-    run(["ip", "link", "set", host.tap, "master", BRIDGE, "up"], timeout_s=10, namespace=lab.namespace)
+    _batch(lab, [f"link set {port} master {BRIDGE} up" for port in _ports(lab, host)])
+    if _island(host) in _links(lab):
+        _batch(lab, [f"link delete {_island(host)}"])
     _write_short_ways(lab)
 
 
 def is_cut(lab: Lab, host: Host) -> bool:
     link = _links(lab).get(host.tap, {})
     return link.get("master") != BRIDGE
+
+
+def connect(lab: Lab, address: str, port: int, *, timeout_s: float) -> socket.socket:
+    """A TCP connection made inside the lab's network by a thread that goes there for it."""
+    made: list[socket.socket] = []
+    failed: list[Exception] = []
+
+    def go() -> None:
+        try:
+            enter(lab)  # this thread alone, which ends here
+            made.append(socket.create_connection((address, port), timeout_s))
+        except (OSError, RuntimeError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]
+
+
+def _island(host: Host) -> str:
+    return f"island-{host.name}"
+
+
+def _ports(lab: Lab, host: Host) -> list[str]:
+    """dom0's tap and the ports of the host's storage VMs."""
+    return [name for name in _links(lab) if name == host.tap or name.startswith(f"vm{host.index}-")]
 
 
 def _host_lines(host: Host, present: Iterable[str]) -> list[str]:
