@@ -1,1 +1,5 @@
-"""The command line: one file per verb, and render.py for what a person sees."""
+"""The command line: one file per verb, render.py and progress.py for what a person sees, door.py for how it ends."""
+
+from shoal.cli.program import main
+
+__all__ = ["main"]

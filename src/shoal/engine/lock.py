@@ -116,7 +116,7 @@ class PoolLock:
             raise LockHeld(
                 f"another apply works on this pool: {_who(holder)}",
                 details=f"its last sign of life was {age_s:.0f} s ago",
-                resolution=f"Wait for its end; one without a sign of life for {self._stale_after_s:.0f} s is taken for dead.",
+                resolution=f"Wait for its end. It is taken for dead {self._stale_after_s:.0f} s after a sign of life.",
             )
         await self._toolstack.call("pool.remove_from_other_config", self._pool, KEY)
         taken = await self._try_add()

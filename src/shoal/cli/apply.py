@@ -1,0 +1,141 @@
+"""`shoal apply`: make it so."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_format
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from shoal import converge
+from shoal.cli import door
+from shoal.cli.plan import plan_to_dict, refuse
+from shoal.cli.progress import Progress
+from shoal.cli.render import draw_plan, draw_results, error_console, output_console, summarize
+from shoal.engine.outcome import Outcome, State
+from shoal.kit.errors import ShoalError
+from shoal.kit.folders import state_folder
+from shoal.plan.action import Plan
+from shoal.spec.load import Document, read_spec
+
+
+def run(file: Path, state: Path | None, *, yes: bool, json: bool) -> int:
+    document = read_spec(file)
+    console = error_console() if json else output_console()
+    if not yes and not sys.stdin.isatty():
+        raise ShoalError(
+            "apply asks before it changes anything, and nobody can answer here",
+            resolution="Say --yes, or look at shoal plan first.",
+        )
+    with_progress = _Conversation(console, ask=not yes)
+    work = converge.apply(
+        document,
+        state_folder(document.spec.pool.url, state),
+        confirm=with_progress.confirm,
+        watcher=with_progress.progress,
+    )
+    try:
+        result = door.run(work, document)
+    finally:
+        with_progress.end()
+    if json:
+        print(json_format.dumps(_result_to_dict(result, document), indent=2))
+    return _conclude(result, document, console, refused=with_progress.was_refused)
+
+
+class _Conversation:
+    """Shows the plan, asks, and then shows the progress."""
+
+    def __init__(self, console: Console, *, ask: bool) -> None:
+        self._console, self._ask = console, ask
+        self.progress = Progress(console)
+        self._is_live = False
+        self.was_refused = False
+
+    async def confirm(self, plan: Plan) -> bool:
+        self._console.print(draw_plan(plan))
+        if self._ask:
+            self._console.print("Carry this out? Only 'yes' is taken for yes: ", end="")
+            self.was_refused = (await _read_line()).strip() != "yes"
+            if self.was_refused:
+                return False
+        self.progress.expect(len(plan.changes))
+        self.progress.__enter__()
+        self._is_live = True
+        return True
+
+    def end(self) -> None:
+        if self._is_live:
+            self.progress.__exit__(None, None, None)
+            self._is_live = False
+
+
+async def _read_line() -> str:
+    """A line from the terminal, without a thread that would outlive ^C."""
+    loop = asyncio.get_running_loop()
+    is_there = asyncio.Event()
+    loop.add_reader(sys.stdin, is_there.set)
+    try:
+        await is_there.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline()
+
+
+def _conclude(result: converge.Result, document: Document, console: Console, *, refused: bool) -> int:
+    if result.plan.problems:
+        refuse(result.plan, document)
+        return door.FAILED
+    if refused:
+        console.print("Nothing was touched.")
+        return door.FAILED
+    if not result.outcomes:
+        console.print(f"{summarize(result.plan)}  ({result.seconds:.1f} s)")
+        return door.OK
+    console.print(draw_results(result.outcomes[action.id] for action in result.plan.actions))
+    for outcome in result.failures:
+        _explain(outcome)
+    failed, unreached = len(result.failures), _count(result, State.NOT_REACHED)
+    if failed:
+        text = f"{failed} failed, {unreached} not reached. Run the same command again: it goes on where it stopped."
+        console.print(Text(text, "bold red"))
+        return _exit_code(result)
+    console.print(Text(f"{_count(result, State.DONE)} done in {result.seconds:.1f} s", "bold green"))
+    return door.OK
+
+
+def _explain(outcome: Outcome) -> None:
+    if isinstance(outcome.error, ShoalError):
+        door.show_error(outcome.error)
+    elif outcome.error is not None:
+        door.show_bug(outcome.error)
+
+
+def _exit_code(result: converge.Result) -> int:
+    is_bug = any(not isinstance(outcome.error, ShoalError) for outcome in result.failures)
+    return door.BUG if is_bug else door.FAILED
+
+
+def _count(result: converge.Result, state: State) -> int:
+    return sum(outcome.state is state for outcome in result.outcomes.values())
+
+
+def _result_to_dict(result: converge.Result, document: Document) -> dict[str, object]:
+    return {
+        **plan_to_dict(result.plan, document),
+        "seconds": round(result.seconds, 2),
+        "observe_seconds": round(result.observe_seconds, 2),
+        "outcomes": [
+            {
+                "id": outcome.action.id,
+                "kind": outcome.action.kind,
+                "state": str(outcome.state),
+                "seconds": round(outcome.seconds, 2),
+                "message": outcome.message,
+            }
+            for outcome in result.outcomes.values()
+        ],
+    }

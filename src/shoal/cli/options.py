@@ -1,0 +1,18 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+SpecFile = Annotated[Path, Parameter(name=["-f", "--file"], help="The spec.")]
+StateFolder = Annotated[
+    Path | None,
+    Parameter(
+        name="--state", help="Folder for journal and pinned keys, instead of $SHOAL_STATE or ~/.local/state/shoal."
+    ),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document instead of text.")]
+DEFAULT_SPEC = Path("shoal.yaml")

@@ -1,0 +1,121 @@
+"""What a person sees of plans, results and the pool's state. Values in, text out; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from shoal.engine.outcome import Outcome, State
+from shoal.plan.action import Action, Change, Plan
+
+WORDS = {
+    "dom0_kit": "driver in dom0",
+    "pool_key": "SSH key of the storage VMs",
+    "partition": "partition",
+    "passthrough_sr": "passthrough SR",
+    "system_disk": "system disk",
+    "storage_vm": "storage VM",
+    "storage_vm_ready": "storage VM up",
+    "toolstack": "toolstack restart",
+    "ceph_cluster": "Ceph cluster",
+    "ceph_host": "Ceph host",
+    "ceph_settings": "Ceph settings",
+    "ceph_mons": "Ceph monitors",
+    "ceph_mgrs": "Ceph managers",
+    "ceph_osd": "OSD",
+    "ceph_pool": "Ceph pool",
+    "ceph_user": "Ceph user",
+    "volume_service": "volume service's files",
+    "volume_services": "volume services",
+    "volume_client": "volume client in dom0",
+    "shared_sr": "shared SR",
+    "default_sr": "default SR",
+}
+_SIGNS = {
+    Change.NONE: ("=", "dim"),
+    Change.CREATE: ("+", "green"),
+    Change.UPDATE: ("~", "yellow"),
+    Change.DESTROY: ("!", "bold red"),
+}
+_MARKS = {
+    State.DONE: ("✓", "green"),
+    State.NOTHING: ("=", "dim"),
+    State.FAILED: ("✗", "bold red"),
+    State.NOT_REACHED: ("·", "yellow"),
+    State.INTERRUPTED: ("✗", "yellow"),
+}
+
+
+def output_console() -> Console:
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def error_console() -> Console:
+    return Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+def name_action(action: Action) -> str:
+    """Such as "partition xen1:1", or "Ceph cluster"."""
+    word = WORDS.get(action.kind, action.kind)
+    return word if action.target in ("cluster", "pool") else f"{word} {action.target}"
+
+
+def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:
+    """The plan by host, each item with its reason; DESTROY stands out."""
+    shown = plan.actions if everything else plan.changes
+    tree = Tree(summarize(plan))
+    for group, actions in _grouped(shown).items():
+        branch = tree.add(Text(group, "bold"))
+        for action in actions:
+            sign, style = _SIGNS[action.change]
+            branch.add(Text.assemble((f"{sign} {name_action(action)}", style), (f"  {action.reason}", "dim")))
+    return tree
+
+
+def summarize(plan: Plan) -> str:
+    """Such as "3 to create, 1 to change; 40 already as wanted"."""
+    words = {Change.CREATE: "to create", Change.UPDATE: "to change", Change.DESTROY: "TO WIPE"}
+    parts = [f"{count} {word}" for change, word in words.items() if (count := _count(plan.actions, change))]
+    same = _count(plan.actions, Change.NONE)
+    return f"{', '.join(parts) or 'nothing to do'}; {same} already as wanted"
+
+
+def draw_results(outcomes: Iterable[Outcome]) -> Table:
+    """What was done, in the order of the plan, with seconds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("what")
+    table.add_column("seconds", justify="right")
+    table.add_column("")
+    for outcome in outcomes:
+        if outcome.state is State.NOTHING:
+            continue
+        mark, style = _MARKS[outcome.state]
+        seconds = f"{outcome.seconds:.1f}" if outcome.state is not State.NOT_REACHED else ""
+        message = "" if outcome.state is State.DONE else outcome.message or str(outcome.state)
+        table.add_row(Text(mark, style), name_action(outcome.action), seconds, Text(message, style))
+    return table
+
+
+def result_line(outcome: Outcome) -> Text:
+    mark, style = _MARKS[outcome.state]
+    message = f"  {outcome.message}" if outcome.message else ""
+    return Text.assemble(
+        (f"{mark} ", style), name_action(outcome.action), (f"  {outcome.seconds:.1f} s", "dim"), message
+    )
+
+
+def _count(actions: Sequence[Action], change: Change) -> int:
+    return sum(action.change is change for action in actions)
+
+
+def _grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
+    """By host, in order of appearance; what loads no host of its own is the pool's."""
+    groups: dict[str, list[Action]] = {}
+    for action in actions:
+        groups.setdefault(action.host or "pool", []).append(action)
+    return groups
