@@ -1,0 +1,119 @@
+"""`python -m lab.xapi --dir LAB --host xen1`: the toolstack of one host of a lab. Runs inside the lab's network."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lab.identity import control_domain_uuid, host_uuid
+from lab.topology import Host, Lab, locate
+from lab.xapi import startup
+from lab.xapi.agent import LocalAgent, RemoteAgent
+from lab.xapi.built_in import Ext, Udev
+from lab.xapi.certificate import server_context
+from lab.xapi.dom0 import SshDom0
+from lab.xapi.drivers import Drivers
+from lab.xapi.hypervisor import StorageVms, XenGuests
+from lab.xapi.seed import seed
+from lab.xapi.toolstack import Peer, Settings, Toolstack
+from lab.xapi.web import Web
+
+ANNOUNCE_EVERY_S = 2.0
+
+log = logging.getLogger("lab.xapi")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lab.xapi", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="the lab's folder")
+    parser.add_argument("--host", required=True, help="the host whose toolstack this is")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(threadName)s: %(message)s")
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    lab = locate(arguments.dir)
+    run(lab, lab.host(arguments.host))
+
+
+def run(lab: Lab, host: Host) -> None:
+    """Serve until killed."""
+    settings = make_settings(lab, host)
+    dom0 = SshDom0(lab, host)
+    drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
+    stop = threading.Event()
+    local = LocalAgent(dom0, drivers, StorageVms(lab, host, dom0), XenGuests(dom0), stop.set)
+    remotes = {name: RemoteAgent(peer, settings.pool_secret) for name, peer in settings.peers.items()}
+    toolstack = Toolstack(settings, local, remotes)
+    web = Web(toolstack, stop.set)
+    if settings.is_master:
+        seed(toolstack.db, settings)
+        startup.forget_operations(toolstack)
+    web.listen(host.channel_lab, 443, server_context(host.dir / "xapi.pem", host.name, host.address))
+    web.listen(host.channel_lab, 80, None, is_local=True)
+    log.info("%s serves XenAPI for %s", host.channel_lab, host.name)
+    if settings.is_master:
+        startup.Heartbeats(toolstack).start()
+        threading.Thread(target=startup.host_started, args=(toolstack, host.name), daemon=True).start()
+    else:
+        threading.Thread(target=announce, args=(web,), daemon=True).start()
+    stop.wait()
+    restart(toolstack)
+
+
+def announce(web: Web) -> None:
+    """Tell the master that this member has started, as soon as it can be told."""
+    while True:
+        try:
+            status, _ = web.ask_master("/lab/started", b"")
+            if status == 200:
+                return
+            log.warning("the master answered %s", status)
+        except OSError as error:
+            log.info("waiting for the master: %s", error)
+        time.sleep(ANNOUNCE_EVERY_S)
+
+
+def restart(toolstack: Toolstack) -> None:
+    """Begin anew in the same process: its pid is how the lab knows it."""
+    time.sleep(0.3)  # the answer that announces it goes out first
+    log.info("restarting")
+    toolstack.db.save()
+    os.execv(sys.executable, [sys.executable, "-m", "lab.xapi", *sys.argv[1:]])
+
+
+def make_settings(lab: Lab, host: Host) -> Settings:
+    peers = {
+        one.name: Peer(one.name, one.address, 443, one.mac, host_uuid(lab, one), control_domain_uuid(lab, one))
+        for one in lab.hosts
+    }
+    return Settings(
+        host=host.name,
+        master=lab.hosts[0].name,
+        peers=peers,
+        password=lambda: lab.password_file.read_text().strip(),
+        pool_secret=pool_secret(lab.dir / "pool-secret"),
+        database=lab.database,
+        storage_dir=host.dir / "sr",
+    )
+
+
+def pool_secret(file: Path) -> str:
+    """How the pool's hosts know each other; made by whichever comes first."""
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    deadline = time.monotonic() + 5
+    while not (text := file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What only a host itself can do, for the pool's master: in its own process directly, on another host over the LAN.
+
+`call` takes and gives plain values, so that an operation is the same near and far.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from xmlrpc.client import Fault, dumps, loads
+
+from lab.xapi.clock import now
+from lab.xapi.dom0 import Dom0
+from lab.xapi.drivers import Drivers
+from lab.xapi.failure import Failure, internal_error
+from lab.xapi.hypervisor import Disk, Guests, Plan
+from lab.xapi.toolstack import Peer
+
+CONNECT_TIMEOUT_S = 5.0
+PLUGINS = "/etc/xapi.d/plugins"
+INVENTORY = "/etc/xensource-inventory"
+PLUGIN_TIMEOUT_S = 600.0
+LOOK_TIMEOUT_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Agent(Protocol):
+    def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:
+        """Do one thing on the host. Raises Failure, CANNOT_CONTACT_HOST if the host cannot be reached."""
+
+
+@dataclass(slots=True)
+class LocalAgent:
+    """This host. `storage_vms` are its HVM guests, `guests` its PV guests."""
+
+    dom0: Dom0
+    drivers: Drivers
+    storage_vms: Guests
+    guests: Guests
+    restart: Callable[[], None]  # of this toolstack
+
+    def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:  # noqa: ARG002  dom0's own bounds hold
+        operations: dict[str, Callable[..., Any]] = {
+            "hello": self.hello,
+            "pulse": self.pulse,
+            "run_driver": self.drivers.run,
+            "start_vm": self.start_vm,
+            "shutdown_vm": self.shutdown_vm,
+            "destroy_vm": self.destroy_vm,
+            "plug": self.plug,
+            "unplug": self.unplug,
+            "call_plugin": self.call_plugin,
+            "power": self.power,
+            "restart": self.restart,
+            "mark_started": self.mark_started,
+        }
+        try:
+            return operations[operation](**arguments)
+        except OSError as error:
+            raise internal_error(f"{self.dom0.name}: {error}") from error
+
+    def hello(self) -> dict[str, Any]:
+        """What the pool must know of a host that joins or starts."""
+        text = self.dom0.run(["cat", INVENTORY], timeout_s=LOOK_TIMEOUT_S).stdout
+        pairs = [line.partition("=") for line in text.splitlines() if "=" in line]
+        inventory = {key: value.strip("'\"") for key, _, value in pairs}
+        boot = self.dom0.run(["cat", "/proc/sys/kernel/random/boot_id"], timeout_s=LOOK_TIMEOUT_S).stdout.strip()
+        running = self._running(thorough=True)
+        return {"inventory": inventory, "boot": boot, "drivers": self.drivers.discover(), "running": running}
+
+    def pulse(self, *, thorough: bool) -> dict[str, Any]:
+        """That the host lives, and which VMs run. Looking into Xen costs an emulated dom0 much: only if thorough."""
+        running = self._running(thorough=thorough)
+        return {"time": now(), "running": running, "networks": self.storage_vms.networks()}
+
+    def _running(self, *, thorough: bool) -> dict[str, int]:
+        own = self.storage_vms.running()
+        return {**own, **self.guests.running()} if thorough else own
+
+    def start_vm(self, plan: dict[str, Any]) -> int:
+        parsed = Plan.parse(plan)
+        return self._of(hvm=parsed.hvm).start(parsed)
+
+    def shutdown_vm(self, uuid: str, *, hvm: bool, grace_s: float) -> bool:
+        return self._of(hvm=hvm).shutdown(uuid, timeout_s=grace_s)
+
+    def destroy_vm(self, uuid: str, *, hvm: bool) -> None:
+        self._of(hvm=hvm).destroy(uuid)
+
+    def plug(self, uuid: str, *, hvm: bool, disk: dict[str, Any]) -> None:
+        self._of(hvm=hvm).plug(uuid, Disk(**disk))
+
+    def unplug(self, uuid: str, *, hvm: bool, userdevice: str) -> None:
+        self._of(hvm=hvm).unplug(uuid, userdevice)
+
+    def _of(self, *, hvm: bool) -> Guests:
+        return self.storage_vms if hvm else self.guests
+
+    def call_plugin(self, plugin: str, function: str, pairs: dict[str, str], session: str) -> str:
+        """A plugin of dom0, by the convention of SM drivers: one XML-RPC argument, an XML-RPC answer."""
+        path = f"{PLUGINS}/{plugin}"
+        if "/" in plugin or self.dom0.run(["test", "-x", path], timeout_s=LOOK_TIMEOUT_S).code != 0:
+            raise Failure("XENAPI_MISSING_PLUGIN", plugin)
+        done = self.dom0.run([path, dumps((session, pairs), function)], timeout_s=PLUGIN_TIMEOUT_S)
+        if done.code != 0:
+            raise Failure("XENAPI_PLUGIN_FAILURE", "non-zero exit", done.stdout, done.stderr)
+        try:
+            (value,), _ = loads(done.stdout)
+        except Fault as fault:
+            raise Failure("XENAPI_PLUGIN_FAILURE", function, "Fault", fault.faultString) from fault
+        except Exception as error:
+            raise Failure("XENAPI_PLUGIN_FAILURE", function, type(error).__name__, str(error)) from error
+        return str(value)
+
+    def power(self, verb: str) -> None:
+        """Reboot or switch off dom0's machine; the answer comes before it goes."""
+        self.dom0.run(["systemctl", "--no-block", verb], timeout_s=LOOK_TIMEOUT_S)
+
+    def mark_started(self) -> None:
+        """What units in dom0 wait for after a start of the toolstack."""
+        self.dom0.run(["touch", "/var/run/xapi_init_complete.cookie"], timeout_s=LOOK_TIMEOUT_S)
+
+
+class RemoteAgent:
+    """Another host's agent, reached on the host's own address: what cuts that host off, cuts this."""
+
+    def __init__(self, peer: Peer, pool_secret: str) -> None:
+        self._peer = peer
+        self._secret = pool_secret
+
+    def reporting(self, host: str) -> _Reporting:
+        return _Reporting(self, host)
+
+    def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:
+        """Raises OSError if the host cannot be reached."""
+        body = json.dumps({"operation": operation, "timeout_s": timeout_s, "arguments": arguments})
+        status, answer = post(self._peer, "/lab/agent", body.encode(), self._secret, timeout_s=timeout_s)
+        if status != 200:
+            raise OSError(f"{self._peer.name} answered {status}")
+        said = json.loads(answer)
+        if "failure" in said:
+            raise Failure(*said["failure"])
+        return said["value"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reporting:
+    """A remote agent whose failures name the host as XenAPI does."""
+
+    remote: RemoteAgent
+    host: str
+
+    def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:
+        try:
+            return self.remote.call(operation, timeout_s, **arguments)
+        except (OSError, http.client.HTTPException) as error:
+            log.warning("%s: %s", operation, error)
+            raise Failure("CANNOT_CONTACT_HOST", self.host) from error
+
+
+UNCHECKED = ssl.create_default_context()
+UNCHECKED.check_hostname = False  # between hosts the pool's secret says who is who
+UNCHECKED.verify_mode = ssl.CERT_NONE
+
+
+def post(peer: Peer, path: str, body: bytes, secret: str, *, timeout_s: float) -> tuple[int, bytes]:
+    """One request to another host's toolstack. Raises OSError or HTTPException."""
+    connection = http.client.HTTPSConnection(peer.address, peer.port, timeout=CONNECT_TIMEOUT_S, context=UNCHECKED)
+    try:
+        connection.connect()
+        connection.sock.settimeout(timeout_s)
+        connection.request("POST", path, body, {"X-Pool-Secret": secret})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

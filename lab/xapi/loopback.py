@@ -1,0 +1,156 @@
+"""A pool on this machine's loopback, for tests that need no lab: each dom0 is a folder, guests are only remembered.
+
+with LoopbackPool(folder) as pool:
+    session = XenAPI.Session(pool.url, ignore_ssl=True)
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.xapi import startup
+from lab.xapi.agent import LocalAgent, RemoteAgent
+from lab.xapi.built_in import Ext, Udev
+from lab.xapi.certificate import server_context
+from lab.xapi.dom0 import LocalDom0
+from lab.xapi.drivers import Drivers
+from lab.xapi.hypervisor import Disk, Plan
+from lab.xapi.seed import seed
+from lab.xapi.toolstack import Peer, Settings, Toolstack
+from lab.xapi.web import Listener, Web
+
+DEFAULT_PLUGINS = (
+    "ext nfs iscsi lvmoiscsi dummy file hba rawhba udev iso lvm lvmohba lvmofcoe shm smb"  # as /etc/xapi.conf has it
+)
+PASSWORD = "loopback"
+
+
+class RememberedGuests:
+    """Guests that run nowhere."""
+
+    def __init__(self) -> None:
+        self.plans: dict[str, Plan] = {}
+
+    def start(self, plan: Plan) -> int:
+        self.plans[plan.uuid] = plan
+        return 1
+
+    def shutdown(self, uuid: str, *, timeout_s: float) -> bool:  # noqa: ARG002
+        self.plans.pop(uuid, None)
+        return True
+
+    def destroy(self, uuid: str) -> None:
+        self.plans.pop(uuid, None)
+
+    def running(self) -> dict[str, int]:
+        return dict.fromkeys(self.plans, 1)
+
+    def networks(self) -> dict[str, dict[str, str]]:
+        return {own: {"0/ip": "192.0.2.1"} for own in self.plans}
+
+    def plug(self, uuid: str, disk: Disk) -> None:
+        """Nothing to do."""
+
+    def unplug(self, uuid: str, userdevice: str) -> None:
+        """Nothing to do."""
+
+
+class LoopbackHost:
+    """One host: its toolstack, its dom0's folder (`root`), the ports it answers on."""
+
+    def __init__(self, pool: LoopbackPool, name: str) -> None:
+        self.name = name
+        self.dir = pool.dir / name
+        self.root = self.dir / "root"
+        self.guests = RememberedGuests()
+        self.restarts = threading.Event()
+        self._pool = pool
+        self._listeners: list[Listener] = []
+        (self.root / "opt/xensource/sm").mkdir(parents=True, exist_ok=True)
+        (self.root / "etc/xapi.conf.d").mkdir(parents=True, exist_ok=True)
+        configuration = self.root / "etc/xapi.conf"
+        if not configuration.exists():
+            configuration.write_text(f"sm-plugins={DEFAULT_PLUGINS}\n")
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._pool.peers[self.name].port}"
+
+    def start(self) -> None:
+        """Start the toolstack and wait until its start is over."""
+        settings = self._pool.settings(self.name)
+        dom0 = LocalDom0(self.name, self.root)
+        drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
+        local = LocalAgent(dom0, drivers, self.guests, self.guests, self.restarts.set)
+        remotes = {name: RemoteAgent(peer, settings.pool_secret) for name, peer in settings.peers.items()}
+        self.toolstack = Toolstack(settings, local, remotes)
+        self.web = Web(self.toolstack, self.restarts.set)
+        if settings.is_master:
+            seed(self.toolstack.db, settings)
+            startup.forget_operations(self.toolstack)
+        tls = server_context(self.dir / "xapi.pem", self.name, "127.0.0.1")
+        local_port = self._pool.local_ports[self.name]
+        self._listeners = [
+            self.web.listen("127.0.0.1", self._pool.peers[self.name].port, tls),
+            self.web.listen("127.0.0.1", local_port, None, is_local=True),
+        ]
+        (self.root / "local-port").write_text(str(local_port))  # in place of /var/lib/xcp/xapi
+        startup.host_started(self._pool.master.toolstack, self.name)
+
+    def stop(self) -> None:
+        """As if the process were killed: the database's file is all that is left."""
+        for listener in self._listeners:
+            listener.shutdown()
+            listener.server_close()
+        self._listeners = []
+        if self.toolstack.settings.is_master:
+            self.toolstack.db.save()
+
+
+class LoopbackPool:
+    """Hosts xen1 … xenN, the first the master. `prepare` is called with each host before its toolstack starts."""
+
+    def __init__(self, directory: Path, *, host_count: int = 1) -> None:
+        self.dir = directory
+        names = [f"xen{number}" for number in range(1, host_count + 1)]
+        self.peers = {name: Peer(name, "127.0.0.1", free_port()) for name in names}
+        self.local_ports = {name: free_port() for name in names}
+        self.hosts = {name: LoopbackHost(self, name) for name in names}
+        self.master = self.hosts["xen1"]
+
+    def settings(self, host: str) -> Settings:
+        return Settings(
+            host=host,
+            master="xen1",
+            peers=self.peers,
+            password=lambda: PASSWORD,
+            pool_secret="loopback pool secret",
+            database=self.dir / "xapi.json",
+            storage_dir=self.dir / host / "sr",
+            dead_after_s=1.0,
+        )
+
+    @property
+    def url(self) -> str:
+        return self.master.url
+
+    def __enter__(self) -> Self:
+        for host in self.hosts.values():
+            host.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for host in self.hosts.values():
+            host.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
