@@ -1,0 +1,30 @@
+"""A command in a storage VM, as root, by the key that the pool keeps for Shoal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+
+from lab.command import run
+from lab.topology import Host, Lab
+from lab.witness_vm import Session
+
+
+def in_storage_vm(lab: Lab, host: Host, argv: list[str], *, timeout_s: float = 120) -> str:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder) / "key"
+        key.touch(mode=0o600)
+        key.write_text(ssh_key(lab))
+        target = f"root@{host.storage_vm_address}"
+        command = ["ssh", "-F", os.devnull, "-i", key, *options, target, shlex.join(argv)]
+        return run(command, namespace=lab.namespace, timeout_s=timeout_s).stdout
+
+
+def ssh_key(lab: Lab) -> str:
+    session = Session(lab, enter_namespace=True)
+    (pool,) = session.call("pool.get_all")
+    secret = session.call("secret.get_by_uuid", session.call("pool.get_other_config", pool)["shoal:ssh-key"])
+    return str(session.call("secret.get_value", secret))
