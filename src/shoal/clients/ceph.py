@@ -26,7 +26,7 @@ if [ ! -s $k ]; then
 fi
 """
 _CEPH = f'{_KEYRING}exec ceph --connect-timeout {CONNECT_TIMEOUT_S} "$@"'
-_PYTHON = f"{_KEYRING}exec python3 -"
+_PYTHON = f"{_KEYRING}exec python3 - /etc/ceph/ceph.conf $k"
 
 
 class CephUnreachable(TemporaryError):
@@ -76,7 +76,10 @@ class Ceph:
         return done.stdout
 
     async def python(self, source: bytes, *, timeout_s: float) -> str:
-        """Run a Python program beside the monitor (librados is there) and return what it printed."""
+        """Run a Python program beside the monitor (librados is there) and return what it printed.
+
+        Its arguments are the paths of ceph.conf and of the administrator's keyring.
+        """
         done = await self._in_mon(_PYTHON, [], timeout_s, source)
         if done.code != 0:
             raise CommandFailed(self.ssh.name, ["python3", "-"], done)

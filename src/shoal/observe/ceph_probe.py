@@ -1,6 +1,7 @@
 """A read-only look at Ceph in one round trip. Runs beside a monitor (librados is there), imported nowhere.
 
-The keys of users never leave this program. Prints {command: answer} and `errors` for what was refused or silent.
+The arguments are ceph.conf and the administrator's keyring. Prints {command: answer} and `errors`
+for what was refused or silent. The keys of users never leave this program.
 """
 
 import hashlib
@@ -34,8 +35,8 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
     import rados  # type: ignore[import-not-found]  # only there
 
     settings = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "log_to_stderr": "false"}
-    keyring = {"keyring": "/etc/ceph/ceph.client.admin.keyring"}
-    cluster = rados.Rados(conffile="/etc/ceph/ceph.conf", rados_id="admin", conf={**settings, **keyring})
+    conf, keyring = sys.argv[1:]
+    cluster = rados.Rados(conffile=conf, rados_id="admin", conf={**settings, "keyring": keyring})
     try:
         cluster.connect(timeout=5)
     except rados.Error as error:
