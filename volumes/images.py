@@ -115,9 +115,9 @@ def holders(ioctx: Any, volume_id: str) -> dict[str, Any]:
             watchers = list(image.watchers_list())
     except rbd.ImageNotFound:
         raise not_found(f"volume {volume_id}") from None
-    watching = {watcher["addr"] for watcher in watchers}
+    watching = {f"client.{watcher['id']}" for watcher in watchers}
     lockers = [
-        {"client": client, "cookie": cookie, "address": address, "alive": address in watching}
+        {"client": client, "cookie": cookie, "address": address, "alive": client in watching}
         for client, cookie, address in locks.get("lockers", [])
     ]
     return {

@@ -145,8 +145,11 @@ class Cluster:
         self.start_daemon(name, *program[name])
 
     def kill_daemon(self, name: str) -> None:
-        """At once, as when the power goes. nsenter stays the parent, so the daemon itself is its child."""
-        parent = self._daemons.pop(name)
+        """At once, as when the power goes."""
+        self.kill_process(self._daemons.pop(name))
+
+    def kill_process(self, parent: subprocess.Popen[bytes]) -> None:
+        """Kill what `start_process` started: nsenter stays the parent, so the process itself is its child."""
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         for pid in [*map(int, children), parent.pid]:
             os.kill(pid, 9)

@@ -50,10 +50,7 @@ class Service:
     def kill(self) -> None:
         if self.process is None:
             return
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for pid in children:
-            subprocess.run(["kill", "-9", pid], check=False)
-        self.process.wait(20)
+        self.cluster.kill_process(self.process)
         self.process = None
 
     def connect(self, *, certificate: bool = True, timeout_s: float = 40) -> http.client.HTTPSConnection:

@@ -1,0 +1,89 @@
+"""One call of xapi: its request, and what serving it needs, each made when first asked for."""
+
+from .deadline import Deadline
+from .errors import BadRequest, SRUnavailable, VDIUnavailable
+from .settings import UUID, Settings, own_first
+
+# xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long.
+TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0}
+SR_TIMEOUT_S = 9.0
+VDI_TIMEOUT_S = 30.0
+
+
+class Call:
+    def __init__(self, command, request):
+        self.command = command
+        self.request = request
+        about_sr = command.startswith("sr_")
+        self.deadline = Deadline(TIMEOUTS_S.get(command, SR_TIMEOUT_S if about_sr else VDI_TIMEOUT_S))
+        self._unavailable = SRUnavailable if about_sr else VDIUnavailable
+        self._made = {}
+
+    @property
+    def settings(self):
+        return self._once("settings", lambda: Settings(self.request.get("device_config") or {}))
+
+    @property
+    def volumes(self):
+        def make():
+            from .volumes_client import Volumes
+
+            return Volumes(self.settings, own_first(self.settings.volumes), self.deadline, self._unavailable)
+
+        return self._once("volumes", make)
+
+    @property
+    def xapi(self):
+        def make():
+            from .xapi import Xapi
+
+            return Xapi(self.text("session_ref"), self.deadline)
+
+        return self._once("xapi", make)
+
+    @property
+    def sr_uuid(self):
+        return self.uuid("sr_uuid")
+
+    @property
+    def sr_ref(self):
+        return self.text("sr_ref")
+
+    @property
+    def vdi_uuid(self):
+        """Also the volume's id: an SR of this type has them the same. What xapi calls the location is a copy of it."""
+        return self.uuid("vdi_location")
+
+    @property
+    def image(self):
+        return "vdi-" + self.vdi_uuid
+
+    def text(self, key):
+        value = self.request.get(key)
+        if not isinstance(value, str) or not value:
+            raise BadRequest("%s: the request has no %s" % (self.command, key))
+        return value
+
+    def uuid(self, key):
+        value = self.text(key)
+        if not UUID.match(value):
+            raise BadRequest("%s: %s is not a uuid: %r" % (self.command, key, value[:60]))
+        return value
+
+    def argument(self, number, what):
+        arguments = self.request.get("args") or []
+        if len(arguments) <= number or not isinstance(arguments[number], str):
+            raise BadRequest("%s: the argument %d (%s) is missing" % (self.command, number + 1, what))
+        return arguments[number]
+
+    def size(self, number):
+        """A size in bytes from the arguments."""
+        value = self.argument(number, "size")
+        if not value.isdigit() or len(value) > 20:
+            raise BadRequest("%s: not a size in bytes: %r" % (self.command, value[:40]))
+        return int(value)
+
+    def _once(self, name, make):
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]

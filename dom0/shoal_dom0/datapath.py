@@ -1,0 +1,229 @@
+"""The kernel's RBD client: maps, what is mapped, unmaps. Nothing but /sys/bus/rbd and the links to devices.
+
+A write to sysfs can block in the kernel, so a child makes it and this process waits no longer than it may.
+"""
+
+import collections
+import errno
+import os
+import select
+import signal
+import time
+
+from .errors import SRError, VDIInUse, VDIUnavailable
+
+BUS = "/sys/bus/rbd"
+BLOCK = "/sys/block"
+DEVICES = "/dev"
+LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
+MOUNT_TIMEOUT_S = 8
+NODE_TIMEOUT_S = 5.0
+BUSY_PAUSE_S = 0.2
+
+Map = collections.namedtuple("Map", "number client device read_only")
+
+
+class MapRefused(Exception):
+    """The kernel's error number for a map that it would not make."""
+
+    def __init__(self, number):
+        super().__init__(os.strerror(number))
+        self.number = number
+
+
+def find(pool, namespace, image):
+    """All maps of an image on this host; there should be at most one."""
+    found = []
+    for number in sorted(_numbers()):
+        folder = os.path.join(BUS, "devices", number)
+        try:
+            same = (_read(folder, "pool"), _read(folder, "pool_ns", ""), _read(folder, "name")) == (
+                pool,
+                namespace,
+                image,
+            )
+            if same and _read(folder, "current_snap", "-") == "-":
+                client = _read(folder, "client_id").replace("client", "").strip(".")
+                read_only = _read(os.path.join(BLOCK, "rbd" + number), "ro", "0")
+                found.append(Map(number, client, os.path.join(DEVICES, "rbd" + number), read_only == "1"))
+        except FileNotFoundError:
+            continue  # unmapped while we looked
+    return found
+
+
+def map_image(settings, secret, image, writable, deadline):
+    """The new Map. A writable one is exclusive: the kernel keeps the image's lock and gives it to nobody.
+
+    `noshare`: each disk is a Ceph client of its own, so that fencing one disk of a host leaves its others alone.
+    """
+    _load_module(deadline)
+    options = ["name=" + settings.user, "secret=" + secret, "noshare", "mount_timeout=%d" % MOUNT_TIMEOUT_S]
+    options.append("exclusive" if writable else "ro")
+    if settings.namespace:
+        options.append("_pool_ns=" + settings.namespace)
+    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, "-"])
+    code = _write_bounded(_attribute("add"), line.encode(), deadline)
+    if code is None:
+        _undo_late_map(settings, image)
+        message = "mapping %s did not end within %.0f s; Ceph's monitors are %s"
+        raise VDIUnavailable(message % (image, deadline.seconds, ", ".join(settings.monitors)))
+    if code:
+        raise MapRefused(code)
+    maps = find(settings.pool, settings.namespace, image)
+    if not maps:
+        raise SRError("the kernel mapped %s and shows no device for it" % image)
+    _wait_for_node(maps[-1].device, deadline)
+    return maps[-1]
+
+
+def unmap(found, deadline):
+    """Remove a map. A device that somebody has open is not forced: that would lose what was written last."""
+    while True:
+        code = _write_bounded(_attribute("remove"), found.number.encode(), deadline)
+        if code in (0, errno.ENOENT):
+            return
+        if code is None:
+            raise VDIUnavailable("unmapping %s did not end within %.0f s" % (found.device, deadline.seconds))
+        if code != errno.EBUSY:
+            raise SRError("unmapping %s: %s" % (found.device, os.strerror(code)))
+        if deadline.passed():
+            raise VDIInUse("%s is still open in this host: shut down what uses it" % found.device)
+        time.sleep(BUSY_PAUSE_S)
+
+
+def link_path(sr_uuid, vdi_uuid):
+    return os.path.join(LINKS, sr_uuid, vdi_uuid)
+
+
+def make_link(path, device):
+    """Point `path` at `device`, whatever it was before, in one step."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fresh = "%s.%d" % (path, os.getpid())
+    os.symlink(device, fresh)
+    os.rename(fresh, path)
+
+
+def remove_link(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def linked(sr_uuid):
+    """The VDIs of an SR that have a link here."""
+    try:
+        return sorted(name for name in os.listdir(os.path.join(LINKS, sr_uuid)) if "." not in name)
+    except FileNotFoundError:
+        return []
+
+
+def _numbers():
+    try:
+        return [name for name in os.listdir(os.path.join(BUS, "devices")) if name.isdigit()]
+    except FileNotFoundError:
+        return []
+
+
+def _read(folder, name, otherwise=FileNotFoundError):
+    """An attribute's text. Older kernels lack some: `otherwise` is then the answer, if given."""
+    try:
+        with open(os.path.join(folder, name)) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        if otherwise is FileNotFoundError:
+            raise
+        return otherwise
+
+
+def _attribute(verb):
+    """`add` or `remove`, in the form that this kernel has."""
+    single = os.path.join(BUS, verb + "_single_major")
+    return single if os.path.exists(single) else os.path.join(BUS, verb)
+
+
+def _load_module(deadline):
+    if os.path.exists(os.path.join(BUS, "add")):
+        return
+    import subprocess
+
+    argv = ["/sbin/modprobe", "rbd"]
+    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        _, complaint = done.communicate(timeout=deadline.remaining())
+    except subprocess.TimeoutExpired:
+        done.kill()
+        raise SRError("modprobe rbd did not end")
+    if done.returncode:
+        raise SRError("this host's kernel has no rbd: %s" % complaint.decode("utf-8", "replace").strip())
+
+
+def check_kernel(deadline):
+    """Fail now rather than at the first disk when this kernel cannot map at all."""
+    _load_module(deadline)
+
+
+def _write_bounded(path, data, deadline):
+    """Error number of writing `data` to `path` (0: written), or None when it has not ended in time."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _write_and_exit(path, data, writer)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], deadline.remaining())
+        answer = os.read(reader, 16) if ready else b""
+    finally:
+        os.close(reader)
+    if answer:
+        os.waitpid(child, 0)
+        return int(answer)
+    os.kill(child, signal.SIGKILL)
+    _reap(child)
+    return None
+
+
+def _write_and_exit(path, data, writer):
+    """In the child. It lets go of our stdout first: xapi would wait for it even after we have answered."""
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        code = 0
+        try:
+            _write(path, data)
+        except OSError as error:
+            code = error.errno
+        os.write(writer, b"%d" % code)
+    finally:
+        os._exit(0)
+
+
+def _write(path, data):
+    descriptor = os.open(path, os.O_WRONLY)
+    os.write(descriptor, data)
+
+
+def _reap(child):
+    """Collect a killed child if it dies soon. One stuck in the kernel is left to init."""
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.02)
+
+
+def _undo_late_map(settings, image):
+    """A map that was made in the very moment we gave up belongs to nobody."""
+    from .deadline import Deadline
+
+    for found in find(settings.pool, settings.namespace, image):
+        unmap(found, Deadline(5.0))
+
+
+def _wait_for_node(device, deadline):
+    end = time.monotonic() + min(NODE_TIMEOUT_S, deadline.remaining())
+    while not os.path.exists(device):
+        if time.monotonic() > end:
+            raise SRError("%s did not appear" % device)
+        time.sleep(0.02)

@@ -1,0 +1,20 @@
+"""The time that one call of xapi may take in all. Every wait inside takes its share of it."""
+
+import time
+
+
+class Deadline:
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def remaining(self):
+        """Seconds left, never less than a hundredth: a time-out of 0 means something else to sockets."""
+        return max(0.01, self._end - time.monotonic())
+
+    def passed(self):
+        return time.monotonic() >= self._end
+
+    def share(self, parts):
+        """What is left, divided among so many attempts."""
+        return Deadline(self.remaining() / max(1, parts))

@@ -1,0 +1,81 @@
+"""What an SR is told by its device_config, and this host by /etc/shoal/host.json. Checked here, trusted elsewhere."""
+
+import re
+
+from .errors import ConfigMissing, InvalidArgument
+
+HOST_FILE = "/etc/shoal/host.json"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
+_ENDPOINT = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):([0-9]{1,5})\Z")
+
+KEYS = (
+    ("monitors", "Addresses of all Ceph monitors (v1), with ports, separated by commas"),
+    ("pool", "Ceph pool that holds the disks"),
+    ("user", "Ceph user of the hosts, without 'client.'"),
+    ("password_secret", "XenAPI secret with that user's key (given as 'password')"),
+    ("volumes", "Addresses of all volume services, with ports, separated by commas"),
+    ("namespace", "RBD namespace in the pool (optional)"),
+    ("fsid", "Id of the Ceph cluster, checked at every attach (optional)"),
+)
+
+
+class Settings:
+    """One SR's device_config. Required keys are monitors, pool, user, password_secret and volumes."""
+
+    def __init__(self, config):
+        self.monitors = _endpoints(config, "monitors")
+        self.volumes = _endpoints(config, "volumes")
+        self.pool = _name(config, "pool")
+        self.user = _name(config, "user")
+        self.namespace = _name(config, "namespace") if config.get("namespace") else ""
+        self.fsid = _uuid(config, "fsid") if config.get("fsid") else ""
+        if "password_secret" not in config and "password" in config:
+            raise ConfigMissing("password_secret is missing; xapi makes it of 'password', no other way is accepted")
+        self.password_secret = _uuid(config, "password_secret")
+
+
+def own_first(endpoints):
+    """The volume services in the order to try them: the one on this host before the others."""
+    own = _own_service()
+    return sorted(endpoints, key=lambda endpoint: endpoint != own)
+
+
+def _own_service():
+    import json
+
+    try:
+        with open(HOST_FILE) as file:
+            return json.load(file).get("volume_service")
+    except (OSError, ValueError, AttributeError):
+        return None  # only the order depends on it
+
+
+def _required(config, key):
+    value = config.get(key)
+    if not value or not isinstance(value, str):
+        raise ConfigMissing("device_config has no %s" % key)
+    return value
+
+
+def _endpoints(config, key):
+    found = [part.strip() for part in _required(config, key).split(",")]
+    for endpoint in found:
+        match = _ENDPOINT.match(endpoint)
+        if not match or not 0 < int(match.group(2)) < 65536:
+            raise InvalidArgument("device_config %s: not a list of address:port: %r" % (key, endpoint[:60]))
+    return found
+
+
+def _name(config, key):
+    value = _required(config, key)
+    if not _NAME.match(value):
+        raise InvalidArgument("device_config %s: letters, digits, '.', '_' and '-' only" % key)
+    return value
+
+
+def _uuid(config, key):
+    value = _required(config, key)
+    if not UUID.match(value):
+        raise InvalidArgument("device_config %s: not a uuid" % key)
+    return value

@@ -1,0 +1,63 @@
+"""The few XenAPI calls that the driver makes, over xapi's local socket with the session it was given.
+
+JSON-RPC, since reading thousands of records as XML takes seconds. The session is a credential: it is in no message.
+"""
+
+import json
+import socket
+
+from . import wire
+from .errors import SRError
+
+SOCKET = "/var/lib/xcp/xapi"
+NULL = "OpaqueRef:NULL"
+
+
+class XenAPIError(SRError):
+    """What xapi answered instead of a value; `failure` is its list of strings."""
+
+    def __init__(self, call, failure):
+        super().__init__("xapi refused %s: %s" % (call, ", ".join(failure)))
+        self.failure = failure
+
+
+class Xapi:
+    def __init__(self, session, deadline):
+        self._session = session
+        self._deadline = deadline
+
+    def call(self, method, *params):
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [self._session] + list(params)}
+        try:
+            answer = json.loads(self._post(json.dumps(request).encode()).decode())
+        except (OSError, ValueError) as error:
+            raise SRError("xapi did not answer %s: %s" % (method, type(error).__name__))
+        if not isinstance(answer, dict):
+            raise SRError("xapi's answer to %s is no JSON-RPC" % method)
+        if answer.get("error"):
+            raise XenAPIError(method, _failure(answer["error"]))
+        return answer.get("result")
+
+    def _post(self, body):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._deadline.remaining())
+            connection.connect(SOCKET)
+            status, answer = wire.exchange(connection, "POST", "/jsonrpc", body, self._deadline)
+        if status != 200:
+            raise ValueError("HTTP status %d" % status)
+        return answer
+
+
+def _failure(error):
+    if isinstance(error, dict):
+        return [str(error.get("message"))] + [str(part) for part in error.get("data") or []]
+    return [str(part) for part in error] if isinstance(error, list) else [str(error)]
+
+
+def ignore_gone(call, *arguments):
+    """Make a call on a record that may have gone meanwhile, which is then as well."""
+    try:
+        call(*arguments)
+    except XenAPIError as error:
+        if error.failure[0] not in ("HANDLE_INVALID", "UUID_INVALID"):
+            raise

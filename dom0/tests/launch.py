@@ -1,0 +1,35 @@
+"""Runs the driver as RBDSR does, with its fixed paths moved below a folder: `launch.py FOLDER REQUEST`. Python 3.6."""
+
+import os
+import socket
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from shoal_dom0 import datapath, locking, settings, volumes_client, xapi  # noqa: E402
+from shoal_dom0.protocol import main  # noqa: E402
+
+folder = sys.argv.pop(1)
+xapi.SOCKET = os.path.join(folder, "xapi")
+settings.HOST_FILE = os.path.join(folder, "host.json")
+volumes_client.FOLDER = os.path.join(folder, "volumes", "")
+locking.FOLDER = folder
+datapath.BUS = os.path.join(folder, "bus")
+datapath.BLOCK = os.path.join(folder, "block")
+datapath.DEVICES = os.path.join(folder, "dev")
+datapath.LINKS = os.path.join(folder, "links")
+
+
+def write_to_kernel(path, data):
+    """As a write to sysfs: returns when the kernel has done it, or fails with its error number."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as kernel:
+        kernel.connect(os.path.join(folder, "kernel"))
+        kernel.sendall(os.path.basename(path).encode() + b"\n" + data)
+        kernel.shutdown(socket.SHUT_WR)
+        code = int(kernel.recv(16))
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+datapath._write = write_to_kernel
+sys.exit(main(sys.argv))
