@@ -23,7 +23,7 @@ from rich.text import Text
 from shoal import __version__
 from shoal.cli.render import error_console
 from shoal.kit.errors import ShoalError
-from shoal.spec.load import Document
+from shoal.spec.load import Document, SpecMistakes
 from shoal.spec.problem import Problem
 
 OK, FAILED, BAD_SPEC, BUG, CHANGES_PLANNED, INTERRUPTED = 0, 1, 2, 3, 10, 130
@@ -80,6 +80,11 @@ def run(work: Coroutine[None, None, Value], document: Document) -> Value:
 
 
 def show_error(error: ShoalError) -> None:
+    if isinstance(error, SpecMistakes):
+        for line in error.lines:  # as compilers write them, so that editors find the place
+            error_console().print(Text(line), soft_wrap=True)
+        _say(error.brief)
+        return
     _say(error.brief, error.details, error.resolution)
 
 

@@ -114,7 +114,7 @@ class PoolLock:
         age_s = await self._silence_s(config, holder)
         if age_s < self._stale_after_s and not is_gone(holder.process):
             raise LockHeld(
-                f"another apply works on this pool: {_who(holder)}",
+                f"another apply holds the pool's lock: {_who(holder)}",
                 details=f"its last sign of life was {age_s:.0f} s ago",
                 resolution=f"Wait for its end. It is taken for dead {self._stale_after_s:.0f} s after a sign of life.",
             )

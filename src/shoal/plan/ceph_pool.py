@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from shoal.facts import Ceph, Facts
+from shoal.plan import ceph_settings
 from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict, judge_ceph
 from shoal.spec.model import Spec
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
+    tuning = ceph_settings.tuning(spec, facts)
     actions = []
     for sr in spec.srs:
         change, reason = judge_ceph(facts, _judge, sr.pool, spec)
-        settings = {"replicas": spec.ceph.replicas, "min_replicas": spec.ceph.min_replicas}
+        settings = {
+            "replicas": spec.ceph.replicas,
+            "min_replicas": spec.ceph.min_replicas,
+            "allowed_ciphers": tuning.allowed_ciphers,
+            "min_compat_client": tuning.min_compat_client,
+        }
         needs = frozenset({"ceph_settings/cluster"})
         actions.append(Action("ceph_pool", sr.pool, change, reason, needs=needs, settings=settings))
     return tuple(actions)

@@ -61,7 +61,8 @@ def _of_whole_disk(host: str, disk: Disk, wanted: model.Disk, where: str) -> Ite
     used = disk.in_use or next((f"{part.device} is {part.in_use}" for part in disk.partitions if part.in_use), None)
     held = contents_of(disk)
     if used:
-        yield Problem(f"{disk.device} of {host} is in use: {used}", "name another disk", f"{where}.device")
+        remedy = "use: whole-disk takes all of it; name another disk, or use: free-space"
+        yield Problem(f"{disk.device} of {host} is in use: {used}", remedy, f"{where}.device")
     elif held and not wanted.wipe:
         what = f"{disk.device} of {host} is not empty: {held}"
         yield Problem(what, "if nobody needs it, write wipe: true for this disk", f"{where}.device")

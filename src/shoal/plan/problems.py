@@ -102,8 +102,13 @@ def _of_local_sr(spec: Spec, facts: Facts, host: str) -> Iterator[Problem]:
         what = f"SR {wanted.sr!r} is not plugged on {host}"
         yield Problem(what, "xe pbd-plug it first", "storage_vm.system_disk.sr")
         return
+    if vdi_in(facts, sr, system_disk_name(host)) is not None:
+        return
+    if not facts.wanted_digests.get("storage_vm_image"):
+        what = f"cannot read {spec.storage_vm.image}, which the storage VM of {host} shall be made from"
+        yield Problem(what, "name the storage VM's raw disk image", "storage_vm.image")
     free = sr.physical_size_bytes - sr.physical_utilisation_bytes
-    if vdi_in(facts, sr, system_disk_name(host)) is None and free < wanted.size:
+    if free < wanted.size:
         what = f"SR {wanted.sr!r} of {host} has {format_size(max(free, 0))} free, wanted {format_size(wanted.size)}"
         yield Problem(what, "make room there, or write a smaller size", "storage_vm.system_disk.size")
 

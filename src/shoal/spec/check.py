@@ -24,8 +24,8 @@ def _hosts(spec: Spec) -> Iterator[Problem]:
         yield Problem(what, "each host of the pool has one entry", f"hosts.{index}.name")
     for index, host in enumerate(spec.hosts):
         if len(disk_name(host.name, len(host.disks))) > PARTITION_NAME_MAX:
-            what = "the name is too long: partitions are named after the host, and GPT allows 36 characters"
-            yield Problem(what, "rename the host to 23 characters or fewer", f"hosts.{index}.name")
+            what = "the name is too long: partitions are named after the host, and GPT has little room"
+            yield Problem(what, "rename the host to 20 characters or fewer", f"hosts.{index}.name")
 
 
 def _addresses(spec: Spec) -> Iterator[Problem]:

@@ -78,11 +78,7 @@ def read_spec(file: Path) -> Document:
         raise SpecError(
             f"cannot read the spec {file}: {why}", resolution="Name it with -f FILE; examples/ has some to start from."
         ) from error
-    document = parse(text, file, Surroundings(folder=file.parent))
-    missing = list(_missing_files(document.spec))
-    if missing:
-        raise SpecMistakes(file, map(document.describe, missing))
-    return document
+    return parse(text, file, Surroundings(folder=file.parent))
 
 
 def parse(text: str, file: Path, surroundings: Surroundings) -> Document:
@@ -190,10 +186,3 @@ def _describe(file: Path, tree: Any, problem: Problem, *, at_key: bool) -> str:
         return f"{file}: {problem.what}{remedy}"
     line, column = positions.locate(tree, positions.split(problem.where), at_key=at_key)
     return f"{file}:{line}:{column}: {problem.where}: {problem.what}{remedy}"
-
-
-def _missing_files(spec: Spec) -> Iterable[Problem]:
-    if not spec.storage_vm.image.is_file():
-        yield Problem(f"no file {spec.storage_vm.image}", "name the storage VM's raw disk image", "storage_vm.image")
-    if spec.ssh.key_file and not spec.ssh.key_file.is_file():
-        yield Problem(f"no file {spec.ssh.key_file}", "name a private SSH key, or leave it out", "ssh.key_file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PARTITION_NAME_MAX = 36  # UTF-16 units of a GPT entry's name
+PARTITION_NAME_MAX = 32  # GPT has room for 36 characters; ".new" is added until a partition is complete
 CEPH_CLUSTER = "cluster"
 KERNEL_USER = "client.shoal-xen"  # krbd in dom0
 VOLUMES_USER = "client.shoal-volumes"  # the volume service
