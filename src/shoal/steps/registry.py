@@ -1,15 +1,54 @@
-"""Which module carries out which kind of action: the one of the same name."""
+"""Which step carries out which kind of action."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.util import find_spec
-from typing import cast
 
-from shoal.plan.planner import KINDS
+from shoal.steps import (
+    ceph_cluster,
+    ceph_host,
+    ceph_mgrs,
+    ceph_mons,
+    ceph_osd,
+    ceph_pool,
+    ceph_settings,
+    ceph_user,
+    default_sr,
+    dom0_kit,
+    partition,
+    passthrough_sr,
+    pool_key,
+    shared_sr,
+    storage_vm,
+    storage_vm_ready,
+    system_disk,
+    toolstack,
+    volume_client,
+    volume_service,
+    volume_services,
+)
 from shoal.steps.step import Step
 
 STEPS: Mapping[str, Step] = {
-    kind: cast(Step, import_module(f"shoal.steps.{kind}")) for kind in KINDS if find_spec(f"shoal.steps.{kind}")
+    "dom0_kit": dom0_kit,
+    "pool_key": pool_key,
+    "partition": partition,
+    "passthrough_sr": passthrough_sr,
+    "system_disk": system_disk,
+    "storage_vm": storage_vm,
+    "storage_vm_ready": storage_vm_ready,
+    "toolstack": toolstack,
+    "ceph_cluster": ceph_cluster,
+    "ceph_host": ceph_host,
+    "ceph_mons": ceph_mons,
+    "ceph_mgrs": ceph_mgrs,
+    "ceph_settings": ceph_settings,
+    "ceph_osd": ceph_osd,
+    "ceph_pool": ceph_pool,
+    "ceph_user": ceph_user,
+    "volume_service": volume_service,
+    "volume_services": volume_services,
+    "volume_client": volume_client,
+    "shared_sr": shared_sr,
+    "default_sr": default_sr,
 }

@@ -29,6 +29,8 @@ class Tools:
     """Called with what an action is doing right now, in words and figures for a person."""
     locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By name: for things that several steps of one run may want to make at the same time."""
+    done: set[str] = field(default_factory=set)
+    """By name: what is to be done once per run, whichever step comes first."""
 
     @property
     def xenapi(self) -> XenApi:

@@ -1,0 +1,42 @@
+"""The certificate authority of the volume services. It lives in Ceph, so that losing the workstation loses nothing."""
+
+from __future__ import annotations
+
+from shoal.clients.ceph import Ceph, CephRefused
+from shoal.kit.secret import Secret
+from shoal.steps import certificates
+from shoal.steps.certificates import Pair
+from shoal.steps.tools import Tools
+
+CERTIFICATE = "shoal/ca.pem"
+KEY = "shoal/ca.key"
+ENOENT = 2
+
+
+async def find_or_make(tools: Tools) -> Pair:
+    """The one authority. Its certificate is written last: without it, a key alone is half an authority."""
+    async with tools.locks["authority"]:
+        ceph = await tools.ceph()
+        found = await find(ceph)
+        if found is None:
+            found = certificates.make_authority()
+            await ceph.text(["config-key", "set", KEY, "-i", "-"], input=found.key.reveal().encode())
+            await ceph.text(["config-key", "set", CERTIFICATE, "-i", "-"], input=found.certificate.encode())
+        return found
+
+
+async def find(ceph: Ceph) -> Pair | None:
+    certificate, key = await _get(ceph, CERTIFICATE), await _get(ceph, KEY)
+    if certificate is None or key is None:
+        return None
+    pair = Pair(certificate.reveal(), key)
+    return pair if certificates.belong_together(pair) else None
+
+
+async def _get(ceph: Ceph, name: str) -> Secret | None:
+    try:
+        return Secret(await ceph.text(["config-key", "get", name]))
+    except CephRefused as error:
+        if error.code == ENOENT:
+            return None
+        raise

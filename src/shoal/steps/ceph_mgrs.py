@@ -1,0 +1,40 @@
+"""Managers on the hosts that the plan names: one works, the others stand by."""
+
+from __future__ import annotations
+
+from shoal.clients.ceph import Ceph
+from shoal.kit.waiting import wait_until
+from shoal.plan.action import Action
+from shoal.steps import settings
+from shoal.steps.tools import Tools
+
+timeout_s = 420.0
+STANDBY_TIMEOUT_S = 360.0
+
+
+async def apply(action: Action, tools: Tools) -> None:
+    ceph = await tools.ceph()
+    names = settings.texts(action, "names")
+    await ceph.text(["orch", "apply", "mgr", f"--placement={','.join(names)}"], timeout_s=60)
+
+    async def look() -> str:
+        seen = await _look(ceph, names)
+        if seen:
+            tools.progress(action, seen)
+        return seen
+
+    await wait_until(look, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=1)
+
+
+async def verify(action: Action, tools: Tools) -> str:
+    return await _look(await tools.ceph(), settings.texts(action, "names"))
+
+
+async def _look(ceph: Ceph, names: tuple[str, ...]) -> str:
+    found = await ceph.command(["mgr", "dump"])
+    if not isinstance(found, dict):
+        return "no manager map"
+    # A manager is called HOST.SUFFIX.
+    there = [str(found.get("active_name", "")), *(str(standby["name"]) for standby in found.get("standbys", ()))]
+    missing = [name for name in names if not any(mgr.rpartition(".")[0] == name for mgr in there)]
+    return f"no manager yet on {', '.join(missing)}" if missing else ""

@@ -1,0 +1,39 @@
+"""Monitors on the hosts that the plan names; done when all of them are in quorum."""
+
+from __future__ import annotations
+
+from shoal.clients.ceph import Ceph
+from shoal.kit.waiting import wait_until
+from shoal.plan.action import Action
+from shoal.steps import settings
+from shoal.steps.tools import Tools
+
+timeout_s = 420.0
+QUORUM_TIMEOUT_S = 360.0
+
+
+async def apply(action: Action, tools: Tools) -> None:
+    ceph = await tools.ceph()
+    names = settings.texts(action, "names")
+    await ceph.text(["orch", "apply", "mon", f"--placement={','.join(names)}"], timeout_s=60)
+
+    async def look() -> str:
+        seen = await _look(ceph, names)
+        if seen:
+            tools.progress(action, seen)
+        return seen
+
+    await wait_until(look, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=1)
+
+
+async def verify(action: Action, tools: Tools) -> str:
+    return await _look(await tools.ceph(), settings.texts(action, "names"))
+
+
+async def _look(ceph: Ceph, names: tuple[str, ...]) -> str:
+    status = await ceph.command(["quorum_status"])
+    inside = set(status.get("quorum_names", ())) if isinstance(status, dict) else set()
+    missing = [name for name in names if name not in inside]
+    return (
+        f"{len(names) - len(missing)} of {len(names)} monitors in quorum, not {', '.join(missing)}" if missing else ""
+    )

@@ -1,0 +1,173 @@
+"""One OSD on one disk of a storage VM.
+
+Method lvm goes through the orchestrator. Method raw goes through cephadm on the storage VM itself, which is what the
+orchestrator does, too, but one host after the other. What stands on the disk says whether it is done: BlueStore's
+label has the OSD's uuid, and the OSD map has its id.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shoal.clients.ceph import Ceph
+from shoal.clients.ssh import Ssh, Unreachable
+from shoal.kit.errors import ShoalError
+from shoal.kit.waiting import wait_until
+from shoal.plan.action import Action
+from shoal.spec.names import guest_device
+from shoal.steps import guest_unit, settings
+from shoal.steps.tools import Tools
+
+timeout_s = 600.0
+PREPARE_TIMEOUT_S = 300.0
+DEPLOY_TIMEOUT_S = 180.0
+UP_TIMEOUT_S = 180.0
+LABEL_HEAD = "bluestore block device"
+CONF_FILE = "/etc/shoal/osd-{}.json"
+# $1 image, $2 fsid, $3 configuration with the key, $4 device
+PREPARE = """set -e; trap 'rm -f "$3"' EXIT
+cephadm --image "$1" ceph-volume --fsid "$2" --config-json "$3" -- raw prepare --bluestore --data "$4\""""
+
+
+async def apply(action: Action, tools: Tools) -> None:
+    ceph, guest = await tools.ceph(), await tools.storage_vm(action.host)
+    await _purge_half_made(tools, ceph)
+    if await _find(ceph, guest, action) is None:
+        if settings.text(action, "method") == "raw":
+            await _prepare(action, tools, ceph, guest)
+        else:
+            await _add(action, tools, ceph)
+    osd = await _find(ceph, guest, action)
+    if osd is None:
+        raise ShoalError(f"no OSD came to be on {settings.text(action, 'device')} of {guest.name}")
+    if settings.text(action, "method") == "raw" and not osd["up"]:
+        tools.progress(action, f"starting osd.{osd['osd']}")
+        await _deploy(ceph, guest, osd)
+
+    async def look() -> str:
+        return await _look(ceph, guest, action)
+
+    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"osd.{osd['osd']} to be up", every_s=0.7)
+    # The orchestrator looks at its hosts every few minutes; until then it takes the OSD for a stray.
+    await ceph.text(["orch", "ps", settings.text(action, "name"), "--refresh"], timeout_s=60)
+
+
+async def verify(action: Action, tools: Tools) -> str:
+    return await _look(await tools.ceph(), await tools.storage_vm(action.host), action)
+
+
+async def _look(ceph: Ceph, guest: Ssh, action: Action) -> str:
+    osd = await _find(ceph, guest, action)
+    if osd is None:
+        return "no OSD of the cluster is on the disk"
+    return "" if osd["up"] else f"osd.{osd['osd']} is down"
+
+
+async def _find(ceph: Ceph, guest: Ssh, action: Action) -> dict[str, Any] | None:
+    """The OSD of this cluster that is on the disk. Refuses a disk with somebody else's."""
+    device = settings.text(action, "device")
+    osd_map = await _osds(ceph)
+    if settings.text(action, "method") != "raw":
+        return await _find_by_metadata(ceph, osd_map, action)
+    label = (await guest.run(["head", "-c", "60", device], timeout_s=30)).stdout
+    if not label.startswith(LABEL_HEAD):
+        return None
+    uuid = label.splitlines()[1].strip()
+    if uuid not in osd_map:
+        raise ShoalError(
+            f"{device} of the {guest.name} has an OSD of another cluster",
+            details=f"Its OSD uuid is {uuid}, which this cluster does not know.",
+            resolution="If nothing of it is needed, remove its partition and run apply again with `wipe: true`.",
+        )
+    return dict(osd_map[uuid])
+
+
+async def _find_by_metadata(ceph: Ceph, osd_map: dict[str, Any], action: Action) -> dict[str, Any] | None:
+    name, device = settings.text(action, "name"), settings.text(action, "device").removeprefix("/dev/")
+    known = await ceph.command(["osd", "metadata"])
+    for row in known if isinstance(known, list) else []:
+        if row.get("hostname") == name and device in str(row.get("devices", "")).split(","):
+            return next((osd for osd in osd_map.values() if osd["osd"] == row["id"]), None)
+    return None
+
+
+async def _osds(ceph: Ceph) -> dict[str, Any]:
+    osd_map = await ceph.command(["osd", "dump"])
+    assert isinstance(osd_map, dict)
+    return {str(osd["uuid"]): osd for osd in osd_map["osds"]}
+
+
+async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
+    """Ids that a killed run has taken, for OSDs that never started. Once per run, before the first is made."""
+    async with tools.locks["ceph_osd"]:
+        if "ceph_osd purged" in tools.done:
+            return
+        tools.done.add("ceph_osd purged")  # from here on, one that is being made looks just like half a one
+        half = {uuid: osd for uuid, osd in (await _osds(ceph)).items() if "new" in osd["state"]}
+        if not half:
+            return
+        try:
+            on_disk = await _uuids_on_disks(tools)
+        except Unreachable:
+            return  # the OSD may be on a host that is away
+        for uuid, osd in half.items():
+            if uuid not in on_disk:
+                await ceph.text(["osd", "purge-new", str(osd["osd"]), "--yes-i-really-mean-it"])
+
+
+async def _uuids_on_disks(tools: Tools) -> set[str]:
+    """Of all disks of the spec, each looked at when nothing is being prepared on it any more."""
+    found = set()
+    for host in tools.connections.spec.hosts:
+        guest = await tools.storage_vm(host.name)
+        for number in range(1, len(host.disks) + 1):
+            device = guest_device(number)
+            unit = _unit(device.rpartition("/")[2])
+            if await guest_unit.is_running(guest, unit):
+                await guest_unit.wait(guest, unit, timeout_s=PREPARE_TIMEOUT_S)
+            lines = (await guest.run(["head", "-c", "60", device], timeout_s=30)).stdout.splitlines()
+            if len(lines) > 1 and lines[0] == LABEL_HEAD:
+                found.add(lines[1].strip())
+    return found
+
+
+async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None:
+    """Give the disk an OSD id and a BlueStore. The key lies in a file of root's own for as long as that takes."""
+    device = settings.text(action, "device")
+    name = device.rpartition("/")[2]
+    conf_file, unit = CONF_FILE.format(name), _unit(name)
+    tools.progress(action, f"preparing {device}")
+    if not await guest_unit.is_running(guest, unit):
+        await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
+    argv = ["sh", "-c", PREPARE, "sh", tools.connections.spec.ceph.image, await _fsid(ceph), conf_file, device]
+    await guest_unit.run(guest, unit, argv, timeout_s=PREPARE_TIMEOUT_S)
+
+
+async def _deploy(ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:
+    name = f"osd.{osd['osd']}"
+    argv = ["cephadm", "--image", ceph.image, "deploy", "--fsid", await _fsid(ceph), "--name", name]
+    argv += ["--osd-fsid", str(osd["uuid"]), "--skip-firewalld", "--config-json", "-"]
+    await guest.run(argv, timeout_s=DEPLOY_TIMEOUT_S, input=await _config(ceph, name))
+
+
+async def _add(action: Action, tools: Tools, ceph: Ceph) -> None:
+    """Through the orchestrator; its commands are one after the other anyway."""
+    place = f"{settings.text(action, 'name')}:{settings.text(action, 'device')}"
+    async with tools.locks["ceph_osd"]:
+        await ceph.text(["orch", "daemon", "add", "osd", place], timeout_s=PREPARE_TIMEOUT_S)
+
+
+async def _config(ceph: Ceph, user: str) -> bytes:
+    """What cephadm gives a daemon: a minimal ceph.conf and a keyring."""
+    conf = await ceph.text(["config", "generate-minimal-conf"])
+    keyring = await ceph.text(["auth", "get", user])
+    return json.dumps({"config": conf, "keyring": keyring}).encode()
+
+
+async def _fsid(ceph: Ceph) -> str:
+    return (await ceph.text(["fsid"])).strip()
+
+
+def _unit(name: str) -> str:
+    return f"shoal-osd-prepare-{name}"

@@ -1,0 +1,70 @@
+"""Runs a long command on a storage VM as a systemd unit of its own, which outlives a killed `shoal` and is found again.
+
+So a command that must not run twice at once never does: whoever comes second waits for the first one's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shoal.clients.ssh import Ssh
+from shoal.kit.errors import ShoalError
+from shoal.kit.waiting import wait_until
+
+COMMAND_TIMEOUT_S = 30.0
+PROPERTIES = ("ActiveState", "Result", "ExecMainStatus")
+
+
+async def run(
+    guest: Ssh, unit: str, argv: Sequence[str], *, timeout_s: float, progress: Callable[[str], None] | None = None
+) -> None:
+    """Start the unit unless it runs already, and wait for its end. Raises when it fails, with its last words."""
+    await start(guest, unit, argv)
+    await wait(guest, unit, timeout_s=timeout_s, progress=progress)
+
+
+async def start(guest: Ssh, unit: str, argv: Sequence[str]) -> None:
+    if await is_running(guest, unit):
+        return
+    await guest.run(["systemctl", "reset-failed", unit], timeout_s=COMMAND_TIMEOUT_S, check=False)
+    await guest.run(["systemctl", "stop", unit], timeout_s=COMMAND_TIMEOUT_S, check=False)
+    # RemainAfterExit: its result can still be read after its end.
+    options = ["--service-type=oneshot", "--property=RemainAfterExit=yes", "--no-block", "--quiet"]
+    environment = ["--setenv=HOME=/root", "--setenv=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    started = ["systemd-run", f"--unit={unit}", *options, *environment, "--", *argv]
+    await guest.run(started, timeout_s=COMMAND_TIMEOUT_S)
+
+
+async def is_running(guest: Ssh, unit: str) -> bool:
+    return (await _show(guest, unit))["ActiveState"] == "activating"
+
+
+async def wait(guest: Ssh, unit: str, *, timeout_s: float, progress: Callable[[str], None] | None = None) -> None:
+    async def look() -> str:
+        state = await _show(guest, unit)
+        if state["ActiveState"] == "activating":
+            last = await _log(guest, unit, lines=1)
+            if progress is not None and last:
+                progress(last[:100])
+            return last or "it runs"
+        if state["ActiveState"] == "active" and state["Result"] == "success":
+            return ""
+        raise ShoalError(
+            f"{unit} failed on the {guest.name} (exit code {state['ExecMainStatus']})",
+            details=await _log(guest, unit, lines=15),
+            resolution=f"`journalctl -u {unit}` there has all that it said. Run apply again when the cause is gone.",
+        )
+
+    await wait_until(look, deadline_s=timeout_s, what=f"{unit} on the {guest.name}", every_s=0.7)
+
+
+async def _show(guest: Ssh, unit: str) -> dict[str, str]:
+    argv = ["systemctl", "show", *(f"--property={name}" for name in PROPERTIES), f"{unit}.service"]
+    lines = (await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.splitlines()
+    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    return {name: said.get(name, "") for name in PROPERTIES}
+
+
+async def _log(guest: Ssh, unit: str, *, lines: int) -> str:
+    argv = ["journalctl", f"--unit={unit}.service", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
+    return (await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S, check=False)).stdout.strip()

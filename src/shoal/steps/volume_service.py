@@ -1,0 +1,74 @@
+"""The files of the volume service on a storage VM: code, configuration, certificate, Ceph key. It is started elsewhere.
+
+The digest beside the code is written last: it says that all of this is there.
+"""
+
+from __future__ import annotations
+
+import json
+
+from shoal.clients.ssh import Ssh
+from shoal.kit.shipped import VOLUMES_CODE, volume_service_files
+from shoal.plan.action import Action
+from shoal.spec.names import VOLUME_SERVICE_PORT, VOLUMES_USER
+from shoal.steps import authority, certificates, settings
+from shoal.steps.ceph_user import read_key
+from shoal.steps.dom0_kit import pack
+from shoal.steps.tools import Tools
+
+timeout_s = 180.0
+COMMAND_TIMEOUT_S = 60.0
+FOLDER = "/etc/shoal/volumes"
+DIGEST_FILE = f"{VOLUMES_CODE}.digest"
+STAGE = "/opt/shoal/.stage"
+START = f"{FOLDER}/run"
+# A cephadm container has an entry point, and no words after it.
+START_TEXT = f"#!/bin/sh\nexec python3 {VOLUMES_CODE}/__main__.py --config {FOLDER}/config.json\n"
+# $1 stage, $2 code. The folder itself stays, with its inode: a running container has it mounted.
+INSTALL = """set -e; mkdir -p "$2"; find "$2" -mindepth 1 -delete; cp -a "$1$2/." "$2/"; sync -f "$2"; rm -rf "$1" """
+
+
+async def apply(action: Action, tools: Tools) -> None:
+    guest = await tools.storage_vm(action.target)
+    await guest.run(["rm", "-f", DIGEST_FILE], timeout_s=COMMAND_TIMEOUT_S)
+    await guest.run(["mkdir", "-p", STAGE, FOLDER], timeout_s=COMMAND_TIMEOUT_S)
+    await guest.run(["tar", "-x", "-C", STAGE], timeout_s=COMMAND_TIMEOUT_S, input=pack(volume_service_files()))
+    await guest.run(["sh", "-c", INSTALL, "sh", STAGE, VOLUMES_CODE], timeout_s=COMMAND_TIMEOUT_S)
+    await _configure(action, tools, guest)
+    await guest.write_file(DIGEST_FILE, f"{settings.text(action, 'digest')}\n".encode())
+
+
+async def verify(action: Action, tools: Tools) -> str:
+    guest = await tools.storage_vm(action.target)
+    written = await guest.read_file(DIGEST_FILE)
+    if written is None or written.decode().strip() != settings.text(action, "digest"):
+        return "the installed files are not those of this version"
+    ca = await authority.find(await tools.ceph())
+    certificate = await guest.read_file(f"{FOLDER}/server.pem")
+    if ca is None or certificate is None or not certificates.is_by(ca.certificate, certificate.decode()):
+        return "its certificate is not by the cluster's authority"
+    return ""
+
+
+async def _configure(action: Action, tools: Tools, guest: Ssh) -> None:
+    ceph, address, ca = await tools.ceph(), settings.text(action, "address"), await authority.find_or_make(tools)
+    key = await read_key(ceph, VOLUMES_USER)
+    server = certificates.make_server(ca, f"volume service of {action.target}", address)
+    config = {
+        "listen": [address, VOLUME_SERVICE_PORT],
+        "ceph_conf": f"{FOLDER}/ceph.conf",
+        "user": VOLUMES_USER.removeprefix("client."),
+        "keyring": f"{FOLDER}/keyring",
+        "certificate": "server.pem",
+        "key": "server.key",
+        "ca": "ca.pem",
+    }
+    conf = await ceph.text(["config", "generate-minimal-conf"])
+    keyring = f"[{VOLUMES_USER}]\nkey = {key.reveal()}\n"
+    await guest.write_file(f"{FOLDER}/keyring", keyring.encode(), mode=0o600)
+    await guest.write_file(f"{FOLDER}/server.key", server.key.reveal().encode(), mode=0o600)
+    await guest.write_file(f"{FOLDER}/server.pem", server.certificate.encode())
+    await guest.write_file(f"{FOLDER}/ca.pem", ca.certificate.encode())
+    await guest.write_file(f"{FOLDER}/ceph.conf", conf.encode())
+    await guest.write_file(f"{FOLDER}/config.json", (json.dumps(config, indent=1) + "\n").encode())
+    await guest.write_file(START, START_TEXT.encode(), mode=0o755)
