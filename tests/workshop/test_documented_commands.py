@@ -17,7 +17,7 @@ from tests.workshop.sources import ROOT, markdown_files
 BLOCK = re.compile(r"^(?:```|~~~)(?:sh|console)?\n(.*?)^(?:```|~~~)", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
-PROGRAMS = {"shoal": "shoal.cli", "shoal-lab": "lab.cli"}
+PROGRAMS = {"shoal": "shoal.cli.program", "shoal-lab": "lab.cli"}
 # What a page says by VERB or an ellipsis stands for any.
 PLACEHOLDER = re.compile(r"^(…|VERB|[A-Z]+)$")
 

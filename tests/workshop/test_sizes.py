@@ -18,7 +18,11 @@ PARAMETERS = 6
 # Each with the reason why it may be larger; an entry that is no longer needed fails a test.
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
-MANY_PARAMETERS: dict[str, str] = {}
+MANY_PARAMETERS: dict[str, str] = {
+    "lab/xapi/classes/sr.py::create": "XenAPI's own signature",
+    "lab/xapi/classes/sr.py::introduce": "XenAPI's own signature",
+    "lab/xapi/classes/vdi.py::introduce": "XenAPI's own signature",
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
