@@ -1,4 +1,4 @@
-"""One kind of action, one name everywhere: a file in plan/, a file in steps/, a word for people, a row in the reference."""
+"""One kind of action, one name everywhere: its file in plan/ and in steps/, its word for people, its row on the page."""
 
 from __future__ import annotations
 
