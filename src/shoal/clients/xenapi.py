@@ -147,7 +147,8 @@ class XenApi:
         await self.login()
         task = await self.text("task.create", "Shoal: import of a disk image", source.name)
         query = {"session_id": self._session, "task_id": task, "vdi": vdi_ref, "format": "raw", "chunked": "true"}
-        https = HttpsPool(host_address, 443, pins=self._pins)
+        place = urlsplit(f"https://{host_address}")
+        https = HttpsPool(place.hostname or host_address, place.port or 443, pins=self._pins)
         try:
             path = f"/import_raw_vdi?{urlencode(query)}"
             await https.in_thread(lambda: send_image(https, path, source, progress))
