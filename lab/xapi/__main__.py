@@ -47,7 +47,7 @@ def run(lab: Lab, host: Host) -> None:
     drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
     stop = threading.Event()
     local = LocalAgent(dom0, drivers, StorageVms(lab, host, dom0), XenGuests(dom0), stop.set)
-    remotes = {name: RemoteAgent(peer, settings.pool_secret) for name, peer in settings.peers.items()}
+    remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
     toolstack = Toolstack(settings, local, remotes)
     web = Web(toolstack, stop.set)
     if settings.is_master:
@@ -99,6 +99,7 @@ def make_settings(lab: Lab, host: Host) -> Settings:
         pool_secret=pool_secret(lab.dir / "pool-secret"),
         database=lab.database,
         storage_dir=host.dir / "sr",
+        source_address=host.channel_lab,
     )
 
 

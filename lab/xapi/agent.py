@@ -19,7 +19,7 @@ from lab.xapi.dom0 import Dom0
 from lab.xapi.drivers import Drivers
 from lab.xapi.failure import Failure, internal_error
 from lab.xapi.hypervisor import Disk, Guests, Plan
-from lab.xapi.toolstack import Peer
+from lab.xapi.toolstack import Peer, Settings
 
 CONNECT_TIMEOUT_S = 5.0
 PLUGINS = "/etc/xapi.d/plugins"
@@ -130,9 +130,9 @@ class LocalAgent:
 class RemoteAgent:
     """Another host's agent, reached on the host's own address: what cuts that host off, cuts this."""
 
-    def __init__(self, peer: Peer, pool_secret: str) -> None:
+    def __init__(self, peer: Peer, settings: Settings) -> None:
         self._peer = peer
-        self._secret = pool_secret
+        self._settings = settings
 
     def reporting(self, host: str) -> _Reporting:
         return _Reporting(self, host)
@@ -140,7 +140,7 @@ class RemoteAgent:
     def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:
         """Raises OSError if the host cannot be reached."""
         body = json.dumps({"operation": operation, "timeout_s": timeout_s, "arguments": arguments})
-        status, answer = post(self._peer, "/lab/agent", body.encode(), self._secret, timeout_s=timeout_s)
+        status, answer = post(self._peer, "/lab/agent", body.encode(), self._settings, timeout_s=timeout_s)
         if status != 200:
             raise OSError(f"{self._peer.name} answered {status}")
         said = json.loads(answer)
@@ -169,13 +169,17 @@ UNCHECKED.check_hostname = False  # between hosts the pool's secret says who is 
 UNCHECKED.verify_mode = ssl.CERT_NONE
 
 
-def post(peer: Peer, path: str, body: bytes, secret: str, *, timeout_s: float) -> tuple[int, bytes]:
+def post(peer: Peer, path: str, body: bytes, settings: Settings, *, timeout_s: float) -> tuple[int, bytes]:
     """One request to another host's toolstack. Raises OSError or HTTPException."""
-    connection = http.client.HTTPSConnection(peer.address, peer.port, timeout=CONNECT_TIMEOUT_S, context=UNCHECKED)
+    # From this host's own address: what cuts this host off stops its packets.
+    source = (settings.source_address, 0) if settings.source_address else None
+    connection = http.client.HTTPSConnection(
+        peer.address, peer.port, timeout=CONNECT_TIMEOUT_S, context=UNCHECKED, source_address=source
+    )
     try:
         connection.connect()
         connection.sock.settimeout(timeout_s)
-        connection.request("POST", path, body, {"X-Pool-Secret": secret})
+        connection.request("POST", path, body, {"X-Pool-Secret": settings.pool_secret})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RECORDLESS = frozenset({"event"})
 WITHOUT_ALL = frozenset({"session", "event"})
+WITHOUT_FIELD_CALLS = frozenset({"event", "message"})
+WITHOUT_NAME = frozenset({"pool"})
 EXPRESSION = re.compile(r'\s*field\s+"(\w+)"\s*=\s*"([^"]*)"\s*')
 
 
@@ -20,7 +22,8 @@ def add_implicit_calls(kind: Kind) -> None:
     """Serve what the data model derives from a kind's fields, but for what its module says itself."""
     made = {}
     if kind.name not in RECORDLESS:
-        made = {call.name.partition(".")[2]: call for call in (*_record_calls(kind), *_field_calls(kind))}
+        fields = () if kind.name in WITHOUT_FIELD_CALLS else _field_calls(kind)
+        made = {call.name.partition(".")[2]: call for call in (*_record_calls(kind), *fields)}
     kind.calls = {**made, **kind.calls}
 
 
@@ -60,9 +63,16 @@ def _record_calls(kind: Kind) -> list[Call]:
         calls += [
             make_call(kind, "get_all", f"{own} ref set", get_all),
             make_call(kind, "get_all_records", records, get_all_records),
-            make_call(kind, "get_all_records_where", records, get_all_records_where, ("expr", "string"), hidden=True),
+            make_call(
+                kind,
+                "get_all_records_where",
+                records,
+                get_all_records_where,
+                ("expr", "string"),
+                hidden=own != "message",
+            ),
         ]
-    if "name_label" in kind.fields:
+    if "name_label" in kind.fields and own not in WITHOUT_NAME:
         calls.append(make_call(kind, "get_by_name_label", f"{own} ref set", get_by_name_label, ("label", "string")))
     return calls
 

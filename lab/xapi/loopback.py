@@ -86,7 +86,7 @@ class LoopbackHost:
         dom0 = LocalDom0(self.name, self.root)
         drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
         local = LocalAgent(dom0, drivers, self.guests, self.guests, self.restarts.set)
-        remotes = {name: RemoteAgent(peer, settings.pool_secret) for name, peer in settings.peers.items()}
+        remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
         self.toolstack = Toolstack(settings, local, remotes)
         self.web = Web(self.toolstack, self.restarts.set)
         if settings.is_master:
