@@ -17,17 +17,8 @@ from lab.images.tree import bootstrap
 
 SUITE = "bookworm"
 PACKAGES = (
-    *(
-        "systemd-sysv",
-        "udev",
-        "kmod",
-        "procps",
-        "iproute2",
-        "iputils-ping",
-        "ca-certificates",
-        "curl",
-        "openssh-server",
-    ),
+    *("systemd-sysv", "udev", "kmod", "procps", "iproute2", "iputils-ping", "ca-certificates", "curl"),
+    *("openssh-server",),
     *("xen-hypervisor-4.17-amd64", "xen-utils-4.17", "linux-image-amd64", "tiny-initramfs"),
     *("python3", "gdisk", "fdisk", "parted", "lvm2", "chrony", "e2fsprogs", "dosfstools"),  # as on a real host
 )
@@ -46,19 +37,8 @@ BOOT_MODULES = ("virtio_pci", "virtio_scsi", "virtio_net", "sd_mod", "ext4")
 MODULES = (
     *BOOT_MODULES,
     *("xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkback", "xen-blkfront"),
-    *(
-        "rbd",
-        "nbd",
-        "loop",
-        "dm-mod",
-        "dm-snapshot",
-        "dm-thin-pool",
-        "dm-crypt",
-        "vfat",
-        "isofs",
-        "nls_iso8859-1",
-        "nls_cp437",
-    ),
+    *("rbd", "nbd", "loop", "dm-mod", "dm-snapshot", "dm-thin-pool", "dm-crypt", "vfat", "isofs"),
+    *("nls_iso8859-1", "nls_cp437"),
     *("nls_utf8", "nls_ascii", "nf_tables", "nft_chain_nat", "bridge", "tun", "configfs", "crc32c_generic", "autofs4"),
     *("cbc", "ctr", "gcm", "ecb", "aesni-intel", "crc32c-intel", "ghash-clmulni-intel"),  # messenger v2, if ever secure
 )
@@ -67,38 +47,23 @@ MASKED = (
     *("hwclock.service", "kmod.service", "procps.service", "getty@tty1.service", "systemd-pstore.service"),
     *("e2scrub_reap.service", "systemd-logind.service", "systemd-hwdb-update.service", "systemd-update-utmp.service"),
     *("systemd-update-utmp-runlevel.service", "systemd-ask-password-wall.path", "systemd-ask-password-console.path"),
-    *(
-        "modprobe@.service",
-        "getty-static.service",
-        "systemd-user-sessions.service",
-        "xen.service",
-        "xendomains.service",
-        "ldconfig.service",
-    ),
-    *("systemd-machine-id-commit.service", "systemd-firstboot.service", "systemd-sysusers.service"),
-    *("systemd-journal-flush.service", "systemd-journal-catalog-update.service", "systemd-update-done.service"),
-    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
-    *("systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "dev-hugepages.mount", "sys-kernel-debug.mount"),
-    *("sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "dev-mqueue.mount"),
-    *(
-        "systemd-repart.service",
-        "systemd-boot-system-token.service",
-        "console-getty.service",
-        "serial-getty@hvc0.service",
-    ),
+    *("modprobe@.service", "getty-static.service", "systemd-user-sessions.service", "xendomains.service"),
+    *("ldconfig.service", "systemd-machine-id-commit.service", "systemd-firstboot.service"),
+    *("systemd-sysusers.service", "systemd-journal-flush.service", "systemd-journal-catalog-update.service"),
+    *("systemd-update-done.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"),
+    *("e2scrub_all.timer", "fstrim.timer", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount"),
+    *("dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount"),
+    *("sys-fs-fuse-connections.mount", "dev-mqueue.mount", "systemd-repart.service"),
+    *("systemd-boot-system-token.service", "console-getty.service", "serial-getty@hvc0.service"),
+    *("lvm2-monitor.service", "systemd-remount-fs.service", "systemd-random-seed.service"),
+    *("systemd-network-generator.service", "blk-availability.service"),
+    *("systemd-initctl.socket", "systemd-tmpfiles-clean.timer"),
 )
 GENERATORS_KEPT = ("systemd-fstab-generator",)
 UDEV_RULES_KEPT = (
     *("50-udev-default.rules", "55-dm.rules", "56-dm*.rules", "60-block.rules", "60-persistent-storage*.rules"),
-    *(
-        "10-dm.rules",
-        "11-dm*.rules",
-        "13-dm*.rules",
-        "69-lvm.rules",
-        "73-*",
-        "75-net-description.rules",
-        "80-drivers.rules",
-    ),
+    *("10-dm.rules", "11-dm*.rules", "13-dm*.rules", "69-lvm.rules", "73-*", "75-net-description.rules"),
+    *("80-drivers.rules",),
     *("95-dm-notify.rules", "99-systemd.rules", "80-net-setup-link.rules"),
 )
 ENABLED = {
