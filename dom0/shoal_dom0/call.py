@@ -1,5 +1,7 @@
 """One call of xapi: its request, and what serving it needs, each made when first asked for."""
 
+import re
+
 from .deadline import Deadline
 from .errors import BadRequest, SRUnavailable, VDIUnavailable
 from .settings import UUID, Settings, own_first
@@ -8,6 +10,7 @@ from .settings import UUID, Settings, own_first
 TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0}
 SR_TIMEOUT_S = 9.0
 VDI_TIMEOUT_S = 30.0
+_DECIMAL = re.compile(r"[0-9]{1,20}\Z")
 
 
 class Call:
@@ -79,7 +82,7 @@ class Call:
     def size(self, number):
         """A size in bytes from the arguments."""
         value = self.argument(number, "size")
-        if not value.isdigit() or len(value) > 20:
+        if not _DECIMAL.match(value):
             raise BadRequest("%s: not a size in bytes: %r" % (self.command, value[:40]))
         return int(value)
 

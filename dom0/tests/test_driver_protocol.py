@@ -1,0 +1,164 @@
+"""What the driver makes of requests, good and bad. No Ceph: its volume service does not exist."""
+
+from __future__ import annotations
+
+import uuid
+import xmlrpc.client
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dom0.shoal_dom0 import xmlrpc as codec
+from dom0.shoal_dom0.errors import BadRequest
+from dom0.tests.host import KEY, Host
+
+
+def fault_of(host: Host, request: str) -> xmlrpc.client.Fault:
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        xmlrpc.client.loads(host.run(request).stdout)
+    return caught.value
+
+
+def test_driver_info_needs_neither_session_nor_settings(lone_host: Host) -> None:
+    request = {"host_ref": "OpaqueRef:host", "command": "sr_get_driver_info", "args": [], "device_config": {}}
+    done = lone_host.run(xmlrpc.client.dumps((request,), "sr_get_driver_info"))
+    info = xmlrpc.client.loads(done.stdout)[0][0]
+    strings = {"name", "description", "vendor", "copyright", "driver_version", "required_api_version"}
+    assert {key for key, value in info.items() if isinstance(value, str)} == strings
+    assert info["required_api_version"].startswith("1.")
+    assert {"key", "description"} == {key for entry in info["configuration"] for key in entry}
+
+
+def test_what_is_declared_is_what_is_done(lone_host: Host) -> None:
+    """A command that is there fails for want of something; one that is not says so (38), and xapi may fall back."""
+    declared = {name.lower() for name in lone_host.call("sr_get_driver_info")["capabilities"]} - {"thin_provisioning"}
+    others = {"vdi_snapshot", "vdi_clone", "vdi_revert", "vdi_resize_online", "vdi_generate_config", "vdi_compose"}
+    others |= {"vdi_enable_cbt", "vdi_mirror", "vdi_epoch_begin", "sr_get_driver_infos", "__class__"}
+    lone_host.device_config.clear()
+    for command in sorted(declared | others):
+        vdi = None if command.startswith("sr_") else str(uuid.uuid4())
+        code = None
+        try:
+            lone_host.call(command, vdi, args=("true",))
+        except xmlrpc.client.Fault as fault:
+            code = fault.faultCode
+        assert (code == 38) == (command not in declared), f"{command}: {code}"
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "",
+        "not xml",
+        "<methodCall/>",
+        "<methodCall><methodName>sr_attach</methodName><params/></methodCall>",
+        "<methodCall><methodName>sr_attach</methodName><params><param><value>x</value></param></params></methodCall>",
+        "<methodCall><methodName>sr_attach</methodName><params><param><value><struct><member><value>1</value></member>"
+        "</struct></value></param></params></methodCall>",
+        "<!DOCTYPE x [<!ENTITY a 'aaaa'>]><methodCall><methodName>&a;</methodName></methodCall>",
+        "<methodCall><methodName>sr_attach</methodName><params><param>" + "<value><array><data>" * 5000,
+        xmlrpc.client.dumps(({"device_config": "text"},), "sr_attach"),
+        xmlrpc.client.dumps(({"args": {}},), "sr_attach"),
+    ],
+)
+def test_a_malformed_request_is_a_fault(lone_host: Host, request_text: str) -> None:
+    assert fault_of(lone_host, request_text).faultCode == 143
+
+
+def test_bytes_that_are_no_text_are_a_fault(lone_host: Host) -> None:
+    with pytest.raises(xmlrpc.client.Fault):
+        xmlrpc.client.loads(lone_host.run(b"<methodCall><methodName>\xff\xfe</methodName></methodCall>").stdout)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("pool", None, 115),
+        ("monitors", None, 115),
+        ("password_secret", None, 115),
+        ("pool", "../../etc", 1),
+        ("pool", "rbd secret=x", 1),
+        ("user", "a,b", 1),
+        ("monitors", "10.0.0.1", 1),
+        ("monitors", "10.0.0.1:99999", 1),
+        ("monitors", "10.0.0.1:6789 name=admin", 1),
+        ("volumes", "host:7443,", 1),
+        ("namespace", "a/b", 1),
+        ("fsid", "x", 1),
+        ("password_secret", KEY, 1),
+    ],
+)
+def test_bad_settings_are_refused_by_name(lone_host: Host, key: str, value: str | None, code: int) -> None:
+    if value is None:
+        del lone_host.device_config[key]
+    else:
+        lone_host.device_config[key] = value
+    with pytest.raises(xmlrpc.client.Fault, match=key) as caught:
+        lone_host.call("sr_attach")
+    assert caught.value.faultCode == code
+    assert KEY not in caught.value.faultString
+
+
+@pytest.mark.parametrize("location", ["", "../../x", "A" * 36, "x" * 100_000, "1234; reboot", "a\tb", "\u2603"])
+def test_a_strange_location_is_refused(lone_host: Host, location: str) -> None:
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        lone_host.call("vdi_activate", args=("true",), vdi_location=location)
+    assert caught.value.faultCode == 143
+
+
+@pytest.mark.parametrize("size", ["", "-1", "1e9", "0x10", "9" * 30, "\u0663", "0", str(1 << 60)])
+def test_a_strange_size_is_refused(lone_host: Host, size: str) -> None:
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        lone_host.create(size)  # type: ignore[arg-type]
+    assert caught.value.faultCode in (79, 143)
+
+
+@pytest.mark.parametrize(("command", "code"), [("sr_attach", 47), ("sr_scan", 47), ("vdi_activate", 46)])
+def test_no_service_is_said_with_what_was_tried(lone_host: Host, command: str, code: int) -> None:
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        lone_host.call(command, str(uuid.uuid4()), args=("true",))
+    assert caught.value.faultCode == code
+    assert "127.0.0.1:1 (Connection refused)" in caught.value.faultString
+    assert "127.0.0.1:6789, 127.0.0.2:6789" in caught.value.faultString
+
+
+def test_a_toolstack_that_is_away_is_a_fault(lone_host: Host) -> None:
+    (lone_host.folder / "xapi").unlink()
+    with pytest.raises(xmlrpc.client.Fault, match="xapi did not answer VDI.get_all_records_where") as caught:
+        lone_host.call("sr_scan")
+    assert caught.value.faultCode == 202
+
+
+values = st.recursive(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.booleans() | st.integers(-(2**31), 2**31 - 1),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_the_reader_agrees_with_the_standard_library(value: Any) -> None:
+    assert codec.read_call(xmlrpc.client.dumps((value,), "method")) == ("method", [value])
+
+
+@given(values)
+def test_the_standard_library_reads_what_is_written(value: Any) -> None:
+    assert xmlrpc.client.loads(codec.write_answer(value))[0][0] == value
+
+
+@given(st.text())
+def test_any_text_in_a_fault_is_well_formed(text: str) -> None:
+    with pytest.raises(xmlrpc.client.Fault):
+        xmlrpc.client.loads(codec.write_fault(46, text).encode("utf-8", "replace"))
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from("<>/valuestrcmbn&;! ?x\n"), max_size=200) | st.text(max_size=80))
+def test_the_reader_never_fails_but_by_bad_request(text: str) -> None:
+    for request in (text, f"<methodCall><methodName>x</methodName><params>{text}</params></methodCall>"):
+        try:
+            codec.read_call(request)
+        except BadRequest:
+            pass

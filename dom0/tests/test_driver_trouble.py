@@ -1,0 +1,183 @@
+"""Volume services that hang, close, lie or are away. The driver goes to the next one, or fails in time and says why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import ssl
+import threading
+import time
+import uuid
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dom0.tests.host import Host
+from tests.ceph.certificates import Authority
+
+ADDRESS = "127.0.0.1"
+Behaviour = Callable[[ssl.SSLSocket], None]
+
+
+def hang(connection: ssl.SSLSocket) -> None:
+    time.sleep(30)
+
+
+def close(connection: ssl.SSLSocket) -> None:
+    connection.recv(1)
+
+
+def garbage(connection: ssl.SSLSocket) -> None:
+    connection.sendall(b"\x00\x01 this is not HTTP \xff\r\n\r\n")
+
+
+def cut_off(connection: ssl.SSLSocket) -> None:
+    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"volumes": [')
+
+
+def drip(connection: ssl.SSLSocket) -> None:
+    with contextlib.suppress(OSError):
+        for _ in range(300):
+            connection.sendall(b"H")
+            time.sleep(0.1)
+
+
+def not_json(connection: ssl.SSLSocket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull")
+
+
+def away(connection: ssl.SSLSocket) -> None:
+    body = json.dumps({"error": {"code": "ceph_away", "message": "Ceph is away"}}).encode()
+    connection.sendall(b"HTTP/1.1 503 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def owned_pool(sr: str) -> Behaviour:
+    def serve(connection: ssl.SSLSocket) -> None:
+        connection.recv(65536)
+        body = json.dumps({"owner": sr, "fsid": "x", "total_bytes": 1, "used_bytes": 0}).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    return serve
+
+
+@contextlib.contextmanager
+def serving(authority: Authority, folder: Path, behaviour: Behaviour, *, address: str = ADDRESS) -> Iterator[str]:
+    """A TLS server with that behaviour; its certificate is for `address`."""
+    folder = folder / f"server-{uuid.uuid4()}"
+    folder.mkdir()
+    authority.issue("volumes", folder / "server.pem", folder / "server.key", address=address)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    listener = socket.create_server((ADDRESS, 0))
+
+    def handle(plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+            behaviour(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                threading.Thread(target=handle, args=(plain,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"{ADDRESS}:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
+
+
+@pytest.fixture
+def host(lone_host: Host, client_files: Path) -> Host:
+    shutil.copytree(client_files, lone_host.folder / "volumes")
+    return lone_host
+
+
+TROUBLE = [hang, close, garbage, cut_off, drip, not_json, away]
+
+
+@pytest.mark.parametrize("behaviour", TROUBLE, ids=lambda b: b.__name__)
+def test_the_next_service_answers_instead(host: Host, authority: Authority, behaviour: Behaviour) -> None:
+    with (
+        serving(authority, host.folder, behaviour) as bad,
+        serving(authority, host.folder, owned_pool(host.sr)) as good,
+    ):
+        host.device_config["volumes"] = f"{bad},{good}"
+        started = time.monotonic()
+        host.call("sr_attach")
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("behaviour", TROUBLE, ids=lambda b: b.__name__)
+def test_when_all_are_in_trouble_it_ends_in_time(host: Host, authority: Authority, behaviour: Behaviour) -> None:
+    with serving(authority, host.folder, behaviour) as one, serving(authority, host.folder, behaviour) as two:
+        host.device_config["volumes"] = f"{one},{two},127.0.0.1:1"
+        started = time.monotonic()
+        with pytest.raises(xmlrpc.client.Fault) as caught:
+            host.call("sr_attach")
+        assert time.monotonic() - started < 10.5
+    assert caught.value.faultCode == 47
+    for said in (one, two, "127.0.0.1:1 (Connection refused)", "127.0.0.1:6789"):
+        assert said in caught.value.faultString
+
+
+def test_this_hosts_own_service_is_asked_first(host: Host, authority: Authority) -> None:
+    asked: list[str] = []
+
+    def note(name: str) -> Behaviour:
+        def serve(connection: ssl.SSLSocket) -> None:
+            asked.append(name)
+            owned_pool(host.sr)(connection)
+
+        return serve
+
+    with serving(authority, host.folder, note("other")) as other, serving(authority, host.folder, note("own")) as own:
+        host.device_config["volumes"] = f"{other},{own}"
+        (host.folder / "host.json").write_text(json.dumps({"volume_service": own}))
+        host.call("sr_attach")
+    assert asked == ["own"]
+
+
+def test_a_server_of_another_authority_is_not_believed(host: Host) -> None:
+    with serving(Authority.make("other"), host.folder, owned_pool(host.sr)) as impostor:
+        host.device_config["volumes"] = impostor
+        with pytest.raises(xmlrpc.client.Fault, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+            host.call("sr_attach")
+
+
+def test_a_certificate_for_another_address_is_not_believed(host: Host, authority: Authority) -> None:
+    """A stolen client certificate, or another storage VM's, cannot pose as this server."""
+    with serving(authority, host.folder, owned_pool(host.sr), address="127.0.0.9") as impostor:
+        host.device_config["volumes"] = impostor
+        with pytest.raises(xmlrpc.client.Fault, match="127.0.0.1"):
+            host.call("sr_attach")
+
+
+def test_two_changes_at_once_wait_for_each_other(host: Host, authority: Authority) -> None:
+    import fcntl
+
+    with (host.folder / f"shoal-sr-{host.sr}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        timer = threading.Timer(1.0, fcntl.flock, (lock, fcntl.LOCK_UN))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(xmlrpc.client.Fault):  # the service does not exist
+            host.call("sr_scan")
+        assert time.monotonic() - started > 1.0
+
+
+def test_a_map_that_hangs_is_given_up(host: Host, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dom0.shoal_dom0 import datapath
+    from dom0.shoal_dom0.deadline import Deadline
+
+    def block(path: str, data: bytes) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(datapath, "_write", block)
+    started = time.monotonic()
+    assert datapath._write_bounded("/dev/null", b"x", Deadline(0.5)) is None
+    assert time.monotonic() - started < 2.5
