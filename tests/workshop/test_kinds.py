@@ -1,4 +1,4 @@
-"""One kind of action, one name everywhere: its file in plan/ and in steps/, its word for people, its row on the page."""
+"""One kind of action, one name everywhere: its files in plan/ and steps/, its word for people, its row on the page."""
 
 from __future__ import annotations
 
