@@ -1,0 +1,91 @@
+"""guest_probe.py run for real here, and the reading of what it answers."""
+
+import contextlib
+import json
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import shoal.observe
+from shoal.kit import shipped
+from shoal.kit.errors import ShoalError
+from shoal.observe.guest import read_guest
+from shoal.observe.reading import parse
+from tests.unit.observe.answers import JSON, places, with_value
+
+PROBE = Path(shoal.observe.__file__).with_name("guest_probe.py")
+FSID = "795f48c2-e050-4316-9193-7661eb96f238"
+GOOD = {
+    "is_initialised": True,
+    "docker": {"images": ["localhost/ceph:18.2.7"], "containers": [f"ceph-{FSID}-mon-shoal-storage-xen1"]},
+    "fsid": FSID,
+    "volume_service": "d",
+    "volume_service_answers": True,
+    "devices": {"xvda": "loop3", "xvdc": "loop7"},
+    "errors": {},
+    "clock": [100.0, 100.1],
+}
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return runpy.run_path(str(PROBE))
+
+
+def test_a_good_answer():
+    seen = read_guest(GOOD, 99.9, 100.2)
+    assert seen.guest.is_ready
+    assert seen.has_mon
+    assert seen.fsid == FSID
+    assert seen.devices["xvdc"] == "loop7"
+
+
+@pytest.mark.parametrize(
+    "name", [f"ceph-{FSID}-mgr-shoal-mon-1-abcdef", f"ceph-{FSID}-osd-0", "mon", f"ceph-{FSID}-monitoring"]
+)
+def test_what_is_no_monitor(name):
+    assert not read_guest({**GOOD, "docker": {"images": [], "containers": [name]}}, 0, 1).has_mon
+
+
+def test_without_docker_it_is_not_ready_yet():
+    answer = {key: value for key, value in GOOD.items() if key != "docker"}
+    seen = read_guest({**answer, "errors": {"docker": "FileNotFoundError: no such file"}}, 0, 200)
+    assert not seen.guest.is_ready
+    assert not seen.has_mon
+
+
+def test_the_whole_probe_runs_and_is_understood(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        request = {"volumes": str(tmp_path), "listen": ["127.0.0.1", listener.getsockname()[1]]}
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
+        )
+    seen = read_guest(parse(done.stdout.decode(), "here"), 0, 9e9)
+    assert seen.guest.volume_service_answers
+    assert seen.guest.volume_service == ""
+
+
+def test_the_volume_service_counts_once_its_step_came_to_the_end(probe, tmp_path):
+    folder = tmp_path / "volumes"
+    (folder / "__pycache__").mkdir(parents=True)
+    (folder / "a.py").write_text("1")
+    (folder / "__pycache__" / "a.cpython.pyc").write_text("x")
+    wanted = shipped.digest([shipped.ShippedFile(f"{folder}/a.py", b"1")])
+    assert probe["volume_service"](str(folder)) == ""
+    (tmp_path / "volumes.digest").write_text(wanted + "\n")
+    assert probe["volume_service"](str(folder)) == wanted
+    (folder / "a.py").write_text("changed behind our back")
+    assert probe["volume_service"](str(folder)) == ""
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(places(GOOD))), JSON)
+def test_any_wrong_value_is_told_and_never_a_bug(at, wrong):
+    with contextlib.suppress(ShoalError):
+        read_guest(with_value(GOOD, at, wrong), 0.0, 1.0)
