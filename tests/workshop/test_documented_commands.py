@@ -49,6 +49,7 @@ def shown(page: Path) -> Iterator[list[str]]:
     rest = re.sub(r"^(```|~~~).*?^\1", "", content, flags=re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     for line in (*lines, *INDENTED.findall(rest), *INLINE.findall(rest)):
+        line = re.sub(r"[\[\]]", "", line)  # what may be left out
         try:
             words = shlex.split(line.removeprefix("$ "), comments=True)
         except ValueError:
