@@ -25,18 +25,12 @@ def bootstrap(
     run([*command, *options, f"--include={','.join(packages)}", suite, tree], timeout_s=900)
 
 
-def install_wheels(tree: Path, wheels: Sequence[str], *, python: str) -> None:
-    """Lay wheels (`name==version`) over a tree's own Python packages: /usr/local comes first in its search path."""
-    short = python.replace(".", "")
-    run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"),
-            *("--root-user-action=ignore", "--python-version", python, "--abi", "abi3", "--abi", "none"),
-            *("--abi", f"cp{short}", "--platform", "manylinux2014_x86_64", "--implementation", "cp"),
-            *("--target", str(tree / f"usr/local/lib/python{python}/dist-packages"), *wheels),
-        ],
-        timeout_s=300,
-    )
+def install_wheels(folder: Path, wheels: Sequence[str], *, python: str) -> None:
+    """Put wheels (`name==version`) into a tree's folder of Python packages."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--no-compile"]
+    command += ["--root-user-action=ignore", "--platform", "manylinux2014_x86_64", "--implementation", "cp"]
+    command += ["--python-version", python, "--abi", "abi3", "--abi", "none"]
+    run([*command, "--target", folder, *wheels], timeout_s=300)
 
 
 def disk_usage_bytes(tree: Path) -> int:
