@@ -1,0 +1,106 @@
+"""Plans of pools in particular states: what is planned, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shoal.facts import Ceph, Facts
+from shoal.plan.action import Change
+from shoal.plan.planner import make_plan
+from tests.model.world import World, make_facts, make_spec
+
+SPEC = make_spec()
+
+
+def changes(facts: Facts) -> dict[str, str]:
+    return {action.id: f"{action.change}: {action.reason}" for action in make_plan(SPEC, facts).changes}
+
+
+def finished() -> World:
+    world = World(SPEC, make_facts())
+    for action in make_plan(SPEC, world.facts).actions:
+        world.do(action)
+    return world
+
+
+def test_an_untouched_pool_gets_everything() -> None:
+    plan = make_plan(SPEC, make_facts())
+    assert {action.change for action in plan.actions} == {Change.CREATE, Change.UPDATE}
+    assert len(plan.actions) == 44
+
+
+def test_after_a_power_cut_nothing_is_made_anew() -> None:
+    """The storage VMs are down, so Ceph cannot be seen: that must never read as "there is none"."""
+    world = finished()
+    vms = tuple(replace(vm, power_state="Halted", resident_on="", guest=None) for vm in world.facts.storage_vms)
+    planned = changes(replace(world.facts, storage_vms=vms, ceph=None))
+    assert not [name for name, reason in planned.items() if reason.startswith("create")]
+    assert planned["storage_vm_ready/xen1"] == "update: its power state is Halted"
+    assert planned["ceph_cluster/cluster"] == (
+        "update: cannot be seen yet: the storage VM of xen1, xen2, xen3 does not answer"
+    )
+
+
+def test_an_osd_partition_is_not_foreign_while_ceph_cannot_be_seen() -> None:
+    world = finished()
+    hosts = []
+    for host in world.facts.hosts:
+        assert host.dom0
+        disks = tuple(
+            replace(disk, partitions=tuple(replace(part, contents="ceph_bluestore") for part in disk.partitions))
+            for disk in host.dom0.disks
+        )
+        hosts.append(replace(host, dom0=replace(host.dom0, disks=disks)))
+    hidden = replace(world.facts, hosts=tuple(hosts), ceph=Ceph("fsid", "", unreachable="no monitor answers"))
+    assert make_plan(SPEC, hidden).problems == ()
+    gone = replace(hidden, ceph=None)
+    assert "no Ceph cluster that it belongs to" in make_plan(SPEC, gone).problems[0].what
+
+
+def test_a_host_that_cannot_be_asked_stops_everything() -> None:
+    facts = make_facts()
+    hosts = (replace(facts.hosts[0], dom0=None, unreachable="connection refused"), *facts.hosts[1:])
+    plan = make_plan(SPEC, replace(facts, hosts=hosts))
+    assert [problem.where for problem in plan.problems] == ["hosts.0"]
+    assert len(plan.actions) == 44
+
+
+def test_a_storage_vm_on_another_host_is_brought_back() -> None:
+    world = finished()
+    vms = tuple(replace(vm, resident_on="xen3") for vm in world.facts.storage_vms)
+    planned = changes(replace(world.facts, storage_vms=vms))
+    assert planned["storage_vm_ready/xen1"] == "update: it runs on xen3, and its disks are on xen1"
+    assert "storage_vm_ready/xen3" not in planned
+
+
+def test_changed_settings_of_a_storage_vm_are_refused_for_now() -> None:
+    world = finished()
+    spec = make_spec(storage_vm={"image": SPEC.storage_vm.image, "memory": "8GiB"})
+    problems = make_plan(spec, world.facts).problems
+    assert [problem.where for problem in problems] == ["hosts.0", "hosts.1", "hosts.2"]
+    assert "not yet in this version" in problems[0].what
+
+
+def test_monitors_that_moved_are_told_to_the_pbds() -> None:
+    world = finished()
+    assert world.facts.ceph
+    mons = (*world.facts.ceph.mons[:2], replace(world.facts.ceph.mons[2], address="10.77.0.99"))
+    planned = changes(replace(world.facts, ceph=replace(world.facts.ceph, mons=mons)))
+    assert planned == {"shared_sr/shoal": "update: the PBD of xen1 does not know the monitor 10.77.0.99:6789"}
+
+
+def test_a_new_version_of_the_kit_restarts_toolstacks_one_after_the_other() -> None:
+    world = finished()
+    planned = make_plan(SPEC, replace(world.facts, wanted_digests={**world.facts.wanted_digests, "kit": "new"}))
+    kinds = [action.kind for action in planned.changes]
+    assert kinds == ["dom0_kit"] * 3 + ["toolstack"] * 3
+    first, second, third = (action for action in planned.changes if action.kind == "toolstack")
+    assert first.target == world.facts.pool.master
+    assert first.id in second.needs
+    assert second.id in third.needs
+
+
+def test_a_new_image_never_replaces_a_system_disk() -> None:
+    world = finished()
+    digests = {**world.facts.wanted_digests, "storage_vm_image": "another"}
+    assert changes(replace(world.facts, wanted_digests=digests)) == {}
