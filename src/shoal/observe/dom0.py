@@ -25,7 +25,7 @@ from shoal.observe.reading import (
 )
 from shoal.spec.names import PASSTHROUGH_FOLDER
 
-TIMEOUT_S = 25.0
+TIMEOUT_S = 40.0
 ALIGNMENT_BYTES = 1 << 20
 TOOLS = ("sgdisk", "partx", "blockdev", "blkid", "modprobe", "python3", "systemctl")
 REQUEST = {"kit": [shipped.DOM0_DRIVER, shipped.DOM0_CODE], "passthrough": PASSTHROUGH_FOLDER, "tools": TOOLS}

@@ -15,7 +15,7 @@ from shoal.observe.clock import skew_s
 from shoal.observe.reading import Answer, flag, parse, seconds, table, text, text_table, texts
 from shoal.spec.names import VOLUME_SERVICE_PORT
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from shoal.observe.pool import look_at_pool
 from shoal.spec.model import Spec
 from shoal.spec.names import storage_vm_name
 
-HOST_TIMEOUT_S = 30.0
+HOST_TIMEOUT_S = 45.0
 DEAD_HOST_TIMEOUT_S = 5.0
 """For a host that the pool says is dead: it may still answer."""
-GUEST_TIMEOUT_S = 10.0
+GUEST_TIMEOUT_S = 20.0
 
 T = TypeVar("T")
 
