@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
 from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, ShippedFile, dom0_files
@@ -19,47 +20,60 @@ STAGE = "/opt/shoal/.stage"
 CONF_FOLDER = "/etc/xapi.conf.d"
 OWN_CONF = f"{CONF_FOLDER}/99-shoal.conf"
 MODULES_CONF = "/etc/modules-load.d/shoal.conf"
+MODULES_TEXT = f"{SR_TYPE}\n"
 
-# The code first, its entry point last: who calls the driver meanwhile gets the old one or the new one.
-INSTALL = """set -e
-rm -rf "$1.old"; [ ! -d "$2" ] || mv "$2" "$1.old"
-mkdir -p "${2%/*}" "${3%/*}"; mv "$1$2" "$2"
-sync -f "$2"; mv -f "$1$3" "$3"
-rm -rf "$1" "$1.old"
-python3 -m compileall -q "$2" >/dev/null || true
-modprobe rbd || true"""
-# Prints every file that xapi reads, in its order, each after a line with its name; Shoal's own is left out.
-READ_CONF = """for f in /etc/xapi.conf "$1"/*; do
-[ -f "$f" ] && [ "$f" != "$2" ] || continue; printf '\\001'; cat "$f"; done; true"""
+# Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
+# checksums, the modules file, Shoal's own conf, then every other file that xapi reads, in its order.
+# $1 code, $2 driver, $3 modules file, $4 own conf, $5 conf folder
+LOOK = """find "$1" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$2" 2>/dev/null
+printf '\\001'; cat "$3" 2>/dev/null; printf '\\001'; cat "$4" 2>/dev/null
+for f in /etc/xapi.conf "$5"/*; do
+[ -f "$f" ] && [ "$f" != "$4" ] || continue; printf '\\001'; cat "$f"; done; true"""
+# $1 stage, $2 code, $3 driver; the files come on standard input. The code is put in place first, its entry point last:
+# who calls the driver meanwhile gets the old one or the new one.
+INSTALL = """set -e; rm -rf "$1" "$1.old"; mkdir -p "$1" "${2%/*}" "${3%/*}"; tar -x -C "$1"
+[ ! -d "$2" ] || mv "$2" "$1.old"
+mv "$1$2" "$2"; sync -f "$2"; mv -f "$1$3" "$3"; rm -rf "$1" "$1.old" """
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    is_installed: bool
+    has_modules_file: bool
+    own_conf: str
+    merged: tuple[str, ...] | None  # None: the whitelist needs no file of Shoal's
+
+    @property
+    def lacks_whitelist(self) -> bool:
+        return self.merged is not None and self.own_conf != sm_plugins.write_file(self.merged)
 
 
 async def apply(action: Action, tools: Tools) -> None:
     dom0 = await tools.dom0(action.target)
-    if not await _is_installed(dom0):
+    seen = await _look(dom0)
+    if not seen.has_modules_file:
+        await dom0.write_file(MODULES_CONF, MODULES_TEXT.encode())
+    if seen.merged is not None and seen.lacks_whitelist:
+        await dom0.write_file(OWN_CONF, sm_plugins.write_file(seen.merged).encode())
+    if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files")
-        await dom0.run(["rm", "-rf", STAGE], timeout_s=COMMAND_TIMEOUT_S)
-        await dom0.run(["mkdir", "-p", STAGE], timeout_s=COMMAND_TIMEOUT_S)
-        await dom0.run(["tar", "-x", "-C", STAGE], timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
         argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, DOM0_DRIVER]
-        await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)
-    if await dom0.read_file(MODULES_CONF) != f"{SR_TYPE}\n".encode():
-        await dom0.write_file(MODULES_CONF, f"{SR_TYPE}\n".encode())
-    merged = sm_plugins.merge(await _read_conf(dom0), SR_TYPE)
-    if merged is not None:
-        text = sm_plugins.write_file(merged).encode()
-        if await dom0.read_file(OWN_CONF) != text:
-            await dom0.write_file(OWN_CONF, text)
+        await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    dom0 = await tools.dom0(action.target)
-    if not await _is_installed(dom0):
+    seen = await _look(await tools.dom0(action.target))
+    if not seen.is_installed:
         return "the installed files are not those of this version"
-    merged = sm_plugins.merge(await _read_conf(dom0), SR_TYPE)
-    if merged is not None and await dom0.read_file(OWN_CONF) != sm_plugins.write_file(merged).encode():
-        return f"the toolstack's sm-plugins list lacks {SR_TYPE}"
-    return ""
+    return f"the toolstack's sm-plugins list lacks {SR_TYPE}" if seen.lacks_whitelist else ""
+
+
+async def _look(dom0: Ssh) -> Look:
+    argv = ["sh", "-c", LOOK, "sh", DOM0_CODE, DOM0_DRIVER, MODULES_CONF, OWN_CONF, CONF_FOLDER]
+    kit, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
+    wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
+    return Look(set(kit.splitlines()) == wanted, modules == MODULES_TEXT, own, sm_plugins.merge(others, SR_TYPE))
 
 
 def pack(files: tuple[ShippedFile, ...]) -> bytes:
@@ -71,16 +85,3 @@ def pack(files: tuple[ShippedFile, ...]) -> bytes:
             info.size, info.mode = len(file.data), file.mode
             tar.addfile(info, io.BytesIO(file.data))
     return buffer.getvalue()
-
-
-async def _is_installed(dom0: Ssh) -> bool:
-    """Whether exactly these files are there, by sha256sum's own list."""
-    wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
-    argv = ["sh", "-c", 'find "$1" -name "*.py" -exec sha256sum {} +; sha256sum "$2"', "sh", DOM0_CODE, DOM0_DRIVER]
-    found = await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, check=False)
-    return found.code == 0 and set(found.stdout.splitlines()) == wanted
-
-
-async def _read_conf(dom0: Ssh) -> list[str]:
-    argv = ["sh", "-c", READ_CONF, "sh", CONF_FOLDER, OWN_CONF]
-    return (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")[1:]

@@ -1,10 +1,12 @@
 """The OSD's partition on a disk of a host: made in free space or over a whole disk, found again by its GPT name.
 
-A new partition first carries a name that says it is not checked yet. Only when nothing old lies in it (or `wipe` has
-removed that) it gets its final name; so a run killed in between goes on, and what has the final name is never wiped.
+Nothing old may lie where it will be. Where `wipe` allows to remove it, the partition first carries a name that says it
+is not clean yet: so a run killed in between goes on, and what has the final name is never wiped.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
 from shoal.kit.errors import ShoalError
@@ -14,118 +16,145 @@ from shoal.steps import gpt, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
-COMMAND_TIMEOUT_S = 60.0
+SCRIPT_TIMEOUT_S = 120.0
 NEW = ".new"
-HEAD_MIB = 8
-"""So much is zeroed on a wiped partition: BlueStore's label and LVM's metadata are in there."""
+NO_DISK = 44
+NOT_EMPTY = 45
+
+# Few round trips: a dom0 may be slow. Parts of an answer are divided by the character 1.
+# $1 stable name of the disk, $2 name of the partition
+LOOK = """set -e; d=$(readlink -e "$1") || exit 44
+printf '%s\\001%s\\001' "$d" "$(blkid -p -s PTTYPE -o value "$d" || true)"
+sgdisk --print "$d" 2>&1 || true; printf '\\001'; sgdisk --first-in-largest --end-of-largest "$d" 2>/dev/null || true
+printf '\\001'; for p in "$d"*[0-9]; do [ ! -b "$p" ] || echo "$p $(blockdev --getsize64 "$p")"; done"""
+# $1 disk, $2 offset and $3 size in bytes of the place, then sgdisk's words. Exit 45 and no change if it is not empty.
+CREATE = """set -e; d=$1; s=$(blkid -p -O "$2" -S "$3" -s TYPE -o value "$d") || [ $? -eq 2 ] || s="several signatures"
+l=$(dd if="$d" bs=1M skip="$(($2 / 1048576))" count=1 2>/dev/null | head -c 22 | tr -d '\\000')
+[ "$l" != "bluestore block device" ] || s="a Ceph OSD (bluestore)"
+[ -z "$s" ] || { echo "$s"; exit 45; }
+shift 3; "$@" >&2; udevadm settle --timeout=30 || true"""
+# $1 disk, $2 number, $3 partition's device, $4 final name, then sgdisk's words to make it, if it is not there yet
+WIPE = """set -e; d=$1 n=$2 p=$3 name=$4; shift 4; [ $# -eq 0 ] || "$@" >&2
+partx --update --nr "$n" "$d" || true; udevadm settle --timeout=30 || true
+wipefs --all --force "$p" >&2; dd if=/dev/zero of="$p" bs=1M count=8 conv=fsync 2>/dev/null
+sgdisk --change-name="$n:$name" "$d" >&2"""
+# $1 disk, $2 number, $3 kernel name. sgdisk has asked the kernel to read the whole table, which it refuses for a disk
+# in use: then this one partition is added.
+TELL = """partx --update --nr "$2" "$1" || true
+udevadm trigger --action=change --sysname-match="$3" --subsystem-match=block; udevadm settle --timeout=30 || true"""
+# $1 disk. Prints what stands on it and what uses it.
+CONTENTS = """wipefs --parsable "$1" | grep -v '^#' | cut -d, -f4 || true; printf '\\001'
+lsblk -rno MOUNTPOINT,TYPE "$1" | grep -vE '^ ?(disk|part)$' || true"""
+CLEAR = """set -e; wipefs --all --force "$1" >&2; sgdisk --zap-all "$1" >&2 || true
+sgdisk --clear "$1" >&2; blockdev --rereadpt "$1" """
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    disk: str  # kernel name
+    table: gpt.Table | None  # None: the disk has no GPT
+    largest: gpt.Stretch | None
+    kernel_sizes: dict[str, int]  # partition's device → bytes, as the kernel sees it
 
 
 async def apply(action: Action, tools: Tools) -> None:
     dom0, name = await tools.dom0(action.host), settings.text(action, "name")
-    disk = await _resolve(dom0, settings.text(action, "device"))
-    async with tools.locks[f"{action.host} {disk}"]:
-        table = await _read(dom0, disk)
-        if table is None or table.named(name) is None:
-            entry = table.named(name + NEW) if table else None
-            if entry is None:
-                entry = await _create(action, tools, dom0, disk)
-            await _tell_kernel(dom0, disk, entry)
-            await _empty(action, dom0, disk, entry)
-            await dom0.run(["sgdisk", f"--change-name={entry.number}:{name}", disk], timeout_s=COMMAND_TIMEOUT_S)
-        table = await _read(dom0, disk)
-        final = table.named(name) if table else None
-        if final is None:
-            raise ShoalError(f"{dom0.name}: {disk} has no partition {name} although it was just made")
-        await _tell_kernel(dom0, disk, final)
+    async with tools.locks[f"{action.host} {settings.text(action, 'device')}"]:
+        seen = await _look(dom0, action)
+        if not _has(seen, name):
+            if settings.text(action, "use") == "whole-disk" and not _has(seen, name + NEW):
+                await _clear(action, dom0, seen)
+                seen = await _look(dom0, action)
+            await _make(action, tools, dom0, seen)
+            seen = await _look(dom0, action)
+        entry = seen.table.named(name) if seen.table else None
+        if entry is not None and _kernel_lacks(seen, name):
+            device = gpt.partition_device(seen.disk, entry.number)
+            await _script(dom0, TELL, seen.disk, str(entry.number), device.rpartition("/")[2])
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    dom0, name = await tools.dom0(action.host), settings.text(action, "name")
-    disk = await _resolve(dom0, settings.text(action, "device"))
-    table = await _read(dom0, disk)
-    entry = table.named(name) if table else None
-    if table is None or entry is None:
-        return f"{disk} has no partition {name}"
-    return await _kernel_lacks(dom0, disk, entry, table.sector_bytes)
+    seen, name = await _look(await tools.dom0(action.host), action), settings.text(action, "name")
+    return _kernel_lacks(seen, name) if _has(seen, name) else f"{seen.disk} has no partition {name}"
 
 
-async def _resolve(dom0: Ssh, link: str) -> str:
-    """Kernel name of the disk behind a stable name."""
-    found = await dom0.run(["readlink", "--canonicalize-existing", link], timeout_s=COMMAND_TIMEOUT_S, check=False)
-    if found.code != 0:
-        raise ShoalError(f"{dom0.name} has no disk {link}", resolution="Look at ls -l /dev/disk/by-id there.")
-    return found.stdout.strip()
-
-
-async def _read(dom0: Ssh, disk: str) -> gpt.Table | None:
-    """The disk's GPT; None when it has none. Never anything but a sound one."""
-    found = await dom0.run(
-        ["blkid", "-p", "-s", "PTTYPE", "-o", "value", disk], timeout_s=COMMAND_TIMEOUT_S, check=False
+async def _look(dom0: Ssh, action: Action) -> Look:
+    device = settings.text(action, "device")
+    done = await dom0.run(["sh", "-c", LOOK, "sh", device], timeout_s=SCRIPT_TIMEOUT_S, check=False)
+    if done.code == NO_DISK:
+        raise ShoalError(f"{dom0.name} has no disk {device}", resolution="Look at ls -l /dev/disk/by-id there.")
+    if done.code != 0:
+        raise ShoalError(f"{dom0.name}: {device} cannot be read", details=done.stderr[-1000:])
+    disk, kind, table, largest, sizes = done.stdout.split("\x01")
+    return Look(
+        disk,
+        gpt.parse_table(table) if kind == "gpt" else None,
+        gpt.parse_largest(largest) if kind == "gpt" else None,
+        {line.split()[0]: int(line.split()[1]) for line in sizes.splitlines()},
     )
-    if found.stdout.strip() != "gpt":
-        return None
-    text = (await dom0.run(gpt.print_argv(disk), timeout_s=COMMAND_TIMEOUT_S)).stdout
-    return gpt.parse_table(text)
 
 
-async def _create(action: Action, tools: Tools, dom0: Ssh, disk: str) -> gpt.Entry:
-    if settings.text(action, "use") == "whole-disk":
-        await _clear(action, dom0, disk)
-    table = await _read(dom0, disk)
-    if table is None:
-        raise ShoalError(f"{dom0.name}: {disk} has no GPT, so it has no free space to use")
-    largest = (await dom0.run(gpt.largest_argv(disk), timeout_s=COMMAND_TIMEOUT_S)).stdout
-    size_bytes = settings.optional_number(action, "size_bytes")
-    place = gpt.lay_out(gpt.parse_largest(largest), table.sector_bytes, size_bytes)
-    number, name = gpt.next_number(table), settings.text(action, "name") + NEW
-    size = format_size((place.last + 1 - place.first) * table.sector_bytes)
-    tools.progress(action, f"making {gpt.partition_device(disk, number)}, {size}")
-    await dom0.run(gpt.create_argv(disk, number, place, name), timeout_s=COMMAND_TIMEOUT_S)
-    return gpt.Entry(number, place.first, place.last, name)
+def _has(seen: Look, name: str) -> bool:
+    return seen.table is not None and seen.table.named(name) is not None
 
 
-async def _clear(action: Action, dom0: Ssh, disk: str) -> None:
+def _kernel_lacks(seen: Look, name: str) -> str:
+    """Whether the kernel has the partition as the table says."""
+    entry = seen.table.named(name) if seen.table else None
+    if seen.table is None or entry is None:
+        return "there is no such partition"
+    device = gpt.partition_device(seen.disk, entry.number)
+    wanted, found = (
+        (entry.last_sector + 1 - entry.first_sector) * seen.table.sector_bytes,
+        seen.kernel_sizes.get(device),
+    )
+    if found == wanted:
+        return ""
+    sees = f"sees {found} bytes instead of {wanted} of" if found else "does not know"
+    return f"the kernel {sees} {device}; reboot the host"
+
+
+async def _make(action: Action, tools: Tools, dom0: Ssh, seen: Look) -> None:
+    name, wipe = settings.text(action, "name"), settings.flag(action, "wipe")
+    if seen.table is None:
+        raise ShoalError(f"{dom0.name}: {seen.disk} has no GPT, so it has no free space to use")
+    half = seen.table.named(name + NEW)
+    if half is not None:
+        await _wipe(dom0, seen, half.number, name)
+        return
+    sector = seen.table.sector_bytes
+    place = gpt.lay_out(seen.largest, sector, settings.optional_number(action, "size_bytes"))
+    number, size_bytes = gpt.next_number(seen.table), (place.last + 1 - place.first) * sector
+    tools.progress(action, f"making {gpt.partition_device(seen.disk, number)}, {format_size(size_bytes)}")
+    argv = ["sh", "-c", CREATE, "sh", seen.disk, str(place.first * sector), str(size_bytes)]
+    argv += gpt.create_argv(seen.disk, number, place, name)
+    done = await dom0.run(argv, timeout_s=SCRIPT_TIMEOUT_S, check=False)
+    if done.code == NOT_EMPTY and wipe:
+        await _wipe(dom0, seen, number, name, *gpt.create_argv(seen.disk, number, place, name + NEW))
+    elif done.code == NOT_EMPTY:
+        raise _not_empty(dom0, f"the free space of {seen.disk}", done.stdout.strip())
+    elif done.code != 0:
+        raise ShoalError(f"{dom0.name}: no partition could be made on {seen.disk}", details=done.stderr[-1000:])
+
+
+async def _wipe(dom0: Ssh, seen: Look, number: int, name: str, *create: str) -> None:
+    await _script(dom0, WIPE, seen.disk, str(number), gpt.partition_device(seen.disk, number), name, *create)
+
+
+async def _clear(action: Action, dom0: Ssh, seen: Look) -> None:
     """A whole disk gets a table of its own, if it is empty or may be wiped; never one that is in use."""
-    table = await _read(dom0, disk)
-    if table is not None and not table.entries:
+    if seen.table is not None and not seen.table.entries:
         return
-    held = await _signatures(dom0, disk)
-    if held:
-        if not settings.flag(action, "wipe"):
-            raise _not_empty(dom0, disk, held)
-        mounted = await dom0.run(["lsblk", "-rno", "MOUNTPOINT,TYPE", disk], timeout_s=COMMAND_TIMEOUT_S)
-        uses = [line for line in mounted.stdout.splitlines() if line.strip() not in ("disk", "part")]
-        if uses:
-            raise ShoalError(f"{dom0.name}: {disk} is in use and is not wiped", details="\n".join(uses))
-        await dom0.run(["wipefs", "--all", "--force", disk], timeout_s=COMMAND_TIMEOUT_S)
-        await dom0.run(["sgdisk", "--zap-all", disk], timeout_s=COMMAND_TIMEOUT_S, check=False)
-    await dom0.run(["sgdisk", "--clear", disk], timeout_s=COMMAND_TIMEOUT_S)
-    await dom0.run(["blockdev", "--rereadpt", disk], timeout_s=COMMAND_TIMEOUT_S)
+    held, uses = (await _script(dom0, CONTENTS, seen.disk)).split("\x01")
+    if held.strip() and not settings.flag(action, "wipe"):
+        raise _not_empty(dom0, seen.disk, ", ".join(dict.fromkeys(held.split())))
+    if uses.strip():
+        raise ShoalError(f"{dom0.name}: {seen.disk} is in use and is not wiped", details=uses.strip())
+    await _script(dom0, CLEAR, seen.disk)
 
 
-async def _empty(action: Action, dom0: Ssh, disk: str, entry: gpt.Entry) -> None:
-    """What lies where the new partition is: an old file system, an old OSD."""
-    device = gpt.partition_device(disk, entry.number)
-    held = await _signatures(dom0, device)
-    if not held:
-        return
-    if not settings.flag(action, "wipe"):
-        await dom0.run(["sgdisk", f"--delete={entry.number}", disk], timeout_s=COMMAND_TIMEOUT_S)
-        await dom0.run(["partx", "--delete", "--nr", str(entry.number), disk], timeout_s=COMMAND_TIMEOUT_S, check=False)
-        raise _not_empty(dom0, f"the free space of {disk}", held)
-    await dom0.run(["wipefs", "--all", "--force", device], timeout_s=COMMAND_TIMEOUT_S)
-    zero = ["dd", "if=/dev/zero", f"of={device}", "bs=1M", f"count={HEAD_MIB}", "conv=fsync"]
-    await dom0.run(zero, timeout_s=COMMAND_TIMEOUT_S)
-
-
-async def _signatures(dom0: Ssh, device: str) -> str:
-    """What signatures stand on a device, in words; "" for none. BlueStore's is not known to old tools."""
-    rows = (await dom0.run(["wipefs", "--parsable", device], timeout_s=COMMAND_TIMEOUT_S)).stdout.splitlines()
-    found = [row.split(",")[-1] for row in rows if row and not row.startswith("#")]
-    head = await dom0.run(["head", "-c", "22", device], timeout_s=COMMAND_TIMEOUT_S)
-    if head.stdout == "bluestore block device":
-        found.append("a Ceph OSD (bluestore)")
-    return ", ".join(dict.fromkeys(found))
+async def _script(dom0: Ssh, script: str, *words: str) -> str:
+    return (await dom0.run(["sh", "-c", script, "sh", *words], timeout_s=SCRIPT_TIMEOUT_S)).stdout
 
 
 def _not_empty(dom0: Ssh, device: str, held: str) -> ShoalError:
@@ -133,28 +162,3 @@ def _not_empty(dom0: Ssh, device: str, held: str) -> ShoalError:
         f"{dom0.name}: {device} is not empty: {held}",
         resolution="If nothing of it is needed, write `wipe: true` for this disk.",
     )
-
-
-async def _tell_kernel(dom0: Ssh, disk: str, entry: gpt.Entry) -> None:
-    """Make the kernel and udev know the partition; no reboot, also while others of the disk are in use."""
-    number = str(entry.number)
-    # sgdisk has asked the kernel to read the whole table, which it refuses for a disk in use: then add just this one.
-    await dom0.run(["partx", "--update", "--nr", number, disk], timeout_s=COMMAND_TIMEOUT_S, check=False)
-    name = gpt.partition_device(disk, entry.number).rpartition("/")[2]
-    await dom0.run(
-        ["udevadm", "trigger", "--action=change", f"--sysname-match={name}", "--subsystem-match=block"],
-        timeout_s=COMMAND_TIMEOUT_S,
-    )
-    await dom0.run(["udevadm", "settle", "--timeout=30"], timeout_s=COMMAND_TIMEOUT_S, check=False)
-
-
-async def _kernel_lacks(dom0: Ssh, disk: str, entry: gpt.Entry, sector_bytes: int) -> str:
-    """Whether the kernel has the partition as the table says."""
-    device = gpt.partition_device(disk, entry.number)
-    found = await dom0.run(["blockdev", "--getsize64", device], timeout_s=COMMAND_TIMEOUT_S, check=False)
-    wanted = (entry.last_sector + 1 - entry.first_sector) * sector_bytes
-    if found.code != 0:
-        return f"the kernel does not know {device} yet; reboot the host"
-    if int(found.stdout) != wanted:
-        return f"the kernel sees {device} with {found.stdout.strip()} bytes instead of {wanted}; reboot the host"
-    return ""

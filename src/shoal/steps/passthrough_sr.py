@@ -19,10 +19,12 @@ from shoal.steps.tools import Tools
 timeout_s = 300.0
 DISK_MARK = "shoal:disk"
 COMMAND_TIMEOUT_S = 60.0
+# $1 folder, then pairs of target and link
+LINK = """set -e; mkdir -p "$1"; cd "$1"; shift; while [ $# -gt 0 ]; do ln -sfnT "$1" "$2"; shift 2; done"""
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    host, names = action.target, settings.texts(action, "names")
+    host, names = action.target, _names(action)
     await _link(await tools.dom0(host), names)
     xenapi = tools.xenapi
     sr = await _find(xenapi, host)
@@ -63,13 +65,17 @@ async def verify(action: Action, tools: Tools) -> str:
         if not pbd["currently_attached"]:
             return "it is not plugged"
     disks = await _disks(tools.xenapi, sr)
-    for number, name in enumerate(settings.texts(action, "names"), start=1):
+    for number, name in enumerate(_names(action), start=1):
         if name not in disks:
             return f"it has no disk {name}"
         record = disks[name][1]
         if record["name_label"] != name or records.config_of(record).get(DISK_MARK) != disk_target(host, number):
             return f"the disk {name} is not marked as Shoal's"
     return ""
+
+
+def _names(action: Action) -> tuple[str, ...]:
+    return tuple(disk["name"] for disk in settings.tables(action, "disks"))
 
 
 async def _find(xenapi: XenApi, host: str) -> str | None:
@@ -107,10 +113,8 @@ async def _link(dom0: Ssh, names: tuple[str, ...]) -> None:
     missing = [name for name in names if not uuids.get(name)]
     if missing:
         raise ShoalError(f"{dom0.name}: no partition is named {', '.join(missing)}")
-    await dom0.run(["mkdir", "-p", PASSTHROUGH_FOLDER], timeout_s=COMMAND_TIMEOUT_S)
-    for name in names:
-        target, link = f"/dev/disk/by-partuuid/{uuids[name]}", f"{PASSTHROUGH_FOLDER}/{name}"
-        await dom0.run(["ln", "-sfnT", target, link], timeout_s=COMMAND_TIMEOUT_S)
+    pairs = [word for name in names for word in (f"/dev/disk/by-partuuid/{uuids[name]}", name)]
+    await dom0.run(["sh", "-c", LINK, "sh", PASSTHROUGH_FOLDER, *pairs], timeout_s=COMMAND_TIMEOUT_S)
 
 
 def parse_partitions(text: str) -> dict[str, str]:
