@@ -25,10 +25,15 @@ def install_driver(host: LoopbackHost) -> None:
     (host.root / "storage").mkdir(exist_ok=True)
 
 
-def log_in(pool: LoopbackPool) -> Any:
+def open_session(pool: LoopbackPool) -> Any:
+    """The official client's session, logged in."""
     session = XenAPI.Session(pool.url, ignore_ssl=True)
     session.xenapi.login_with_password("root", PASSWORD, "1.0", "contract tests")
-    return session.xenapi
+    return session
+
+
+def log_in(pool: LoopbackPool) -> Any:
+    return open_session(pool).xenapi
 
 
 def requests(host: LoopbackHost) -> list[dict[str, Any]]:

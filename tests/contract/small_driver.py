@@ -58,12 +58,12 @@ def answer(request):
     file = folder / request.get("vdi_location", "none")
     if command == "vdi_create":
         own, size = str(uuid.uuid4()), int(request["args"][0])
-        with open(folder / own, "wb") as new:
+        with (folder / own).open("wb") as new:
             new.truncate(size)
         introduce(request, own, size)
         return {"uuid": own, "location": own}
     if command == "vdi_resize":
-        with open(file, "r+b") as image:
+        with file.open("r+b") as image:
             image.truncate(int(request["args"][0]))
         call(session, "VDI.set_virtual_size", request["vdi_ref"], request["args"][0])
         return {"uuid": request["vdi_uuid"], "location": request["vdi_location"]}

@@ -22,16 +22,16 @@ EVENT = kind("event", """
     """, persistent=False)  # fmt: skip
 
 INJECTED: dict[str, Any] = {"class": "string", "ref": "string"}  # `class` is no name in Python
-WATCHED = {name.lower(): name for name in KINDS if name not in {"session", "event"}}
 WAIT_AT_MOST_S = 60.0
 
 
 @EVENT.call("an event batch", called="from", classes="string set", token="string", timeout="float")
 def from_(context: Context, classes: list[str], token: str, timeout: float) -> dict[str, Any]:
     """`classes`: names, "*", or "class/ref"."""
+    watched = _watched()
     wanted = [one.partition("/") for one in classes]
     names = {name.lower() for name, _, _ in wanted}
-    kinds = list(WATCHED.values()) if "*" in names else [WATCHED[name] for name in names if name in WATCHED]
+    kinds = list(watched.values()) if "*" in names else [watched[name] for name in names if name in watched]
     only = {ref for _, _, ref in wanted if ref}
     generation = _parse(token)
     deadline = time.monotonic() + min(timeout, WAIT_AT_MOST_S)
@@ -58,8 +58,13 @@ def get_current_id(context: Context) -> int:
 @EVENT.call("string", **INJECTED)
 def inject(context: Context, class_: str, ref: str) -> str:
     """Make an event of nothing; the token is one that `from` reaches when it has been seen."""
-    context.db.touch(WATCHED.get(class_.lower(), class_), ref)
+    context.db.touch(_watched().get(class_.lower(), class_), ref)
     return f"{context.db.generation:020d},{0:020d}"
+
+
+def _watched() -> dict[str, str]:
+    """Kinds that have events, by the small letters that events use."""
+    return {name.lower(): name for name in KINDS if name not in {"session", "event"}}
 
 
 def _parse(token: str) -> int:

@@ -1,0 +1,152 @@
+"""What is done when toolstacks start: drivers found, PBDs plugged, VMs looked after; and what a restart keeps."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lab.xapi.loopback import DEFAULT_PLUGINS, LoopbackPool
+from lab.xapi.startup import Heartbeats
+from tests.contract.pools import (
+    commands,
+    install_driver,
+    log_in,
+    make_sr,
+    open_session,
+    refused,
+    vbd_record,
+    vdi_record,
+    vm_record,
+)
+
+
+def types(api: Any) -> set[str]:
+    return {row["type"] for row in api.SM.get_all_records().values()}
+
+
+def test_drivers_are_found_at_start_only_and_only_if_whitelisted(pool: LoopbackPool) -> None:
+    api = log_in(pool)
+    assert types(api) == {"ext", "udev", "small"}
+    (small,) = [row for row in api.SM.get_all_records().values() if row["type"] == "small"]
+    assert small["driver_filename"] == "/opt/xensource/sm/SMALLSR"
+    assert small["features"]["SR_UPDATE"] == "2" and small["configuration"] == {"path": "the folder"}
+    later = pool.master.root / "etc/xapi.conf.d/99-last.conf"
+    later.write_text(f"sm-plugins={DEFAULT_PLUGINS}\n")  # the last file replaces the line before
+    assert "small" in types(api)
+    pool.master.stop()
+    pool.master.start()
+    api = log_in(pool)
+    assert types(api) == {"ext", "udev"}
+    assert "small" not in api.SR.get_supported_types()
+
+
+def test_a_driver_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
+    pool = LoopbackPool(tmp_path)
+    install_driver(pool.master)
+    broken = pool.master.root / "opt/xensource/sm/BROKENSR"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    (pool.master.root / "etc/xapi.conf.d/60-broken.conf").write_text("sm-plugins=ext udev small broken\n")
+    with pool:
+        assert types(log_in(pool)) == {"ext", "udev", "small"}
+
+
+def test_a_restart_keeps_the_pool_but_not_the_sessions(pool: LoopbackPool) -> None:
+    session = open_session(pool)
+    api = session.xenapi
+    sr = make_sr(api, pool)
+    vm = api.VM.create(vm_record())
+    api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(sr))))
+    api.VM.start(vm, False, False)
+    asked = len(commands(pool.master))
+    pool.master.stop()
+    pool.master.start()
+    assert not pool.master.toolstack.db.exists("session", session.handle)
+    api = log_in(pool)
+    assert (api.VM.get_power_state(vm), api.PBD.get_currently_attached(api.SR.get_PBDs(sr)[0])) == ("Running", True)
+    assert "sr_attach" not in commands(pool.master)[asked:]
+
+
+def test_a_host_that_has_booted_has_nothing_attached_and_plugs_again(pool: LoopbackPool) -> None:
+    api = log_in(pool)
+    sr = make_sr(api, pool)
+    vm = api.VM.create(vm_record())
+    vbd = api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(sr))))
+    api.VM.start(vm, False, False)
+    boot(pool)
+    api = log_in(pool)
+    assert (api.VM.get_power_state(vm), api.VBD.get_currently_attached(vbd)) == ("Halted", False)
+    assert api.PBD.get_currently_attached(api.SR.get_PBDs(sr)[0]) is True
+    assert commands(pool.master).count("sr_attach") == 2
+
+
+def test_a_pbd_that_cannot_be_plugged_stays_unplugged(pool: LoopbackPool) -> None:
+    sr = make_sr(log_in(pool), pool)
+    (pool.master.root / "storage").rename(pool.master.root / "gone")
+    boot(pool)
+    api = log_in(pool)
+    assert api.PBD.get_currently_attached(api.SR.get_PBDs(sr)[0]) is False
+    (local,) = api.SR.get_by_name_label("Local storage")
+    assert api.PBD.get_currently_attached(api.SR.get_PBDs(local)[0]) is True
+
+
+def test_vms_start_with_their_host_when_the_pool_says_so(pool: LoopbackPool) -> None:
+    api = log_in(pool)
+    vm = api.VM.create(vm_record(other_config={"auto_poweron": "true"}))
+    boot(pool)
+    api = log_in(pool)
+    assert api.VM.get_power_state(vm) == "Halted"
+    (pool_ref,) = api.pool.get_all()
+    api.pool.add_to_other_config(pool_ref, "auto_poweron", "true")
+    boot(pool)
+    assert log_in(pool).VM.get_power_state(vm) == "Running"
+
+
+def boot(pool: LoopbackPool) -> None:
+    """As if the master's host had lost power and booted: no guest runs, the boot id is another."""
+    pool.master.stop()
+    pool.master.guests.plans.clear()
+    proc = pool.master.root / "proc/sys/kernel/random"
+    proc.mkdir(parents=True, exist_ok=True)
+    (proc / "boot_id").write_text(str(time.monotonic()))
+    pool.master.start()
+
+
+def test_heartbeats_see_hosts_die_and_guests_end(three: LoopbackPool) -> None:
+    api = log_in(three)
+    hosts = {api.host.get_name_label(host): host for host in api.host.get_all()}
+    vm = api.VM.create(vm_record())
+    api.VM.start_on(vm, hosts["xen3"], False, False)
+    beats = Heartbeats(three.master.toolstack)
+    beats.look("xen3", thorough=True)
+    assert api.VM.get_power_state(vm) == "Running"
+    guest = api.VM_guest_metrics.get_record(api.VM.get_guest_metrics(vm))
+    assert guest["networks"] == {"0/ip": "192.0.2.1"}
+    three.hosts["xen3"].guests.plans.clear()
+    time.sleep(1.1)  # a VM's start and its absence are told apart by whole seconds
+    beats.look("xen3", thorough=True)
+    assert api.VM.get_power_state(vm) == "Halted"
+    three.hosts["xen3"].stop()
+    time.sleep(1.1)
+    beats.look("xen3", thorough=False)
+    metrics = api.host.get_metrics(hosts["xen3"])
+    assert api.host_metrics.get_live(metrics) is False
+    assert refused(api.VM.start_on, vm, hosts["xen3"], False, False) == ["HOST_NOT_LIVE"]
+    assert refused(api.host.get_servertime, hosts["xen3"]) == ["HOST_OFFLINE", hosts["xen3"]]
+    assert refused(api.host.declare_dead, hosts["xen2"]) == ["HOST_IS_LIVE", hosts["xen2"]]
+    api.host.declare_dead(hosts["xen3"])
+
+
+def test_plugins(api: Any, pool: LoopbackPool) -> None:
+    (host,) = api.host.get_all()
+    assert refused(api.host.call_plugin, host, "none", "f", {}) == ["XENAPI_MISSING_PLUGIN", "none"]
+    plugin = pool.master.root / "etc/xapi.d/plugins/echo"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(
+        "#!/usr/bin/env python3\nimport sys\nfrom xmlrpc.client import dumps, loads\n"
+        "(session, args), name = loads(sys.argv[1])\n"
+        "print(dumps((name + args['a'],), methodresponse=True))\n"
+    )
+    plugin.chmod(0o755)
+    assert api.host.call_plugin(host, "echo", "say ", {"a": "hello"}) == "say hello"
