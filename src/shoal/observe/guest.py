@@ -25,6 +25,7 @@ class Seen:
     guest: Guest
     fsid: str = ""
     has_mon: bool = False
+    is_half_made: bool = False  # a bootstrap began there and has not ended
     devices: dict[str, str] = field(default_factory=dict)  # "xvdc" → the kernel's name, "loop7"
 
 
@@ -52,5 +53,6 @@ def read_guest(answer: Answer, sent: float, received: float) -> Seen:
         guest=guest,
         fsid=text(answer, "fsid", ""),
         has_mon=any(re.match(r"ceph-[0-9a-f-]+-mon[-.]", name) for name in containers),
+        is_half_made=flag(answer, "is_half_made", default=False),
         devices=text_table(answer, "devices", {}),
     )

@@ -44,6 +44,12 @@ def docker() -> dict[str, list[str]]:
     return {"images": sorted(images), "containers": sorted(names)}
 
 
+def is_half_made() -> bool:
+    """Whether a bootstrap began here and has not come to its end (shoal.steps.ceph_cluster writes the file)."""
+    state = Path("/etc/shoal/ceph-bootstrap")
+    return state.exists() and state.read_text().strip() != "complete"
+
+
 def cluster() -> str:
     """The fsid of the cluster that this VM belongs to, or ""."""
     conf, folder = Path("/etc/ceph/ceph.conf"), Path("/var/lib/ceph")
@@ -84,6 +90,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "is_initialised": lambda: Path("/var/lib/cloud/instance/boot-finished").exists(),
         "docker": docker,
         "fsid": cluster,
+        "is_half_made": is_half_made,
         "volume_service": lambda: volume_service(request["volumes"]),
         "volume_service_answers": lambda: answers(*request["listen"]),
         "devices": devices,

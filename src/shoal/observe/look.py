@@ -83,6 +83,8 @@ async def _guest(vm: facts.StorageVm, connections: Connections) -> Seen | str:
 
 
 async def _ceph(seen: facts.Facts, inside: Mapping[str, Seen], connections: Connections) -> facts.Ceph | None:
+    if any(guest.is_half_made for guest in inside.values()):
+        return None  # to be bootstrapped again, or waited for
     fsid = next((guest.fsid for guest in inside.values() if guest.fsid), "")
     mons = [host for host, guest in inside.items() if guest.has_mon]
     if not mons:

@@ -25,6 +25,7 @@ GOOD = {
     "is_initialised": True,
     "docker": {"images": ["localhost/ceph:18.2.7"], "containers": [f"ceph-{FSID}-mon-shoal-storage-xen1"]},
     "fsid": FSID,
+    "is_half_made": False,
     "volume_service": "d",
     "volume_service_answers": True,
     "devices": {"xvda": "loop3", "xvdc": "loop7"},
@@ -43,6 +44,7 @@ def test_a_good_answer():
     assert seen.guest.is_ready
     assert seen.has_mon
     assert seen.fsid == FSID
+    assert not seen.is_half_made
     assert seen.devices["xvdc"] == "loop7"
 
 
