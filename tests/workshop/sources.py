@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -9,18 +10,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# What a checkout holds besides its sources, as .gitignore says.
+NOT_SOURCES = frozenset({".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
+
+
 @cache
 def tracked() -> tuple[Path, ...]:
-    """Every file in git's index, relative to the root. What is not committed is nobody's business yet."""
-    listing = subprocess.run(
-        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=30,
-    ).stdout.decode()
+    """Every file in git's index, relative to the root: what is not committed is nobody's business yet.
+
+    Without git, or in an unpacked archive, every file that is there.
+    """
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        argv = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"]
+        listing = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=30).stdout.decode()
+        names = [Path(name) for name in listing.split("\0") if name]
+    else:
+        names = [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*"))]
     # A file that is deleted but not yet committed is listed too.
-    return tuple(Path(name) for name in listing.split("\0") if name and (ROOT / name).is_file())
+    return tuple(name for name in names if (ROOT / name).is_file() and not NOT_SOURCES & {*name.parts})
 
 
 def text(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Every link between the Markdown files leads somewhere: to a file of the repository, and to a heading that it has."""
+"""What the Markdown files point at is there: links to files and headings, and paths of the repository in code spans."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tests.workshop.sources import ROOT, markdown_files, tracked
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
+
+PATH = re.compile(r"`((?:dom0|docs|examples|lab|src|tests|volumes)/[\w./-]*)`")
 
 
 def links(content: str) -> list[str]:
@@ -43,6 +45,11 @@ def find_broken(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", markdown_files(), ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     assert find_broken(page) == []
+
+
+@pytest.mark.parametrize("page", markdown_files(), ids=str)
+def test_named_paths_exist(page: Path) -> None:
+    assert [path for path in PATH.findall((ROOT / page).read_text()) if not (ROOT / path).exists()] == []
 
 
 def test_links_in_code_are_no_links() -> None:
