@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shoal import __version__
 from shoal.clients.connections import Connections
+from shoal.clients.pins import PinChanged
 from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
@@ -38,7 +39,7 @@ class Result:
 
 async def look(document: Document, state: Path) -> Facts:
     async with Connections(document.spec, state) as connections:
-        await connections.xenapi.login()
+        await _log_in(connections)
         return await observe(document.spec, connections)
 
 
@@ -52,7 +53,7 @@ async def apply(
     """Under the pool's lock: look, plan, ask, carry out. Nothing is touched while the plan has a problem."""
     start = time.monotonic()
     async with Connections(document.spec, state) as connections:
-        await connections.xenapi.login()
+        await _log_in(connections)
         async with hold(PoolLock(connections.xenapi)):
             facts = await observe(document.spec, connections)
             observed = time.monotonic() - start
@@ -61,6 +62,14 @@ async def apply(
                 return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
             outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def _log_in(connections: Connections) -> None:
+    try:
+        await connections.xenapi.login()
+    except PinChanged as error:
+        error.where = error.where or "pool.url"
+        raise
 
 
 async def _carry_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -50,8 +51,14 @@ _MARKS = {
 }
 
 
+_WIDTH_OF_FILES = 160  # where there is no terminal to tell its width
+
+
 def output_console() -> Console:
-    return Console(highlight=False, emoji=False, markup=False)
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
 
 
 def error_console() -> Console:
