@@ -21,6 +21,7 @@ from lab.xapi.toolstack import Caller, Context, Toolstack
 
 HELLO_TIMEOUT_S = 180.0
 PULSE_TIMEOUT_S = 20.0
+THOROUGH_TIMEOUT_S = 120.0
 PULSE_EVERY_S = 5.0
 THOROUGH_EVERY = 4  # pulses: looking into Xen costs an emulated dom0 a second
 
@@ -169,10 +170,7 @@ class Heartbeats:
         host, began = self._toolstack.host_ref(name), now()
         metrics = self._toolstack.db.get("host", host, "metrics")
         try:
-            if name == self._toolstack.settings.host:
-                pulse = self._toolstack.local.call("pulse", PULSE_TIMEOUT_S, thorough=thorough)
-            else:
-                pulse = self._toolstack.remotes[name].call("pulse", PULSE_TIMEOUT_S, thorough=thorough)
+            pulse = self._ask(name, PULSE_TIMEOUT_S, thorough=False)
         except (OSError, http.client.HTTPException):
             silent_s = time.monotonic() - self._last_seen[name]
             is_live = self._toolstack.db.get("host_metrics", metrics, "live")
@@ -183,7 +181,23 @@ class Heartbeats:
         self._last_seen[name] = time.monotonic()
         free = power.free_memory(Context(self._toolstack, Caller(name)), host)
         self._toolstack.db.set("host_metrics", metrics, live=True, last_updated=now(), memory_free=free)
+        if thorough and self._has_pv_guests(host):
+            try:  # a slow answer from Xen is no sign of death
+                pulse = self._ask(name, THOROUGH_TIMEOUT_S, thorough=True)
+            except (OSError, http.client.HTTPException) as error:
+                log.warning("%s does not say which guests run: %s", name, error)
+                return
         notice_vms(self._toolstack, host, {**pulse, "began": began}, thorough=thorough)
+
+    def _ask(self, name: str, timeout_s: float, *, thorough: bool) -> dict[str, Any]:
+        is_here = name == self._toolstack.settings.host
+        agent = self._toolstack.local if is_here else self._toolstack.remotes[name]
+        return dict(agent.call("pulse", timeout_s, thorough=thorough))
+
+    def _has_pv_guests(self, host: str) -> bool:
+        db = self._toolstack.db
+        rows = [db.row("VM", vm) for vm in db.get("host", host, "resident_VMs")]
+        return any(not power.is_hvm(row) and not row["is_control_domain"] for row in rows)
 
 
 def notice_vms(toolstack: Toolstack, host: str, pulse: dict[str, Any], *, thorough: bool) -> None:

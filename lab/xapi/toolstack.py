@@ -53,7 +53,7 @@ class Settings:
     database: Path | None  # the master's; None keeps the pool in memory only
     storage_dir: Path  # the files behind this host's Local storage
     source_address: str = ""  # where this process's own connections come from; "" for any
-    dead_after_s: float = 20.0  # xapi waits 600 s before it takes a silent host for dead; tests cannot
+    dead_after_s: float = 30.0  # xapi waits 600 s before it takes a silent host for dead; tests cannot
 
     @property
     def is_master(self) -> bool:
