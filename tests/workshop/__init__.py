@@ -1,0 +1,1 @@
+"""The sources themselves, held to what CONTRIBUTING, STYLE and the pages say."""
