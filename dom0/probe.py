@@ -7,14 +7,17 @@ that make up the kit), `passthrough` (folder of links), `tools` (programs that S
 A part that fails is missing from the answer and its reason stands in `errors`: nothing unread looks like nothing there.
 """
 
-import hashlib
 import json
 import os
 import struct
-import subprocess
 import sys
 import time
 import zlib
+
+try:
+    from _sha256 import sha256  # hashlib would load OpenSSL, which an emulated dom0 feels
+except ImportError:
+    from hashlib import sha256
 
 STARTED = time.time()
 HEAD_BYTES = 1 << 20
@@ -51,7 +54,7 @@ def disks():
         names = links.get("/dev/" + name, [])
         try:
             found.append(disk(name, mounts, swaps, names))
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except OSError as error:
             found.append(unreadable(name, names, error))  # one broken disk must not hide the others
     return found
 
@@ -152,13 +155,18 @@ def is_blank(file, size):
 
 def probe_contents(device):
     """(partition table, signature) as blkid says; two signatures at once are a signature, too."""
-    done = subprocess.run(
-        ["blkid", "-p", "-o", "udev", device],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=CHILD_TIMEOUT_S,
-    )
+    import subprocess  # slow to import, and seldom needed
+
+    try:
+        done = subprocess.run(
+            ["blkid", "-p", "-o", "udev", device],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=CHILD_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError("blkid %s took longer than %d s" % (device, CHILD_TIMEOUT_S))
     if done.returncode == 2:
         return None, None
     if done.returncode == 8:
@@ -240,7 +248,7 @@ def kit(places):
     host = json.loads(read("/etc/shoal/host.json", "{}"))
     folder = "/etc/shoal/volumes"
     return {
-        "digest": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else "",
+        "digest": sha256("".join(sorted(lines)).encode()).hexdigest() if lines else "",
         "has_client_certificate": all(os.path.exists("%s/client.%s" % (folder, end)) for end in ("pem", "key")),
         "certificate_authority": digest(folder + "/ca.pem") if os.path.exists(folder + "/ca.pem") else "",
         "volume_service": str(host.get("volume_service", "")),
@@ -253,7 +261,7 @@ def hashed(path):
 
 def digest(path):
     with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        return sha256(file.read()).hexdigest()
 
 
 def sm_plugins():
