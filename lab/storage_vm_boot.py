@@ -59,6 +59,8 @@ def _prepare(root: Path, plan: Plan) -> None:
         config_drive.copy(Path(drive), root / "var/lib/cloud/seed/nocloud")
     lines = [f"L {link} - - - - {target}\n" for link, target in plan.links.items()]
     (root / "etc/tmpfiles.d/lab-disks.conf").write_text("".join(lines))
+    # The clock is the machine's: chrony watches it and never sets it.
+    (root / "etc/default/chrony").write_text('DAEMON_OPTS="-F 1 -x"\n')
     _install(GUEST_FILES / "sysctl", root / "usr/local/sbin/sysctl")
     if not _has_capability(CAP_SYS_RESOURCE):
         shim = "usr/local/sbin/runc-without-resource"

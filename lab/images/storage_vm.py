@@ -25,7 +25,7 @@ FILES = {
     # cloud-init looks nowhere but on the config drive, and leaves root usable: cephadm works as root over SSH.
     "etc/cloud/cloud.cfg.d/90-shoal.cfg": "datasource_list: [NoCloud]\ndisable_root: false\n",
     "etc/docker/daemon.json": '{"log-driver": "local", "storage-driver": "overlay2"}\n',
-    "etc/machine-id": "uninitialized\n",
+    "etc/machine-id": "",  # each makes its own; "uninitialized" would also enable every unit that there is
     "etc/hostname": "storage-vm\n",
     "etc/fstab": "/dev/xvda1 / ext4 defaults 0 1\n",
 }
