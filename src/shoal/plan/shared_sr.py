@@ -27,7 +27,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "pool": sr.pool,
             "user": KERNEL_USER.removeprefix("client."),
             "hosts": tuple(hosts),
-            "volumes": tuple(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts),
+            "volumes": ",".join(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts),
         }
         all_needs = frozenset(needs | {f"ceph_pool/{sr.pool}"})
         actions.append(Action("shared_sr", sr.name, change, reason, needs=all_needs, settings=settings))
