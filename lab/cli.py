@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -47,8 +46,8 @@ def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
     lab = _sized(hosts)
     lab.dir.mkdir(parents=True, exist_ok=True)
     with _alone(lab), ThreadPoolExecutor(max_workers=1) as aside:
-        (lab.dir / "lab.json").write_text(json.dumps({"host_count": lab.host_count}) + "\n")
-        storage_image = aside.submit(_storage_vm_image, lab)  # hosts boot meanwhile
+        identity.write_private(lab.dir / "lab.json", json.dumps({"host_count": lab.host_count}) + "\n")
+        storage_image = aside.submit(storage_vm_image.build, lab.cache)  # hosts boot meanwhile
         image = dom0_image.build(lab.cache)
         say("the hosts' image is ready")
         identity.make_secrets(lab)
@@ -66,11 +65,11 @@ def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
 def down(*, purge: bool = False) -> None:
     """End all of the lab. Disks stay, unless --purge."""
     lab = locate()
-    if lab.dir.exists():
-        with _alone(lab):
-            power.end_all(lab)
-            if purge:
-                shutil.rmtree(lab.dir)
+    lab.dir.mkdir(parents=True, exist_ok=True)  # gone or not, something may still run
+    with _alone(lab):
+        power.end_all(lab)
+        if purge:
+            shutil.rmtree(lab.dir)
     say("the lab is down" + (", its disks are gone" if purge else ""))
 
 
@@ -95,7 +94,7 @@ def execute(*command: Words) -> None:
     lab = _existing()
     os.environ["SHOAL_LAB_DIR"] = str(lab.dir)
     os.environ["SHOAL_POOL_PASSWORD"] = lab.password_file.read_text()
-    os.environ["SHOAL_STORAGE_VM_IMAGE"] = str(_storage_vm_image(lab))
+    os.environ["SHOAL_STORAGE_VM_IMAGE"] = str(storage_vm_image.build(lab.cache))
     enter(lab)
     _become(list(command) or [os.environ.get("SHELL", "/bin/bash")])
 
@@ -119,7 +118,8 @@ def crash(host: str) -> None:
 def boot(host: str) -> None:
     """Switch a host on and wait until it answers."""
     lab = _existing()
-    power.boot(lab, _host(lab, host), dom0_image.build(lab.cache), say)
+    with _alone(lab):
+        power.boot(lab, _host(lab, host), dom0_image.build(lab.cache), say)
 
 
 @app.command
@@ -184,11 +184,6 @@ def _host(lab: Lab, name: str) -> Host:
         return lab.host(name)
     except KeyError as error:
         raise CommandError(str(error.args[0])) from error
-
-
-def _storage_vm_image(lab: Lab) -> Path:
-    image = storage_vm_image.build(lab.cache)
-    return image if image.is_file() else image / "disk.img"
 
 
 @contextmanager

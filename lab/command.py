@@ -149,6 +149,26 @@ def stop(pid_file: Path, *, grace_s: float = 0.0, timeout_s: float = 10.0) -> No
     pid_file.unlink(missing_ok=True)
 
 
+def end_unrecorded(words: Sequence[str], pid_file: Path) -> None:
+    """SIGKILL every process that has all these words on its command line and is not the one of the pid file.
+
+    Such a process is left when whoever started it was killed before it could write the pid down.
+    """
+    known = recorded(pid_file)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            argv = path.read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        pid, started = int(path.parent.name), start_time(int(path.parent.name))
+        if started is None or pid == os.getpid() or (known is not None and pid == known.pid):
+            continue
+        if all(word in argv for word in words):
+            stray = Daemon(pid, started)
+            _signal(stray, signal.SIGKILL)
+            _wait_ended(stray, 10)
+
+
 def _signal(daemon: Daemon, number: int) -> None:
     if daemon.is_running():
         with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import network
 from lab.accelerator import QEMU, arguments
-from lab.command import CommandError, Daemon, record, recorded, start, stop
+from lab.command import CommandError, Daemon, end_unrecorded, record, recorded, start, stop
 from lab.topology import Host, Lab
 
 MEMORY_MIB = 768
@@ -40,6 +40,7 @@ def running(host: Host) -> Daemon | None:
 
 def boot(lab: Lab, host: Host, image: Path) -> None:
     """Switch the host on. It is up when `wait_until_up` says so. Nothing happens to one that is on."""
+    end_unrecorded([_drive(host)], pid_file(host))
     if running(host):
         return
     if console_log(host).exists():
@@ -84,7 +85,7 @@ def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> lis
         *(QEMU, "-name", host.name, "-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "pc", *accelerator, "-smp", "1", "-m", str(MEMORY_MIB), "-rtc", "base=utc"),
         *("-kernel", str(image / "xen"), "-append", XEN_ARGUMENTS, "-initrd", modules),
-        *("-drive", f"file={host.disk},format=raw,if=none,id=sda,cache=writeback,discard=unmap,aio=threads"),
+        *("-drive", _drive(host)),
         *("-device", "virtio-scsi-pci,id=scsi"),
         *("-device", f"scsi-hd,bus=scsi.0,drive=sda,serial={host.disk_serial}"),
         *_nic("lan", host.tap, host.mac),
@@ -92,6 +93,10 @@ def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> lis
         *("-chardev", f"socket,id=console,path={console_socket(host)},server=on,wait=off,logfile={console_log(host)}"),
         *("-serial", "chardev:console"),
     ]
+
+
+def _drive(host: Host) -> str:
+    return f"file={host.disk},format=raw,if=none,id=sda,cache=writeback,discard=unmap,aio=threads"
 
 
 def _nic(name: str, tap: str, mac: str) -> list[str]:

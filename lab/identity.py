@@ -33,7 +33,7 @@ def make_secrets(lab: Lab) -> None:
     """The pool's password and the lab's SSH key, made once."""
     if not lab.password_file.exists():
         write_private(lab.password_file, secrets.token_urlsafe(12))
-    if not lab.ssh_key.exists():
+    if not lab.ssh_key.with_suffix(".pub").exists():
         make_ssh_key(lab.ssh_key)
 
 
@@ -42,6 +42,8 @@ def make_disk(lab: Lab, host: Host, template: Path) -> None:
     if host.disk.exists():
         return
     host.dir.mkdir(parents=True, exist_ok=True)
+    for leftover in host.dir.glob("sda.img.tmp.*"):
+        leftover.unlink()
     new = host.disk.with_name(f"sda.img.tmp.{os.getpid()}")
     with contextlib.ExitStack() as undo:
         undo.callback(new.unlink, missing_ok=True)
@@ -78,7 +80,7 @@ def make_ssh_key(path: Path) -> None:
 def _files(lab: Lab, host: Host) -> dict[str, tuple[str, str]]:
     """Path in dom0 → (content, mode)."""
     key = host.dir / "ssh" / "ssh_host_ed25519_key"
-    if not key.exists():
+    if not key.with_suffix(".pub").exists():
         make_ssh_key(key)
     public_key = key.with_suffix(".pub").read_text()
     return {

@@ -27,20 +27,14 @@ def build(lab: Lab) -> None:
     lines = ["link set lo up"]
     if BRIDGE not in present:
         lines += [f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"]
-        lines += [f"address add {WORKSTATION}/24 dev {BRIDGE}", f"link set {BRIDGE} up"]
+    lines += [f"address replace {WORKSTATION}/24 dev {BRIDGE}", f"link set {BRIDGE} up"]
     for host in lab.hosts:
         lines += _host_lines(host, present)
     _batch(lab, lines)
     for host in lab.hosts:
-        if host.tap not in present:
+        if _island(host) not in present:
             heal(lab, host)
     _write_short_ways(lab)
-
-
-def destroy(lab: Lab) -> None:
-    """Remove the namespace with all that is in it. What still runs inside must have been ended before."""
-    if (NAMESPACES / lab.namespace).exists():
-        run(["ip", "netns", "delete", lab.namespace], timeout_s=10)
 
 
 def cut(lab: Lab, host: Host) -> None:
@@ -61,8 +55,7 @@ def heal(lab: Lab, host: Host) -> None:
 
 
 def is_cut(lab: Lab, host: Host) -> bool:
-    link = _links(lab).get(host.tap, {})
-    return link.get("master") != BRIDGE
+    return _island(host) in _links(lab)
 
 
 def connect(lab: Lab, address: str, port: int, *, timeout_s: float) -> socket.socket:
@@ -96,9 +89,8 @@ def _ports(lab: Lab, host: Host) -> list[str]:
 
 def _host_lines(host: Host, present: Iterable[str]) -> list[str]:
     lines = [f"tuntap add dev {tap} mode tap" for tap in (host.tap, host.channel_tap) if tap not in present]
-    if host.channel_tap not in present:
-        lines.append(f"address add {host.channel_lab}/24 dev {host.channel_tap}")
-        lines.append(f"link set {host.channel_tap} up")
+    lines.append(f"address replace {host.channel_lab}/24 dev {host.channel_tap}")
+    lines.append(f"link set {host.channel_tap} up")
     return lines
 
 
@@ -118,7 +110,7 @@ def _write_short_ways(lab: Lab) -> None:
     its own address (the lab's end of the channel) reaches nobody but its own dom0.
     """
     links = _links(lab)
-    plugged = [host for host in lab.hosts if links.get(host.tap, {}).get("master") == BRIDGE]
+    plugged = [host for host in lab.hosts if _island(host) not in links]
     ways = [f"ip daddr {host.address} tcp dport 443 dnat to {host.channel_lab}:443" for host in plugged]
     walls = [
         f"ip saddr {host.channel_lab} ip daddr != {{ {host.channel_lab}, {host.channel_dom0} }} drop"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab import host as hosts
 from lab import network, storage_vm
-from lab.command import CommandError, record, recorded, run, start, stop
+from lab.command import NAMESPACES, CommandError, end_unrecorded, record, recorded, run, start, stop
 from lab.topology import Host, Lab
 
 Say = Callable[[str], None]
@@ -70,8 +70,10 @@ def on_all(some: Sequence[Host], do: Callable[[Host], None]) -> None:
 
 
 def start_toolstack(lab: Lab, host: Host) -> None:
+    words = ["-m", "lab.xapi", "--dir", str(lab.dir), "--host", host.name]
+    end_unrecorded(words, toolstack_pid(host))
     if recorded(toolstack_pid(host)) is None:
-        argv = [sys.executable, "-m", "lab.xapi", "--dir", str(lab.dir), "--host", host.name]
+        argv = [sys.executable, *words]
         pid = start(argv, namespace=lab.namespace, log=toolstack_log(host))
         record(toolstack_pid(host), pid)
 
@@ -111,17 +113,17 @@ def start_timeserver(lab: Lab) -> None:
 
 def end_all(lab: Lab) -> None:
     """End everything of this lab that runs, mounted or linked; also what nobody has a record of any more."""
-    if (lab.dir / "hosts").exists():
-        power_cut(lab)
+    power_cut(lab)
     stop(timeserver_pid(lab))
     storage_vm.clean(lab)
-    _end_strays(lab)
-    network.destroy(lab)
+    for path in sorted(NAMESPACES.glob(f"{lab.namespace}*"), reverse=True):
+        _end_strays(path.name)
+        run(["ip", "netns", "delete", path.name], timeout_s=10)
 
 
-def _end_strays(lab: Lab) -> None:
-    """What still runs in the lab's namespace: it belongs to this lab, whoever started it."""
-    listed = run(["ip", "netns", "pids", lab.namespace], timeout_s=10, check=False).stdout
+def _end_strays(namespace: str) -> None:
+    """What still runs in a namespace of the lab belongs to the lab, whoever started it."""
+    listed = run(["ip", "netns", "pids", namespace], timeout_s=10, check=False).stdout
     for pid in (int(word) for word in listed.split()):
         if pid != os.getpid():
             run(["kill", "-KILL", str(pid)], timeout_s=5, check=False)  # it may have ended by itself
