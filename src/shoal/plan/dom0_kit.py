@@ -15,7 +15,9 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     settings = {"digest": facts.wanted_digests.get("kit", "")}
     for host in spec.hosts:
         change, reason = _judge(facts.host(host.name), facts.wanted_digests.get("kit", ""))
-        actions.append(Action("dom0_kit", host.name, change, reason, host=host.name, settings=settings))
+        # dom0 has few CPUs: what the storage VM waits for comes first, and the kit is needed only after Ceph is up.
+        needs = frozenset({f"passthrough_sr/{host.name}"})
+        actions.append(Action("dom0_kit", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 
 

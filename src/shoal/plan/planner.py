@@ -37,13 +37,13 @@ from shoal.spec.model import Spec
 
 Planner = Callable[[Spec, Facts], tuple[Action, ...]]
 KINDS: dict[str, Planner] = {
-    "dom0_kit": dom0_kit.plan,
     "pool_key": pool_key.plan,
     "partition": partition.plan,
     "passthrough_sr": passthrough_sr.plan,
     "system_disk": system_disk.plan,
     "storage_vm": storage_vm.plan,
     "storage_vm_ready": storage_vm_ready.plan,
+    "dom0_kit": dom0_kit.plan,
     "toolstack": toolstack.plan,
     "ceph_cluster": ceph_cluster.plan,
     "ceph_host": ceph_host.plan,
