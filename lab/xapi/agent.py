@@ -56,6 +56,7 @@ class LocalAgent:
             "plug": self.plug,
             "unplug": self.unplug,
             "call_plugin": self.call_plugin,
+            "time": self.time,
             "power": self.power,
             "restart": self.restart,
             "mark_started": self.mark_started,
@@ -117,6 +118,10 @@ class LocalAgent:
         except Exception as error:
             raise Failure("XENAPI_PLUGIN_FAILURE", function, type(error).__name__, str(error)) from error
         return str(value)
+
+    def time(self) -> str:
+        """dom0's own clock, in UTC, as XenAPI writes it."""
+        return self.dom0.run(["date", "--utc", "+%Y%m%dT%H:%M:%SZ"], timeout_s=LOOK_TIMEOUT_S).stdout.strip()
 
     def power(self, verb: str) -> None:
         """Reboot or switch off dom0's machine; the answer comes before it goes."""

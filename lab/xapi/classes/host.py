@@ -82,7 +82,7 @@ def compute_free_memory(context: Context, host: str) -> int:
 
 @HOST.call("datetime", host="host ref")
 def get_servertime(context: Context, host: str) -> Any:
-    return context.agent(host).call("pulse", POWER_TIMEOUT_S, thorough=False)["time"]
+    return context.agent(host).call("time", POWER_TIMEOUT_S)
 
 
 @HOST.call("PIF ref", host="host ref")

@@ -16,6 +16,8 @@ from lab.xapi.records import check_record
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
 
+BUILT_IN = frozenset({"ext", "udev"})
+
 log = logging.getLogger(__name__)
 
 PBD = kind(
@@ -97,12 +99,17 @@ def plug(context: Context, self: str) -> None:
 
 
 def _look_at(context: Context, sr: str, pbd: str) -> None:
-    """The first look at an SR after it was attached where its operations run. A refusal does not undo the plug."""
+    """xapi updates an SR after it was attached where its operations run. A refusal does not undo the plug.
+
+    The scan that usually follows is the driver's own doing (SM's library has it done); built-in ones get it here.
+    """
+    sr_type = context.db.get("SR", sr, "type")
     try:
-        if sm.has_feature(context, context.db.get("SR", sr, "type"), "SR_UPDATE"):
+        if sm.has_feature(context, sr_type, "SR_UPDATE"):
             sm.take_figures(context, sr, sm.ask_sr(context, "sr_update", sr, pbd))
-        if sm.has_feature(context, context.db.get("SR", sr, "type"), "SR_SCAN"):
-            sm.take_scan(context, sr, sm.ask_sr(context, "sr_scan", sr, pbd))
+        if sr_type in BUILT_IN:
+            with context.toolstack.storage_lock(sr):
+                sm.take_scan(context, sr, sm.ask_sr(context, "sr_scan", sr, pbd))
     except Failure as failure:
         log.warning("SR %s was attached, but not looked at: %s", sr, failure)
 
