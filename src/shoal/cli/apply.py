@@ -128,14 +128,27 @@ def _result_to_dict(result: converge.Result, document: Document) -> dict[str, ob
         **plan_to_dict(result.plan, document),
         "seconds": round(result.seconds, 2),
         "observe_seconds": round(result.observe_seconds, 2),
+        "stages": _stages(result),
         "outcomes": [
             {
                 "id": outcome.action.id,
                 "kind": outcome.action.kind,
                 "state": str(outcome.state),
+                "started_s": round(outcome.started_s, 2),
                 "seconds": round(outcome.seconds, 2),
                 "message": outcome.message,
             }
             for outcome in result.outcomes.values()
         ],
     }
+
+
+def _stages(result: converge.Result) -> dict[str, float]:
+    """Seconds of each kind from its first start to its last end; stages overlap."""
+    spans: dict[str, tuple[float, float]] = {}
+    for outcome in result.outcomes.values():
+        if outcome.state in (State.DONE, State.FAILED):
+            first, last = spans.get(outcome.action.kind, (outcome.started_s, 0.0))
+            end = outcome.started_s + outcome.seconds
+            spans[outcome.action.kind] = (min(first, outcome.started_s), max(last, end))
+    return {kind: round(last - first, 2) for kind, (first, last) in spans.items()}

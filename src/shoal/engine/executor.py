@@ -40,6 +40,7 @@ class Executor:
         self._watcher = watcher
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_host))
         self._last_report: dict[str, str] = {}
+        self._start = 0.0
 
     def report(self, action: Action, text: str) -> None:
         """What steps call with their progress."""
@@ -48,6 +49,7 @@ class Executor:
 
     async def run(self, actions: Iterable[Action], tools: Tools) -> dict[str, Outcome]:
         """Carry out all actions; the outcome of each, by id. Cancelled: stops the steps that run, then raises."""
+        self._start = time.monotonic()
         graph = {action.id: action for action in actions}
         sorter = TopologicalSorter({action.id: action.needs & graph.keys() for action in graph.values()})
         sorter.prepare()
@@ -76,17 +78,22 @@ class Executor:
         async with self._slots[action.host or action.id]:
             self._watcher.started(action)
             start = time.monotonic()
+
+            def end(state: State, message: str = "", error: Exception | None = None) -> Outcome:
+                seconds = time.monotonic() - start
+                outcome = Outcome(action, state, seconds, message, error, start - self._start)
+                self._watcher.ended(outcome)
+                return outcome
+
             try:
                 await self._apply_and_verify(action, tools)
-                outcome = Outcome(action, State.DONE, time.monotonic() - start)
             except asyncio.CancelledError:
-                self._watcher.ended(Outcome(action, State.INTERRUPTED, time.monotonic() - start, "interrupted"))
+                end(State.INTERRUPTED, "interrupted")
                 raise
             except Exception as error:  # noqa: BLE001  a bug in one step must not hide what the others did
                 text = error.brief if isinstance(error, ShoalError) else f"{type(error).__name__}: {error}"
-                outcome = Outcome(action, State.FAILED, time.monotonic() - start, text, error)
-            self._watcher.ended(outcome)
-            return outcome
+                return end(State.FAILED, text, error)
+            return end(State.DONE)
 
     async def _apply_and_verify(self, action: Action, tools: Tools) -> None:
         step = self._steps[action.kind]

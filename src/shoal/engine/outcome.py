@@ -19,13 +19,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`error` is what ended a failed action; one that is no ShoalError is a bug of ours."""
+    """`error` is what ended a failed action; one that is no ShoalError is a bug of ours.
+
+    `started_s` counts from the start of the run.
+    """
 
     action: Action
     state: State
     seconds: float = 0.0
     message: str = ""
     error: Exception | None = None
+    started_s: float = 0.0
 
 
 class Watcher(Protocol):

@@ -114,3 +114,10 @@ async def test_cancelled_it_stops_its_steps_and_says_so() -> None:
 async def test_needs_outside_the_plan_are_no_needs() -> None:
     outcomes, _ = await run({"s": Good()}, act("s", "a", "other/thing"))
     assert outcomes["s/a"].state is State.DONE
+
+
+async def test_an_outcome_says_when_and_for_how_long() -> None:
+    outcomes, _ = await run({"s": Good(seconds=0.05)}, act("s", "a"), act("s", "b", "s/a"))
+    assert outcomes["s/a"].started_s < 0.04
+    assert outcomes["s/b"].started_s >= 0.05
+    assert 0.05 <= outcomes["s/b"].seconds < 1
