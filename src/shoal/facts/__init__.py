@@ -1,6 +1,6 @@
 """WHAT IS: pure values, made by `observe`, read by `plan`. No I/O and no XenAPI or Ceph wire formats here.
 
-`None` for a whole part (no `ceph`, a host with no `dom0`) means "not there or not reachable"; the reason stands beside it.
+`None` for a whole part (no `ceph`, a host with no `dom0`) means "not there or not reachable"; the reason is beside it.
 """
 
 from shoal.facts.ceph import Ceph, CephHost, CephPool, Mgr, Mon, Osd
