@@ -40,6 +40,8 @@ def _judge(facts: Facts, host: str, disk: model.Disk, name: str) -> Verdict:
     if disk.use == "free-space":
         return Change.CREATE, f"no partition named {name}; {size} of the free space of {there.device}"
     held = contents_of(there)
+    if held and not disk.wipe:  # a problem, too: nothing will be carried out
+        return Change.CREATE, f"{there.device} holds {held}"
     if held:
         return Change.DESTROY, f"wipe: true, so {held} on {there.device} will be destroyed"
     return Change.CREATE, f"{there.device} is empty; {size}"
