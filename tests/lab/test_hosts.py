@@ -70,6 +70,10 @@ def test_the_disk_has_a_root_area_free_space_and_a_stable_name(lab: Lab) -> None
     assert (table["lastlba"] - root["start"] - root["size"]) * 512 > 30 * 1024**3
 
 
+def test_a_host_takes_its_time_from_the_lan(lab: Lab) -> None:
+    wait_in_dom0("xen3", "chronyc -n sources | grep -qF '^* 10.77.0.1'")
+
+
 def test_a_guest_that_loses_its_host_finds_all_that_it_acknowledged(lab: Lab) -> None:
     in_dom0("xen1", "sh", "-c", START_GUEST, stdin=GUEST)
     log = f"/var/log/xen/console/guest-{WITNESS}.log"
