@@ -13,6 +13,7 @@ import time
 from typing import Any, Callable, TypeVar
 
 import rados
+import rbd
 
 from volumes.config import Config
 from volumes.errors import ServiceError, ceph_away, from_ceph
@@ -24,6 +25,7 @@ CONNECT_TIMEOUT_S = 5
 OPERATION_TIMEOUT_S = 8
 RETRY_AFTER_S = 1.0  # requests that come right after a failed attempt share its outcome
 LOCK_TIMEOUT_S = 6
+FAILURES = (OSError, rados.Error, rbd.Error)  # three families, none the child of another
 
 
 class Ceph:
@@ -59,14 +61,14 @@ class Ceph:
             return work()
         except ServiceError:
             raise
-        except (OSError, rados.Error) as error:
+        except FAILURES as error:
             if abs(getattr(error, "errno", 0) or 0) != errno.ESHUTDOWN:
                 raise from_ceph(error, doing) from error
         # Blocklisted, or shut down under us: this connection never works again.
         self._drop()
         try:
             return work()
-        except (OSError, rados.Error) as error:
+        except FAILURES as error:
             raise from_ceph(error, doing) from error
 
     def _pool(self, pool: str, namespace: str) -> Any:
@@ -106,7 +108,7 @@ class Ceph:
         cluster = rados.Rados(rados_id=self._config.user, conffile=str(self._config.ceph_conf), conf=options)
         try:
             cluster.connect()
-        except (OSError, rados.Error) as error:
+        except FAILURES as error:
             cluster.shutdown()
             self._failed_at = time.monotonic()
             self._failure = f"no connection to Ceph as client.{self._config.user}: {error}"

@@ -8,7 +8,7 @@ librbd wants the exclusive lock for it, and a running VM's host keeps that lock.
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import rados
 
@@ -16,7 +16,6 @@ NO_SNAPSHOT = 0xFFFFFFFFFFFFFFFE
 METADATA_PREFIX = "shoal."  # ours; librbd's own settings start with conf_
 METADATA_MAX = 64  # entries asked for at once: we keep a handful
 ANSWER_MAX_BYTES = 256 * 1024
-LISTED_MAX_BYTES = 16 * 1024  # per image while many are asked at once; a larger one fails with ERANGE
 _SIZE_REQUEST = struct.pack("<Q", NO_SNAPSHOT)
 _METADATA_REQUEST = struct.pack("<IQ", 0, METADATA_MAX)
 
@@ -54,15 +53,6 @@ def write_metadata(ioctx: Any, image_id: str, values: dict[str, Optional[str]]) 
         ioctx.execute(oid, "rbd", "metadata_set", request, 64)
     for key in [key for key, value in values.items() if value is None]:
         ioctx.execute(oid, "rbd", "metadata_remove", _pack_string(METADATA_PREFIX + key), 64)
-
-
-def start_size(ioctx: Any, image_id: str, done: Callable[[Any, Optional[bytes]], None]) -> Any:
-    return ioctx.aio_execute(header_object(image_id), "rbd", "get_size", _SIZE_REQUEST, 64, oncomplete=done)
-
-
-def start_metadata(ioctx: Any, image_id: str, done: Callable[[Any, Optional[bytes]], None]) -> Any:
-    oid = header_object(image_id)
-    return ioctx.aio_execute(oid, "rbd", "metadata_list", _METADATA_REQUEST, LISTED_MAX_BYTES, oncomplete=done)
 
 
 def decode_size(answer: bytes) -> int:

@@ -19,6 +19,7 @@ LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
 MOUNT_TIMEOUT_S = 8
 NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
+BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
 
 Map = collections.namedtuple("Map", "number client device read_only")
 
@@ -78,6 +79,7 @@ def map_image(settings, secret, image, writable, deadline):
 
 def unmap(found, deadline):
     """Remove a map. A device that somebody has open is not forced: that would lose what was written last."""
+    end = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         code = _write_bounded(_attribute("remove"), found.number.encode(), deadline)
         if code in (0, errno.ENOENT):
@@ -86,7 +88,7 @@ def unmap(found, deadline):
             raise VDIUnavailable("unmapping %s did not end within %.0f s" % (found.device, deadline.seconds))
         if code != errno.EBUSY:
             raise SRError("unmapping %s: %s" % (found.device, os.strerror(code)))
-        if deadline.passed():
+        if deadline.passed() or time.monotonic() > end:
             raise VDIInUse("%s is still open in this host: shut down what uses it" % found.device)
         time.sleep(BUSY_PAUSE_S)
 

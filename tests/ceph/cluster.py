@@ -1,4 +1,7 @@
-"""Starts and ends the little Ceph. Needs root. Ports are free ones of loopback, so several can run at once."""
+"""Starts and ends the little Ceph. Needs root. Ports are free ones, so several can run at once.
+
+It listens on loopback, or on an address in a network namespace, where a lab's hosts reach it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ INIT = Path(__file__).with_name("init.sh")
 CONF = """[global]
 fsid = {fsid}
 mon_host = {addresses}
-public_network = 127.0.0.0/8
+public_network = {address}/32
 auth_cluster_required = cephx
 auth_service_required = cephx
 auth_client_required = cephx
@@ -67,8 +70,10 @@ def free_port() -> int:
 
 
 class Cluster:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, address: str = "127.0.0.1", namespace: str | None = None) -> None:
         self.directory = directory
+        self.address = address
+        self._network = [] if namespace is None else ["nsenter", f"--net=/run/netns/{namespace}"]
         self.fsid = str(uuid.uuid4())
         self.v1_address = ""
         self._namespace: subprocess.Popen[bytes] | None = None
@@ -83,9 +88,9 @@ class Cluster:
     def start(self) -> None:
         self._enter_namespaces()
         v2, v1 = free_port(), free_port()
-        self.v1_address = f"127.0.0.1:{v1}"
-        addresses = f"[v2:127.0.0.1:{v2},v1:{self.v1_address}]"
-        (self.files / "ceph.conf").write_text(CONF.format(fsid=self.fsid, addresses=addresses))
+        self.v1_address = f"{self.address}:{v1}"
+        addresses = f"[v2:{self.address}:{v2},v1:{self.v1_address}]"
+        (self.files / "ceph.conf").write_text(CONF.format(fsid=self.fsid, addresses=addresses, address=self.address))
         self._make_monitor(addresses)
         self.start_daemon("mon", "ceph-mon", "-i", "a")
         self.ceph("-s", timeout_s=30)
@@ -144,6 +149,9 @@ class Cluster:
         program = {"mon": ("ceph-mon", "-i", "a"), "osd": ("ceph-osd", "-i", "0"), "mgr": ("ceph-mgr", "-i", "x")}
         self.start_daemon(name, *program[name])
 
+    def running(self) -> set[str]:
+        return set(self._daemons)
+
     def kill_daemon(self, name: str) -> None:
         """At once, as when the power goes."""
         self.kill_process(self._daemons.pop(name))
@@ -165,19 +173,20 @@ class Cluster:
     def _enter_namespaces(self) -> None:
         self.files.mkdir(parents=True)
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
-        argv = ["unshare", *flags, "sh", str(INIT), str(tree()), str(self.directory), str(REPOSITORY)]
+        argv = [*self._network, "unshare", *flags, "sh", str(INIT), str(tree()), str(self.directory), str(REPOSITORY)]
         with (self.files / "init.log").open("wb") as log:
             self._namespace = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
             self.wait_for((self.directory / "ready").exists, 20, "the namespace of the test's Ceph")
         except TimeoutError as error:
             raise RuntimeError(f"{error}: {(self.files / 'init.log').read_text()}") from None
+        # nsenter becomes the program it runs, so this is unshare, and its one child is the first process inside.
         pid = self._namespace.pid
         self._init_pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
     def _inside(self) -> list[str]:
         root = str(self.directory / "root")
-        return ["nsenter", "--target", str(self._init_pid), "--mount", "--pid", "chroot", root]
+        return ["nsenter", "--target", str(self._init_pid), "--mount", "--pid", "--net", "chroot", root]
 
     def _make_monitor(self, addresses: str) -> None:
         tool = ("ceph-authtool", "--create-keyring", "--gen-key")

@@ -13,7 +13,6 @@ from typing import Any
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
 
-ADDRESS = "127.0.0.1"
 CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
 
@@ -29,7 +28,7 @@ class Service:
 
     @property
     def endpoint(self) -> str:
-        return f"{ADDRESS}:{self.port}"
+        return f"{self.cluster.address}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -57,7 +56,7 @@ class Service:
         context = ssl.create_default_context(cafile=str(self.files / "ca.pem"))
         if certificate:
             context.load_cert_chain(self.files / "client.pem", self.files / "client.key")
-        return http.client.HTTPSConnection(ADDRESS, self.port, context=context, timeout=timeout_s)
+        return http.client.HTTPSConnection(self.cluster.address, self.port, context=context, timeout=timeout_s)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         connection = self.connect()
@@ -84,9 +83,11 @@ class Service:
     def _write_files(self) -> None:
         self.inside.mkdir()
         self.authority.write(self.inside / "ca.pem")
-        self.authority.issue("volumes", self.inside / "server.pem", self.inside / "server.key", address=ADDRESS)
+        self.authority.issue(
+            "volumes", self.inside / "server.pem", self.inside / "server.key", address=self.cluster.address
+        )
         values = {
-            "listen": [ADDRESS, self.port],
+            "listen": [self.cluster.address, self.port],
             "ceph_conf": "/scratch/ceph.conf",
             "user": "shoal-volumes",
             "keyring": "/scratch/shoal-volumes.keyring",
