@@ -58,6 +58,16 @@ def make_initrd(
     (root / INIT).write_text(init)
     (root / INIT).chmod(0o755)
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    command = ["cpio", "--create", "--format=newc", "--quiet", "--owner=0:0", "-D", root, "-O", target.resolve()]
+    command: list[str | Path] = [
+        "cpio",
+        "--create",
+        "--format=newc",
+        "--quiet",
+        "--owner=0:0",
+        "-D",
+        root,
+        "-O",
+        target.resolve(),
+    ]
     run(command, timeout_s=60, input=names)
     shutil.rmtree(root)
