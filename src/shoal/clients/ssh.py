@@ -213,8 +213,8 @@ class Ssh:
                     known_hosts=lambda *_: ([], [], []),  # nothing is known by itself: the checker decides
                     server_host_key_algs=HOST_KEY_ALGORITHMS,
                     login_timeout=self._connect_timeout_s,
-                    keepalive_interval=5,
-                    keepalive_count_max=4,
+                    keepalive_interval=10,
+                    keepalive_count_max=3,  # a login may be silent for 25 s while PAM waits for logind
                 )
         except TimeoutError as error:
             raise self._unreachable(f"no answer within {self._connect_timeout_s:g} s") from error
