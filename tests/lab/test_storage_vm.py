@@ -1,0 +1,91 @@
+"""A storage VM's life on this machine: boots, is itself, has its disk, loses its power, comes back, leaves nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import network, storage_vm
+from lab.command import NAMESPACES
+from lab.storage_vm import VirtualMachine
+from lab.topology import Host, Lab
+from tests.lab import storage_vms
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Host, VirtualMachine, Path]]:
+    from lab.topology import locate
+
+    found = locate()
+    lab = Lab(tmp_path_factory.mktemp("storage-vm"), found.cache, host_count=1)
+    host = lab.hosts[0]
+    network.build(lab)
+    key = storage_vms.make_key(lab)
+    vm = storage_vms.describe(lab, host, key)
+    try:
+        storage_vm.start(lab, host, vm)
+        storage_vms.wait_until_up(lab, host, key)
+        yield lab, host, vm, key
+    finally:
+        storage_vm.clean(lab)
+        network.destroy(lab)
+    assert not list(NAMESPACES.glob(f"{lab.namespace}*"))
+    assert str(lab.dir) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    assert str(lab.dir) not in Path("/proc/mounts").read_text()
+
+
+def test_is_what_its_config_drive_says(machine) -> None:
+    lab, host, vm, key = machine
+    said = storage_vms.inside(
+        lab, host, key, "hostname; systemctl is-active chrony docker ssh; docker images -q"
+    ).stdout
+    assert said.split()[:4] == ["xen1-storage", "active", "active", "active"]
+    assert len(said.split()) == 5, "the Ceph image is not in Docker"
+    assert storage_vm.addresses(lab, host, vm.uuid) == {0: [host.storage_vm_address]}
+
+
+def test_sees_a_range_of_the_hosts_disk(machine) -> None:
+    lab, host, _, key = machine
+    storage_vms.inside(lab, host, key, "printf shoal | dd of=/dev/xvdc bs=4096 seek=3 conv=fsync 2>/dev/null")
+    with host.disk.open("rb") as file:
+        file.seek(storage_vms.DATA_OFFSET_BYTES + 3 * 4096)
+        assert file.read(5) == b"shoal"
+    size = storage_vms.inside(lab, host, key, "blockdev --getsize64 /dev/xvdc").stdout
+    assert int(size) == storage_vms.DATA_BYTES
+
+
+def test_has_its_system_disk_to_the_end(machine) -> None:
+    lab, host, _, key = machine
+    total = int(storage_vms.inside(lab, host, key, "df --output=size -B1 / | tail -n 1").stdout)
+    assert total > 0.9 * storage_vms.ROOT_BYTES
+
+
+def test_runs_containers(machine) -> None:
+    lab, host, _, key = machine
+    command = "docker run --rm --privileged --net=host --entrypoint ceph localhost/ceph:18.2.7 --version"
+    assert "18.2.7" in storage_vms.inside(lab, host, key, command).stdout
+
+
+def test_comes_back_after_its_power_was_gone(machine) -> None:
+    lab, host, vm, key = machine
+    storage_vms.inside(lab, host, key, "echo kept > /root/kept; sync")
+    storage_vm.kill(lab, host, vm.uuid)
+    assert not storage_vm.is_running(lab, host, vm.uuid)
+    assert storage_vm.addresses(lab, host, vm.uuid) == {}
+    storage_vm.start(lab, host, vm)
+    storage_vms.wait_until_up(lab, host, key)
+    assert storage_vms.inside(lab, host, key, "cat /root/kept").stdout.strip() == "kept"
+
+
+def test_is_found_by_another_process_and_shuts_down_cleanly(machine) -> None:
+    lab, host, vm, _ = machine
+    storage_vm.start(lab, host, vm)  # runs already: nothing happens
+    storage_vm.shutdown(lab, host, vm.uuid, timeout_s=60)
+    assert not storage_vm.is_running(lab, host, vm.uuid)
+    log = (host.dir / "vms" / vm.uuid / "console.log").read_text(errors="replace")
+    assert "has been shut down" in log or "Power off" in log or "Reached target" in log, log[-500:]
