@@ -16,7 +16,8 @@ from lab.images.tree import bootstrap, disk_usage_bytes
 
 SUITE = "trixie"
 PACKAGES = (
-    *("systemd", "systemd-sysv", "systemd-resolved", "dbus", "udev", "libpam-systemd", "libnss-myhostname"),
+    # No libpam-systemd: a login would wait for logind and a user manager, and in the lab the latter is slow to end.
+    *("systemd", "systemd-sysv", "systemd-resolved", "dbus", "udev", "libnss-myhostname"),
     *("openssh-server", "cloud-init", "chrony", "sudo", "ca-certificates"),
     *("docker.io", "docker-cli", "iptables", "cephadm", "lvm2", "python3"),
     *("iproute2", "iputils-ping", "procps", "kmod", "gdisk", "less"),
