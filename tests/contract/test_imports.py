@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -124,3 +125,11 @@ def test_the_host_of_the_sr_takes_it(three: LoopbackPool) -> None:
     one.put(data, headers=f"Content-Length: {SIZE}\r\n")
     assert one.outcome()[0] == "success"
     assert one.file.read_bytes() == data
+
+
+def test_export(pool: LoopbackPool) -> None:
+    one = Import(pool)
+    one.file.write_bytes(data := os.urandom(SIZE))
+    query = urlencode({"session_id": one.session, "vdi": one.vdi, "format": "raw"})
+    answer = urlopen(f"{pool.url}/export_raw_vdi?{query}", context=ssl._create_unverified_context())
+    assert (answer.read(), answer.headers["Content-Length"]) == (data, str(SIZE))
