@@ -45,11 +45,10 @@ async def apply(action: Action, tools: Tools) -> None:
         await _prepare(action, guest)
         state = "started"
     if state not in ("", COMPLETE):
-        argv = ["sh", "-c", BOOTSTRAP, "sh", settings.text(action, "image"), settings.text(action, "address")]
+        words = (settings.text(action, "image"), settings.text(action, "address"), STATE_FILE, CONF_FILE)
         await guest_unit.run(
             guest,
-            UNIT,
-            [*argv, STATE_FILE, CONF_FILE],
+            guest_unit.Script(UNIT, BOOTSTRAP, words),
             timeout_s=BOOTSTRAP_TIMEOUT_S,
             progress=lambda text: tools.progress(action, f"cephadm: {text}"),
         )

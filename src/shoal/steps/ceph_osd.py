@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shoal.clients.ceph import Ceph
+from shoal.clients.ceph import Ceph, CephRefused
 from shoal.clients.ssh import Ssh, Unreachable
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
@@ -23,6 +23,7 @@ timeout_s = 600.0
 PREPARE_TIMEOUT_S = 300.0
 DEPLOY_TIMEOUT_S = 180.0
 UP_TIMEOUT_S = 180.0
+ENOENT, EINVAL = 2, 22
 LABEL_HEAD = "bluestore block device"
 CONF_FILE = "/etc/shoal/osd-{}.json"
 # $1 image, $2 fsid, $3 configuration with the key, $4 device
@@ -38,19 +39,28 @@ async def apply(action: Action, tools: Tools) -> None:
             await _prepare(action, tools, ceph, guest)
         else:
             await _add(action, tools, ceph)
-    osd = await _find(ceph, guest, action)
-    if osd is None:
-        raise ShoalError(f"no OSD came to be on {settings.text(action, 'device')} of {guest.name}")
-    if settings.text(action, "method") == "raw" and not osd["up"]:
-        tools.progress(action, f"starting osd.{osd['osd']}")
-        await _deploy(ceph, guest, osd)
+    if settings.text(action, "method") == "raw":
+        osd = await _find(ceph, guest, action)
+        if osd is None:
+            raise ShoalError(f"no OSD came to be on {settings.text(action, 'device')} of the {guest.name}")
+        if not osd["up"]:
+            tools.progress(action, f"starting osd.{osd['osd']}")
+            await _deploy(ceph, guest, osd)
 
     async def look() -> str:
         return await _look(ceph, guest, action)
 
-    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"osd.{osd['osd']} to be up", every_s=0.7)
-    # The orchestrator looks at its hosts every few minutes; until then it takes the OSD for a stray.
-    await ceph.text(["orch", "ps", settings.text(action, "name"), "--refresh"], timeout_s=60)
+    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=0.7)
+    await _show_orchestrator(ceph, settings.text(action, "name"))
+
+
+async def _show_orchestrator(ceph: Ceph, name: str) -> None:
+    """It looks at its hosts every few minutes; until then it takes the OSD for a stray."""
+    try:
+        await ceph.text(["orch", "ps", name, "--refresh"], timeout_s=60)
+    except CephRefused as error:
+        if error.code not in (ENOENT, EINVAL):  # not a host of the cluster yet: when it becomes one, it is looked at
+            raise
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -140,8 +150,8 @@ async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None
     tools.progress(action, f"preparing {device}")
     if not await guest_unit.is_running(guest, unit):
         await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
-    argv = ["sh", "-c", PREPARE, "sh", tools.connections.spec.ceph.image, await _fsid(ceph), conf_file, device]
-    await guest_unit.run(guest, unit, argv, timeout_s=PREPARE_TIMEOUT_S)
+    script = guest_unit.Script(unit, PREPARE, (ceph.image, await _fsid(ceph), conf_file, device))
+    await guest_unit.run(guest, script, timeout_s=PREPARE_TIMEOUT_S)
 
 
 async def _deploy(ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:

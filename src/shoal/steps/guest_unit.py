@@ -1,37 +1,49 @@
-"""Runs a long command on a storage VM as a systemd unit of its own, which outlives a killed `shoal` and is found again.
+"""Runs a long script on a storage VM as a systemd unit of its own, which outlives a killed `shoal` and is found again.
 
-So a command that must not run twice at once never does: whoever comes second waits for the first one's end.
+So a script that must not run twice at once never does: whoever comes second waits for the first one's end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 
+FOLDER = "/etc/shoal"
 COMMAND_TIMEOUT_S = 30.0
 PROPERTIES = ("ActiveState", "Result", "ExecMainStatus")
 
 
-async def run(
-    guest: Ssh, unit: str, argv: Sequence[str], *, timeout_s: float, progress: Callable[[str], None] | None = None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A shell script and its words. `unit` is its name, and stands for what it works on."""
+
+    unit: str
+    text: str
+    words: Sequence[str]
+
+
+async def run(guest: Ssh, script: Script, *, timeout_s: float, progress: Callable[[str], None] | None = None) -> None:
     """Start the unit unless it runs already, and wait for its end. Raises when it fails, with its last words."""
-    await start(guest, unit, argv)
-    await wait(guest, unit, timeout_s=timeout_s, progress=progress)
+    if not await is_running(guest, script.unit):
+        await _start(guest, script)
+    await wait(guest, script.unit, timeout_s=timeout_s, progress=progress)
 
 
-async def start(guest: Ssh, unit: str, argv: Sequence[str]) -> None:
-    if await is_running(guest, unit):
-        return
+async def _start(guest: Ssh, script: Script) -> None:
+    unit = script.unit
+    # In a file, since systemd would expand each $ of a command line itself.
+    await guest.write_file(f"{FOLDER}/{unit}.sh", script.text.encode(), mode=0o700)
     await guest.run(["systemctl", "reset-failed", unit], timeout_s=COMMAND_TIMEOUT_S, check=False)
     await guest.run(["systemctl", "stop", unit], timeout_s=COMMAND_TIMEOUT_S, check=False)
     # RemainAfterExit: its result can still be read after its end.
     options = ["--service-type=oneshot", "--property=RemainAfterExit=yes", "--no-block", "--quiet"]
     environment = ["--setenv=HOME=/root", "--setenv=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-    started = ["systemd-run", f"--unit={unit}", *options, *environment, "--", *argv]
+    started = ["systemd-run", f"--unit={unit}", *options, *environment, "--", "/bin/sh", f"{FOLDER}/{unit}.sh"]
+    started += script.words
     await guest.run(started, timeout_s=COMMAND_TIMEOUT_S)
 
 
