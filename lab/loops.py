@@ -1,8 +1,16 @@
-"""Loop devices: a file, or a range of it, as a block device. Found again by what they show, not by number."""
+"""Loop devices: a file, or a range of it, as a block device.
+
+A range gets the same number each time if that is free: a guest sees its disk under the kernel's name, and an OSD whose
+disk has another name after a restart does not start. Found again by what they show, not by number.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +18,9 @@ from pathlib import Path
 from lab.command import CommandError, run
 
 TIMEOUT_S = 20
+CONTROL = "/dev/loop-control"
+LOOP_CTL_REMOVE = 0x4C81
+FIRST_NUMBER, NUMBERS = 1000, 1_000_000  # far from what others use
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +34,18 @@ class Range:
 
 def attach(what: Range, *, writable: bool = True) -> Path:
     """The loop device over a range of a file: the one there is, else a new one."""
-    for device, shown in _all():
+    present = _all()
+    for device, shown in present:
         if shown == what:
             return device
+    number = _number(what)
+    while Path(f"/dev/loop{number}") in dict(present):
+        number += 1
+    device = Path(f"/dev/loop{number}")
     options = ["--offset", str(what.offset_bytes), "--sizelimit", str(what.size_bytes)]
     options += [] if writable else ["--read-only"]
-    return Path(run(["losetup", "--find", "--show", *options, what.path], timeout_s=TIMEOUT_S).stdout.strip())
+    run(["losetup", *options, device, what.path], timeout_s=TIMEOUT_S)
+    return device
 
 
 def detach(what: Range) -> None:
@@ -40,6 +57,7 @@ def detach(what: Range) -> None:
             raise CommandError(f"{found[0]} over {what.path} is still in use after {TIMEOUT_S} s")
         for device in found:
             run(["losetup", "--detach", device], timeout_s=TIMEOUT_S, check=False)  # judged by the next look
+            _remove(device)
         time.sleep(0.02)
 
 
@@ -48,6 +66,21 @@ def detach_below(folder: Path) -> None:
     for _, shown in _all():
         if shown.path.startswith(f"{folder}/"):
             detach(shown)
+
+
+def _number(what: Range) -> int:
+    digest = hashlib.sha256(f"{what.path}:{what.offset_bytes}".encode()).digest()
+    return FIRST_NUMBER + int.from_bytes(digest[:4], "big") % NUMBERS
+
+
+def _remove(device: Path) -> None:
+    """Let the device itself go, too; one that is in use stays."""
+    control = os.open(CONTROL, os.O_RDWR)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(control, LOOP_CTL_REMOVE, int(device.name.removeprefix("loop")))
+    finally:
+        os.close(control)
 
 
 def _all() -> list[tuple[Path, Range]]:
