@@ -100,6 +100,10 @@ class Ceph:
             "client_mount_timeout": str(CONNECT_TIMEOUT_S),
             "rados_mon_op_timeout": str(OPERATION_TIMEOUT_S),
             "rados_osd_op_timeout": str(OPERATION_TIMEOUT_S),
+            # An operation must count as late before it is given up: only late ones make librados ask for a newer map,
+            # and without that it never learns that an OSD has come back under another address.
+            "objecter_timeout": "3",
+            "objecter_tick_interval": "1",
             "rbd_cache": "false",  # nothing here reads or writes data
             "log_to_stderr": "false",
             "log_file": "",

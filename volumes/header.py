@@ -24,10 +24,14 @@ def header_object(image_id: str) -> str:
     return f"rbd_header.{image_id}"
 
 
+def id_object(name: str) -> str:
+    return f"rbd_id.{name}"
+
+
 def find_id(ioctx: Any, name: str) -> Optional[str]:
     """The id of the image of that name, or None. An image whose creation was cut short may have one, too."""
     try:
-        answer = ioctx.read(f"rbd_id.{name}", 256)
+        answer = ioctx.read(id_object(name), 256)
     except rados.ObjectNotFound:
         return None
     return _unpack_string(answer, 0)[0].decode() if answer else None

@@ -6,6 +6,8 @@ clones will be functions of this shape, too. It must not know of HTTP.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any, Optional
 
 import rados
@@ -15,6 +17,7 @@ from volumes import header
 from volumes.errors import ServiceError, not_found
 from volumes.listing import IMAGE_PREFIX
 
+HALF_MADE_WAIT_S = 3.0
 REMOVED_MARK = "removed"  # in the metadata of an image on its way out: only such images are purged
 
 
@@ -28,10 +31,10 @@ def create(ioctx: Any, volume_id: str, size_bytes: int, metadata: dict[str, Opti
     try:
         _create_image(ioctx, name, size_bytes)
     except rbd.ImageExists:
-        found = _find(ioctx, volume_id)
+        found = _find_whole(ioctx, volume_id)
         if found is None:
-            # A creation was cut short before the header was written: librbd's remove knows how to clean that up.
-            rbd.RBD().remove(ioctx, name)
+            # A creation was cut short before the header was written.
+            _clean_up(ioctx, name)
             _create_image(ioctx, name, size_bytes)
         elif found["size_bytes"] != size_bytes:
             message = f"volume {volume_id} exists with {found['size_bytes']} bytes, not {size_bytes}"
@@ -42,6 +45,25 @@ def create(ioctx: Any, volume_id: str, size_bytes: int, metadata: dict[str, Opti
     header.write_metadata(ioctx, image_id, metadata)
     kept = {key: value for key, value in metadata.items() if value is not None}
     return {"id": volume_id, "size_bytes": size_bytes, "metadata": kept}
+
+
+def _find_whole(ioctx: Any, volume_id: str) -> Optional[dict[str, Any]]:
+    """The volume, given that its name is taken: another service may be making it at this very moment."""
+    end = time.monotonic() + HALF_MADE_WAIT_S
+    while True:
+        found = _find(ioctx, volume_id)
+        if found is not None or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
+def _clean_up(ioctx: Any, name: str) -> None:
+    try:
+        rbd.RBD().remove(ioctx, name)
+    except rbd.ImageNotFound:
+        # Not even in the pool's directory: librbd does not see what its very first step has left.
+        with contextlib.suppress(rados.ObjectNotFound):
+            ioctx.remove_object(header.id_object(name))
 
 
 def _create_image(ioctx: Any, name: str, size_bytes: int) -> None:
@@ -103,7 +125,7 @@ def remove(ioctx: Any, volume_id: str) -> dict[str, Any]:
     except (rados.ObjectNotFound, rbd.ImageNotFound):
         # Half made, or another service was quicker: in both cases nothing may remain.
         if header.find_id(ioctx, name) is not None:
-            rbd.RBD().remove(ioctx, name)
+            _clean_up(ioctx, name)
     return {"id": volume_id, "removed": True}
 
 
