@@ -150,9 +150,9 @@ class PoolLock:
 @contextlib.asynccontextmanager
 async def hold(lock: PoolLock, *, renew_every_s: float = RENEW_EVERY_S) -> AsyncIterator[None]:
     """Hold the lock while the body runs; when it is lost the body is cancelled and LockLost raised."""
-    await lock.acquire()
     body = asyncio.current_task()
     assert body is not None
+    await _acquire(lock)
     lost: list[LockLost] = []
 
     async def keep() -> None:
@@ -177,9 +177,25 @@ async def hold(lock: PoolLock, *, renew_every_s: float = RENEW_EVERY_S) -> Async
         raise
     finally:
         keeper.cancel()
-        with contextlib.suppress(ShoalError, TimeoutError):  # then it grows stale by itself
-            async with asyncio.timeout(10):
-                await lock.release()
+        await _let_go(lock)
+
+
+async def _acquire(lock: PoolLock) -> None:
+    """Acquire to the end even when cancelled meanwhile: a request that is on its way may still take the lock."""
+    acquiring = asyncio.create_task(lock.acquire())
+    try:
+        await asyncio.shield(acquiring)
+    except asyncio.CancelledError:
+        with contextlib.suppress(ShoalError):
+            await acquiring
+            await _let_go(lock)
+        raise
+
+
+async def _let_go(lock: PoolLock) -> None:
+    with contextlib.suppress(ShoalError, TimeoutError):  # then it grows stale by itself
+        async with asyncio.timeout(10):
+            await lock.release()
 
 
 def _who(holder: Holder) -> str:

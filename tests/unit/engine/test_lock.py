@@ -166,6 +166,21 @@ async def test_a_cancelled_body_lets_go(toolstack: Toolstack) -> None:
     assert toolstack.config == {"owner": "somebody"}
 
 
+@pytest.mark.parametrize("moment", range(12))
+async def test_cancelled_while_it_acquires_it_leaves_nothing(toolstack: Toolstack, moment: int) -> None:
+    async def body() -> None:
+        async with hold(PoolLock(toolstack)):
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(body())
+    for _ in range(moment):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert toolstack.config == {"owner": "somebody"}
+
+
 def test_this_process_is_not_gone() -> None:
     assert not is_gone(this_process())
     assert lock_module.RENEW_EVERY_S * 3 < lock_module.STALE_AFTER_S
