@@ -94,6 +94,7 @@ def execute(*command: Words) -> None:
     lab = _existing()
     os.environ["SHOAL_LAB_DIR"] = str(lab.dir)
     os.environ["SHOAL_POOL_PASSWORD"] = lab.password_file.read_text()
+    os.environ.setdefault("SHOAL_STATE", str(lab.dir / "shoal"))  # a lab made anew has new keys at the old addresses
     os.environ["SHOAL_STORAGE_VM_IMAGE"] = str(storage_vm_image.build(lab.cache))
     enter(lab)
     _become(list(command) or [os.environ.get("SHELL", "/bin/bash")])
