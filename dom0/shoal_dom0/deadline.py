@@ -15,6 +15,9 @@ class Deadline:
     def passed(self):
         return time.monotonic() >= self._end
 
-    def share(self, parts):
-        """What is left, divided among so many attempts."""
-        return Deadline(self.remaining() / max(1, parts))
+    def share(self, attempts):
+        """For the first of so many attempts: half of what is left, for the last one all.
+
+        Most attempts that fail do so at once; one that is merely slow, on a busy host, should not lose to equal shares.
+        """
+        return Deadline(self.remaining() / min(2, max(1, attempts)))

@@ -1,4 +1,4 @@
-"""Asks the volume services: this host's own first, then the others, each a share of the time that is left.
+"""Asks the volume services: this host's own first, then the others, each half of the time that is left.
 
 Every call may be repeated anywhere, so one that is cut off is simply made again at the next service. What comes back is
 either a value or an SRError that says what was tried.
