@@ -71,6 +71,8 @@ class Ceph:
     async def text(self, argv: Sequence[str], *, timeout_s: float = 30.0, input: bytes | None = None) -> str:
         """`ceph ARGV` and what it printed. For what is a secret, wrap the result at once."""
         done = await self._in_mon(_CEPH, argv, timeout_s, input)
+        if done.code != 0 and done.stderr.rstrip().lower().endswith("timed out"):
+            raise CephUnreachable(f"ceph {' '.join(argv)[:200]}: no quorum within {CONNECT_TIMEOUT_S} s")
         if done.code != 0:
             raise CephRefused(argv, done)
         return done.stdout

@@ -1,4 +1,4 @@
-"""Ceph's settings, in its own configuration database: all that the plan names."""
+"""Ceph's settings, in its own configuration database: those that the plan names, and no other."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ timeout_s = 120.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    """One by one: `config assimilate-conf` takes many, but leaves alone what has another value already.
-
-    Few are left to be set: the bootstrap was given them all, and changed osd_memory_target_autotune at its end.
-    """
-    wanted, ceph = settings.table(action, "settings"), await tools.ceph()
-    for name in _wrong(wanted, await _read(ceph)):
+    ceph = await tools.ceph()
+    for name, value in (await _wrong(action, ceph)).items():
         section, _, option = name.partition("/")
-        await ceph.text(["config", "set", section, option, wanted[name]])
+        await ceph.text(["config", "set", section, option, value])
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    wrong = _wrong(settings.table(action, "settings"), await _read(await tools.ceph()))
+    wrong = await _wrong(action, await tools.ceph())
     return f"not as wanted: {', '.join(wrong)}" if wrong else ""
 
 
-def _wrong(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
-    return [name for name, value in wanted.items() if name not in found or not same_value(found[name], value)]
+async def _wrong(action: Action, ceph: Ceph) -> dict[str, str]:
+    wanted, found = settings.table(action, "settings"), await _read(ceph)
+    return {n: value for n, value in wanted.items() if n not in found or not same_value(found[n], value)}
 
 
 async def _read(ceph: Ceph) -> dict[str, str]:

@@ -27,9 +27,10 @@ from shoal.steps import (
     volume_service,
     volume_services,
 )
+from shoal.steps.patience import patient
 from shoal.steps.step import Step
 
-STEPS: Mapping[str, Step] = {
+_STEPS: Mapping[str, Step] = {
     "dom0_kit": dom0_kit,
     "pool_key": pool_key,
     "partition": partition,
@@ -52,3 +53,5 @@ STEPS: Mapping[str, Step] = {
     "shared_sr": shared_sr,
     "default_sr": default_sr,
 }
+
+STEPS: Mapping[str, Step] = {kind: patient(step) for kind, step in _STEPS.items()}
