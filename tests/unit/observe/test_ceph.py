@@ -15,7 +15,9 @@ from shoal.kit.errors import ShoalError
 from shoal.observe.ceph import read_ceph
 from tests.unit.observe.answers import JSON, places, with_value
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "ceph-18.2.7-small.json").read_text())
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "ceph-18.2.7-small.json").read_text())  # one of each daemon, no cephadm
+LAB = json.loads((DATA / "ceph-18.2.7-lab.json").read_text())  # what an apply in the lab leaves
 HOSTS = [{"hostname": "shoal-storage-xen1", "addr": "10.77.0.21", "labels": ["_admin"], "status": ""}]
 SERVICES = [
     {"service_name": "mon", "service_type": "mon", "status": {"running": 3, "size": 3}},
@@ -34,6 +36,26 @@ def test_a_recorded_answer_becomes_facts():
     assert (ceph.pgs, ceph.clean_pgs) == (16, 0)
     assert ceph.mons[0].v1_port == 52647
     assert ceph.unreachable == ""
+
+
+def test_a_whole_cluster_becomes_facts():
+    loops = {row["hostname"]: {row["devices"]: "xvdc"} for row in LAB["osd metadata"]}
+    ceph = read_ceph(LAB, "", loops)
+    names = ["shoal-storage-xen1", "shoal-storage-xen2", "shoal-storage-xen3"]
+    assert (ceph.health, ceph.unreachable) == ("HEALTH_OK", "")
+    assert [mon.name for mon in ceph.mons if mon.in_quorum and mon.v1_port == 6789] == names
+    assert sorted(mgr.host for mgr in ceph.mgrs) == names[:2]
+    assert [mgr.active for mgr in ceph.mgrs].count(True) == 1
+    assert sorted(host.name for host in ceph.hosts) == names
+    assert sorted((osd.host, osd.device, osd.up, osd.in_cluster) for osd in ceph.osds) == [
+        (name, "xvdc", True, True) for name in names
+    ]
+    assert ("rbd", 3, 2, ("rbd",)) in [(p.name, p.size, p.min_size, p.applications) for p in ceph.pools]
+    assert ceph.users["client.shoal-xen"]["osd"] == "profile rbd pool=rbd"
+    assert ceph.settings["osd/osd_memory_target_autotune"] == "false"
+    assert ceph.services["container.shoal-volumes"] == 3
+    assert ceph.clean_pgs == ceph.pgs > 0
+    assert len(ceph.certificate_authority) == 64
 
 
 def test_a_disk_is_named_as_the_storage_vm_knows_it():
@@ -88,10 +110,10 @@ def test_no_certificate_yet_is_no_error(probe):
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.sampled_from(list(places(GOOD))), JSON)
+@given(st.sampled_from(list(places(LAB))), JSON)
 def test_any_wrong_value_is_told_and_never_a_bug(at, wrong):
     with contextlib.suppress(ShoalError):
-        read_ceph(with_value(GOOD, at, wrong), "", {})
+        read_ceph(with_value(LAB, at, wrong), "", {})
 
 
 @settings(deadline=None)
