@@ -102,11 +102,12 @@ class Routes:
         return {"service": "shoal-volumes", "version": VERSION, "ceph": ceph}
 
     def _pool_stats(self, pool: str, ioctx: Any) -> dict[str, Any]:
-        """Bytes that a client can still write and has written, replicas already taken out of both."""
+        """Bytes that a client can still write and has written, replicas already taken out of both.
+
+        Both are 0 for a pool so new that Ceph has not counted it yet.
+        """
         found = [entry["stats"] for entry in self._ceph.command(prefix="df")["pools"] if entry["name"] == pool]
-        if not found:
-            raise ServiceError(404, "not_found", f"Ceph reports nothing about pool {pool} yet")
-        used, available = int(found[0]["stored"]), int(found[0]["max_avail"])
+        used, available = (int(found[0]["stored"]), int(found[0]["max_avail"])) if found else (0, 0)
         return {
             "pool": pool,
             "fsid": self._ceph.fsid(),

@@ -82,6 +82,7 @@ def _check_cluster(call, pool):
 
 def _write_figures(call, provisioned_bytes):
     pool = call.volumes.pool()
-    call.xapi.call("SR.set_physical_size", call.sr_ref, str(pool["total_bytes"]))
-    call.xapi.call("SR.set_physical_utilisation", call.sr_ref, str(pool["used_bytes"]))
+    if pool["total_bytes"]:  # 0: a new pool that Ceph has not counted yet; the next scan will know
+        call.xapi.call("SR.set_physical_size", call.sr_ref, str(pool["total_bytes"]))
+        call.xapi.call("SR.set_physical_utilisation", call.sr_ref, str(pool["used_bytes"]))
     call.xapi.call("SR.set_virtual_allocation", call.sr_ref, str(provisioned_bytes))

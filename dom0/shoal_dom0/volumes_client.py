@@ -90,7 +90,7 @@ class Volumes:
             try:
                 return self._exchange(endpoint, method, target, data, share)
             except Refused as refusal:
-                raise _FINAL[refusal.code](str(refusal))
+                raise self._final(refusal, path)
             except (OSError, ValueError) as error:
                 failures.append("%s (%s)" % (endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
@@ -98,6 +98,11 @@ class Volumes:
             "no volume service could answer: %s. The monitors of this SR are %s. See that the storage VMs run and reach"
             " Ceph: shoal status" % ("; ".join(failures), ", ".join(settings.monitors))
         )
+
+    def _final(self, refusal, path):
+        if refusal.code == "not_found" and not path.startswith("/volumes/"):
+            return self._unavailable("pool %s: %s" % (self._settings.pool, refusal))
+        return _FINAL[refusal.code](str(refusal))
 
     def _exchange(self, endpoint, method, target, data, deadline):
         host, _, port = endpoint.rpartition(":")

@@ -51,6 +51,13 @@ def test_another_cluster_is_refused(host: Host) -> None:
         host.call("sr_attach")
 
 
+def test_a_pool_that_is_not_there_is_said(host: Host) -> None:
+    host.device_config["pool"] = "nowhere"
+    with pytest.raises(xmlrpc.client.Fault, match="pool nowhere") as caught:
+        host.call("sr_attach")
+    assert caught.value.faultCode == 47
+
+
 def test_a_disk_is_made_found_again_and_removed(host: Host, service: Service) -> None:
     disk = host.create(GIB + 1, "my <disk> & “more”")
     record = host.toolstack.vdis[host.toolstack.ref(disk)]
