@@ -38,7 +38,7 @@ UNWANTED = (
 
 def build(cache: Path) -> Path:
     """The folder with the image's tree in `root/`."""
-    recipe = {"suite": SUITE, "packages": PACKAGES, "wheels": WHEELS, "unwanted": UNWANTED, "make": 2}
+    recipe = {"suite": SUITE, "packages": PACKAGES, "wheels": WHEELS, "unwanted": UNWANTED, "make": 3}
     return cached(cache, "ceph", recipe, _make)
 
 
@@ -52,5 +52,8 @@ def _make(folder: Path) -> None:
     waste = (*(f"{MODULES}/{name}" for name in UNWANTED), "var/cache/apt", "var/lib/apt/lists", "usr/share/doc")
     for name in waste:
         shutil.rmtree(tree / name, ignore_errors=True)
+    # Its own packages leave this folder to systemd-tmpfiles, which no container runs; on a host without a daemon yet,
+    # cephadm mounts nothing over it, and ceph-osd aborts without it.
+    run(["chroot", tree, "install", "--directory", "--owner=ceph", "--group=ceph", "/run/ceph"], timeout_s=20)
     # Debian leaves the modules uncompiled, and a container cannot keep what it compiles at each start.
     run(["chroot", tree, "python3", "-m", "compileall", "-q", f"/{MODULES}", f"/{PYTHON_PACKAGES}"], timeout_s=300)
