@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import http.client
 import json
+import os
 import select
 import socket
 import ssl
@@ -166,4 +168,6 @@ def _abort(sock: socket.socket) -> None:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -223,7 +225,7 @@ class Ssh:
         except (OSError, asyncssh.Error) as error:
             if checker.refused is not None:
                 raise checker.refused from None
-            raise self._unreachable(str(error) or type(error).__name__) from error
+            raise self._unreachable(_said(error)) from error
 
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(
@@ -263,6 +265,13 @@ def _shown(argv: Sequence[str]) -> str:
     """A command line for people: scripts given to `sh -c` are cut."""
     text = shlex.join(argv).replace("\n", " ")
     return text if len(text) <= 300 else text[:297] + "…"
+
+
+def _said(error: BaseException) -> str:
+    """In the system's words, not the library's: "No route to host"."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 def _bytes(data: bytes | str | None) -> bytes:
