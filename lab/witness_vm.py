@@ -129,6 +129,15 @@ def start(session: Session, vm: str, host_name: str, *, patience_s: float = 90) 
             time.sleep(1)
 
 
+def stop(lab: Lab, session: Session, vm: str) -> None:
+    """Halted, and no host's console log tells of an earlier run any more."""
+    if session.call("VM.get_power_state", vm) != "Halted":
+        session.call("VM.hard_shutdown", vm)
+    for host in lab.hosts:
+        argv = [sys.executable, "-m", "lab.cli", "--dir", str(lab.dir), "run", host.name, "--", "rm", "-f"]
+        run([*argv, console_log(session.call("VM.get_name_label", vm))], timeout_s=60)
+
+
 def wait_for(look: Callable[[], Answer], met: Callable[[Answer], bool], *, timeout_s: float, what: str) -> Answer:
     """Look until it is met; a time-out says what was last seen."""
     deadline = time.monotonic() + timeout_s
