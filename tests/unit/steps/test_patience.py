@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from shoal.clients.xenapi import XenApiError
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import TimedOut
 from shoal.plan.action import Action, Change
@@ -51,13 +52,21 @@ async def test_a_lost_connection_is_tried_again_and_told(told: list[str]) -> Non
     assert (step.calls, told) == (3, ["no quorum; trying again"] * 2)
 
 
+async def test_what_a_killed_run_has_begun_is_waited_for(told: list[str]) -> None:
+    step = Failing(XenApiError("PBD.plug", "OTHER_OPERATION_IN_PROGRESS", ()))
+    await patience.patient(step).apply(ACTION, tools(told))
+    assert step.calls == 2
+
+
 async def test_it_ends_with_the_error_itself(told: list[str]) -> None:
     step = Failing(*[TemporaryError(f"try {n}") for n in range(9)])
     with pytest.raises(TemporaryError, match=f"try {patience.TRIES - 1}"):
         await patience.patient(step).apply(ACTION, tools(told))
 
 
-@pytest.mark.parametrize("error", [TimedOut("waited long"), ShoalError("refused")])
+@pytest.mark.parametrize(
+    "error", [TimedOut("waited long"), ShoalError("refused"), XenApiError("SR.create", "SR_BACKEND_FAILURE_1", ())]
+)
 async def test_what_was_waited_for_or_refused_is_not_tried_again(told: list[str], error: ShoalError) -> None:
     step = Failing(error)
     with pytest.raises(ShoalError):
