@@ -14,6 +14,9 @@ import time
 import uuid
 from pathlib import Path
 
+from lab.images import ceph as ceph_image
+from lab.topology import locate
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 INIT = Path(__file__).with_name("init.sh")
 CONF = """[global]
@@ -55,12 +58,8 @@ osd_op_num_threads_per_shard = 1
 
 
 def tree() -> Path:
-    """The Ceph tree that the lab's image build leaves in its cache."""
-    cache = Path(os.environ.get("SHOAL_LAB_CACHE", "/var/cache/shoal-lab"))
-    root = (cache / "ceph" / "root").resolve()
-    if not (root / "usr/bin/ceph-mon").exists():
-        raise FileNotFoundError(f"{cache}/ceph/root: no Ceph tree; build it: `.venv/bin/python -m lab.images.ceph`")
-    return root
+    """The tree of the lab's Ceph image, from its cache or built now (about a minute)."""
+    return ceph_image.build(locate().cache) / "root"
 
 
 def free_port() -> int:
@@ -86,6 +85,8 @@ class Cluster:
         return self.directory / "ceph"
 
     def start(self) -> None:
+        if os.geteuid() != 0:
+            raise PermissionError("the small Ceph needs root: run `sudo make test-ceph`")
         self._enter_namespaces()
         v2, v1 = free_port(), free_port()
         self.v1_address = f"{self.address}:{v1}"
