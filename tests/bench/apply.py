@@ -91,7 +91,6 @@ def stages_of(answer: dict[str, Any]) -> dict[str, float]:
 
 
 def shoal(verb: str, *words: str) -> dict[str, Any]:
-    state = locate().dir / "shoal-state"
     began = time.monotonic()
     done = subprocess.run(
         [BIN / "shoal-lab", "exec", "--", BIN / "shoal", verb, "-f", SPEC, *words],
@@ -99,7 +98,6 @@ def shoal(verb: str, *words: str) -> dict[str, Any]:
         text=True,
         timeout=1800,
         check=False,
-        env={**os.environ, "SHOAL_STATE": str(state)},
     )
     if done.returncode:
         sys.stderr.write(done.stderr[-3000:])

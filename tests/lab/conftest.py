@@ -62,13 +62,13 @@ def lab_cli(*words: str, timeout_s: float = 120, check: bool = True) -> subproce
 @pytest.fixture(scope="session")
 def state(lab: Lab) -> Path:
     """Where `shoal` keeps its journal and pins in these tests."""
-    path = lab.dir / "shoal-state"
+    path = lab.dir / "shoal"  # `shoal-lab exec` sets it so
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 @pytest.fixture(scope="session")
-def shoal(lab: Lab, state: Path) -> Run:
+def shoal(lab: Lab) -> Run:
     """`shoal(*words)`: run it in the lab's network and return what it printed."""
 
     def run(*words: str, spec: Path = SPEC, timeout_s: float = 900, **env: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +79,7 @@ def shoal(lab: Lab, state: Path) -> Run:
             text=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, "SHOAL_STATE": str(state), "NO_COLOR": "1", **env},
+            env={**os.environ, "NO_COLOR": "1", **env},
         )
 
     return run

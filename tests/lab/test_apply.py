@@ -28,7 +28,7 @@ SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 LONGEST_S = 40
 
 
-def start_apply(state: Path, log: Path) -> subprocess.Popen[bytes]:
+def start_apply(log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
             shoal_argv("apply", "--yes"),
@@ -36,7 +36,7 @@ def start_apply(state: Path, log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "SHOAL_STATE": str(state), "NO_COLOR": "1"},
+            env={**os.environ, "NO_COLOR": "1"},
         )
 
 
@@ -80,8 +80,8 @@ def log(lab: Lab) -> Path:
 
 
 @contextmanager
-def running_apply(state: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    process = start_apply(state, log)
+def running_apply(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = start_apply(log)
     try:
         yield process
     finally:
@@ -89,8 +89,8 @@ def running_apply(state: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             kill(process)
 
 
-def test_second_apply_is_refused(lab: Lab, shoal: Run, state: Path, log: Path) -> None:
-    with running_apply(state, log) as first:
+def test_second_apply_is_refused(lab: Lab, shoal: Run, log: Path) -> None:
+    with running_apply(log) as first:
         wait_for_lock(lab)
         second = shoal("apply", "--yes", timeout_s=60)
         assert first.poll() is None, log.read_text()[-2000:]
@@ -113,12 +113,12 @@ def in_lab(lab: Lab) -> Session:
     return Session(lab, enter_namespace=True)
 
 
-def test_killed_applies_converge(lab: Lab, shoal: Run, state: Path, log: Path) -> None:
+def test_killed_applies_converge(lab: Lab, shoal: Run, log: Path) -> None:
     chance = random.Random(SEED)
     print(f"seed {SEED}")
     with SecretWatch([lab.password_file.read_text().strip()]) as watch:
         for number in range(KILLS):
-            with running_apply(state, log) as process:
+            with running_apply(log) as process:
                 moment_s = chance.uniform(1, LONGEST_S)
                 try:
                     process.wait(timeout=moment_s)
