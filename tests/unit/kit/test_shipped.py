@@ -1,0 +1,23 @@
+"""What travels with Shoal: complete, without tests, and known by its content."""
+
+from shoal.kit.shipped import DOM0_DRIVER, ShippedFile, digest, dom0_files, volume_service_files
+
+
+def test_the_kit_is_the_driver_and_its_package():
+    files = {file.path: file for file in dom0_files()}
+    assert files[DOM0_DRIVER].mode == 0o755
+    assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
+    assert not [path for path in files if "test" in path or path.endswith("probe.py")]
+
+
+def test_the_volume_service_has_its_entry_and_no_tests():
+    paths = [file.path for file in volume_service_files()]
+    assert "/opt/shoal/volumes/__main__.py" in paths
+    assert not [path for path in paths if "/tests/" in path]
+
+
+def test_a_digest_knows_places_and_contents_and_no_order():
+    one, two = ShippedFile("/a", b"1"), ShippedFile("/b", b"2")
+    assert digest([one, two]) == digest([two, one])
+    assert len({digest([one]), digest([two]), digest([ShippedFile("/a", b"2")]), digest([one, two]), digest([])}) == 5
+    assert digest([ShippedFile("/a", b"1", 0o755)]) == digest([one])
