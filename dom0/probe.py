@@ -84,7 +84,7 @@ def disk(name, mounts, swaps, links):
             "table": "gpt" if gpt else None,
             "contents": None,
             "in_use": use(folder, device, mounts, swaps),
-            "partitions": sorted(parts, key=lambda part: part["number"]),
+            "partitions": sorted(parts + untold(parts, gpt, sector), key=lambda part: part["number"]),
             "usable": [gpt["first"] * sector, (gpt["last"] + 1) * sector] if gpt else None,
             # The table's own list: a partition that the kernel was not told of is no free space.
             "taken": [[entry["first"] * sector, (entry["last"] + 1) * sector] for entry in gpt["parts"].values()]
@@ -113,6 +113,25 @@ def partition(name, parent, mounts, swaps, gpt, sector):
         "contents": contents(folder, device, size, mounts, swaps),
         "in_use": use(folder, device, mounts, swaps),
     }
+
+
+def untold(parts, gpt, sector):
+    """Partitions of the table that the kernel was not told of: they have no device."""
+    known = {part["number"] for part in parts}
+    return [
+        {
+            "number": number,
+            "device": "",
+            "start_bytes": entry["first"] * sector,
+            "size_bytes": (entry["last"] + 1 - entry["first"]) * sector,
+            "name": entry["name"],
+            "uuid": entry["uuid"],
+            "contents": None,
+            "in_use": None,
+        }
+        for number, entry in (gpt["parts"].items() if gpt else ())
+        if number not in known
+    ]
 
 
 def contents(folder, device, size, mounts, swaps):

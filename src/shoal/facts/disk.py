@@ -16,7 +16,7 @@ class Range:
 @dataclass(frozen=True, slots=True)
 class Partition:
     number: int
-    device: str  # "/dev/sda3"
+    device: str  # "/dev/sda3"; "" when the table has it and the kernel was not told
     range: Range
     name: str = ""  # GPT name (PARTLABEL)
     uuid: str = ""  # GPT unique id (PARTUUID), lower case

@@ -31,6 +31,8 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 def _judge(facts: Facts, host: str, disk: model.Disk, name: str) -> Verdict:
     seen = facts.host(host)
     found = partition_named(seen, name)
+    if found and not found[1].device:
+        return Change.UPDATE, "dom0's kernel has not been told of it"
     if found:
         return Change.NONE, f"{found[1].device}, {format_size(found[1].range.size_bytes)}"
     there = disk_of(seen, disk.device)

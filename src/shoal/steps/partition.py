@@ -27,12 +27,13 @@ LOOK = """set -e; d=$(readlink -e "$1") || exit 44
 printf '%s\\001%s\\001' "$d" "$(blkid -p -s PTTYPE -o value "$d" || true)"
 sgdisk --print "$d" 2>&1 || true; printf '\\001'; sgdisk --first-in-largest --end-of-largest "$d" 2>/dev/null || true
 printf '\\001'; for p in "$d"*[0-9]; do [ ! -b "$p" ] || echo "$p $(blockdev --getsize64 "$p")"; done"""
-# $1 disk, $2 offset and $3 size in bytes of the place, then sgdisk's words. Exit 45 and no change if it is not empty.
+# $1 disk, $2 offset and $3 size in bytes of the place, $4 its number, then sgdisk's words.
+# Exit 45 and no change if the place is not empty.
 CREATE = """set -e; d=$1; s=$(blkid -p -O "$2" -S "$3" -s TYPE -o value "$d") || [ $? -eq 2 ] || s="several signatures"
 l=$(dd if="$d" bs=1M skip="$(($2 / 1048576))" count=1 2>/dev/null | head -c 22 | tr -d '\\000')
 [ "$l" != "bluestore block device" ] || s="a Ceph OSD (bluestore)"
 [ -z "$s" ] || { echo "$s"; exit 45; }
-shift 3; "$@" >&2; udevadm settle --timeout=30 || true"""
+n=$4; shift 4; "$@" >&2; partx --add --nr "$n" "$d" 2>/dev/null || true; udevadm settle --timeout=30 || true"""
 # $1 disk, $2 number, $3 partition's device, $4 final name, then sgdisk's words to make it, if it is not there yet
 WIPE = """set -e; d=$1 n=$2 p=$3 name=$4; shift 4; [ $# -eq 0 ] || "$@" >&2
 partx --update --nr "$n" "$d" || true; udevadm settle --timeout=30 || true
@@ -126,7 +127,7 @@ async def _make(action: Action, tools: Tools, dom0: Ssh, seen: Look) -> None:
     place = gpt.lay_out(seen.largest, sector, settings.optional_number(action, "size_bytes"))
     number, size_bytes = gpt.next_number(seen.table), (place.last + 1 - place.first) * sector
     tools.progress(action, f"making {gpt.partition_device(seen.disk, number)}, {format_size(size_bytes)}")
-    argv = ["sh", "-c", CREATE, "sh", seen.disk, str(place.first * sector), str(size_bytes)]
+    argv = ["sh", "-c", CREATE, "sh", seen.disk, str(place.first * sector), str(size_bytes), str(number)]
     argv += gpt.create_argv(seen.disk, number, place, name)
     done = await dom0.run(argv, timeout_s=SCRIPT_TIMEOUT_S, check=False)
     if done.code == NOT_EMPTY and wipe:
