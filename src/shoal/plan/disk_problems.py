@@ -13,6 +13,7 @@ from shoal.spec.check import OSD_MIN_BYTES
 from shoal.spec.names import disk_name
 from shoal.spec.problem import Problem
 
+UNFINISHED = ".new"  # steps/partition.py adds it to the name while it wipes the place; a killed run leaves it so
 ALIGNMENT_BYTES = 2 * MiB  # lost at most to alignment at both ends
 
 
@@ -34,6 +35,8 @@ def _of_disk(host: str, seen: Host, facts: Facts, wanted: model.Disk, where: str
         yield Problem(what, "keep the order of a host's disks; add new ones at the end", f"{where}.device")
     elif ours:
         yield from _of_our_partition(host, ours[1], facts, wanted, where)
+    elif wanted.wipe and partition_named(seen, name + UNFINISHED):
+        return  # the step goes on with it; it has taken the space that is asked for
     elif wanted.use == "whole-disk":
         yield from _of_whole_disk(host, disk, wanted, where)
     else:
