@@ -57,6 +57,16 @@ def test_a_gpt_is_read_as_sgdisk_wrote_it(probe, tmp_path):
     )
 
 
+def test_a_partition_that_the_kernel_was_not_told_of_is_there_all_the_same(probe, tmp_path):
+    disk = make_disk(tmp_path / "disk.img", "--new=2:8M:+16M", "--change-name=2:shoal-osd-xen1-1")
+    with disk.open("rb") as file:
+        gpt = probe["read_gpt"](file, 512)
+    (found,) = probe["untold"]([], gpt, 512)
+    assert (found["number"], found["device"], found["name"]) == (2, "", "shoal-osd-xen1-1")
+    assert (found["start_bytes"], found["size_bytes"]) == (8 * MIB, 16 * MIB)
+    assert probe["untold"]([{"number": 2}], gpt, 512) == []
+
+
 @pytest.mark.parametrize("damage", [512, 512 + 40, 1024, 1024 + 60])
 def test_a_damaged_gpt_is_no_gpt_and_offers_no_free_space(probe, tmp_path, damage):
     path = make_disk(tmp_path / "disk", "--new=1:2048:+8M")
