@@ -18,4 +18,5 @@ until docker version >/dev/null 2>&1; do
     [ $tries -lt 120 ] || { tail -n 20 /tmp/dockerd.log >&2; exit 1; }
     sleep 0.5
 done
-tar --numeric-owner --xattrs -C /ceph -cf - . | docker import "$@" - "$name"
+# The label is how `cephadm shell` knows a Ceph image that was loaded and not pulled.
+tar --numeric-owner --xattrs -C /ceph -cf - . | docker import --change 'LABEL ceph=True' "$@" - "$name"
