@@ -47,7 +47,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 class SecretWatch:
-    """Looks at every process's arguments, and at the environment of the children of `shoal`, until told to stop."""
+    """Looks at the arguments of every process on the machine until told to stop."""
 
     def __init__(self, secrets: list[str]) -> None:
         self.secrets = secrets
