@@ -12,7 +12,8 @@ from lab.witness_vm import Session
 from tests.lab.conftest import SPEC, Run
 
 pytestmark = pytest.mark.lab
-KINDS = ("pool", "network", "SM", "SR", "PBD", "VDI", "VM", "VBD", "VIF", "secret")
+# Not SM and PBD: a toolstack that has just started fills in the one and plugs the other.
+KINDS = ("pool", "network", "VDI", "VM", "VBD", "VIF", "secret")
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def nothing_touched(lab: Lab):
 
 
 def records(session: Session) -> dict[str, Any]:
-    return {kind: session.call(f"{kind}.get_all_records") for kind in KINDS}
+    seen = {kind: session.call(f"{kind}.get_all_records") for kind in KINDS}
+    return {**seen, "SR": sorted(session.call("SR.get_all"))}
 
 
 def refused(shoal: Run, spec: Path, *wanted: str, code: int = 1, **env: str) -> None:
