@@ -13,6 +13,8 @@ from tests.lab.conftest import Run, lab_cli
 from tests.lab.storage_vm_shell import in_storage_vm
 
 pytestmark = pytest.mark.lab
+# The image by name: cephadm finds one by its digest, and an image that was loaded, not pulled, has none.
+CEPH = ["cephadm", "--image", "localhost/ceph:18.2.7", "shell", "--", "ceph"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +36,7 @@ def test_storage_vms_run_ceph_in_docker(lab: Lab) -> None:
 
 
 def test_ceph_answers_and_is_healthy(lab: Lab) -> None:
-    seen = json.loads(in_storage_vm(lab, lab.hosts[0], ["cephadm", "shell", "--", "ceph", "-s", "--format", "json"]))
+    seen = json.loads(in_storage_vm(lab, lab.hosts[0], [*CEPH, "-s", "--format", "json"]))
     assert seen["health"]["status"] == "HEALTH_OK"
     assert len(seen["quorum"]) == lab.host_count
     assert seen["osdmap"]["num_up_osds"] == lab.host_count
@@ -62,9 +64,7 @@ def test_no_secret_in_files(lab: Lab, shoal: Run, state: Path) -> None:
 
 
 def ceph_keys(lab: Lab) -> list[str]:
-    listed = json.loads(
-        in_storage_vm(lab, lab.hosts[0], ["cephadm", "shell", "--", "ceph", "auth", "ls", "-f", "json"])
-    )
+    listed = json.loads(in_storage_vm(lab, lab.hosts[0], [*CEPH, "auth", "ls", "-f", "json"]))
     keys = [entry["key"] for entry in listed["auth_dump"]]
     assert len(keys) > 5
     return keys
