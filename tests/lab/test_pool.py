@@ -78,5 +78,6 @@ def test_volume_service_asks_for_a_certificate(lab: Lab) -> None:
     url = f"https://{lab.hosts[0].storage_vm_address}:7443/status"
     argv = ["nsenter", f"--net=/run/netns/{lab.namespace}", "curl", "-sk", "--max-time", "10", url]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
+    # Something answers there (7: refused, 28: silent, 127: no curl), and it lets nobody in.
+    assert done.returncode not in (0, 7, 28, 127)
     assert not done.stdout
