@@ -1,6 +1,6 @@
 """The lab's driver of SR type lvm, in the place of XenServer's own: real LVM2 on a real device, raw volumes only.
 
-As there, a member uses LVM's settings that forbid it to write metadata; only the SR's master may. A volume carries its
+As there, only the SR's master writes LVM's metadata, and it uses a folder of settings of its own. A volume carries its
 names as tags, so that a scan brings them back.
 """
 
