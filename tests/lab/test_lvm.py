@@ -262,3 +262,22 @@ def test_what_an_administrator_unplugs_stays_unplugged(session: witness_vm.Sessi
     done = shoal("apply", "--yes", spec=SPEC, timeout_s=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert session.call("PBD.get_currently_attached", ref)
+
+
+def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
+    lab: Lab, session: witness_vm.Session, sr: str, shoal: Run
+) -> None:
+    """Ceph is not there when the hosts boot, and not when their toolstacks plug what they can."""
+    lab_cli("powercut")
+    lab_cli("up", timeout_s=900)
+    afterwards = witness_vm.Session(lab, enter_namespace=True)
+    for host in lab.hosts:
+        witness_vm.wait_for(
+            lambda name=host.name: pbd_of(afterwards, sr, name)["currently_attached"],
+            bool,
+            timeout_s=600,
+            what=f"the SR to be plugged on {host.name} again",
+        )
+    done = shoal("apply", "--yes", spec=SPEC, timeout_s=900)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    wait_until_nothing_is_left(shoal)
