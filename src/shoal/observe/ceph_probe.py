@@ -58,7 +58,7 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
 
 
 def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any, images: list[str]) -> None:
-    import rados  # type: ignore[import-not-found]
+    import rados
     import rbd  # type: ignore[import-not-found]
 
     found: dict[str, Any] = {}

@@ -26,7 +26,9 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "type": sr.type,
             "pool": sr.pool,
             "hosts": tuple(host.name for host in spec.hosts),
-            **(_of_images(spec) if sr.type == "rbd" else {"device": device_of(sr)}),
+            "user": KERNEL_USER.removeprefix("client."),
+            "volumes": ",".join(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts),
+            "device": device_of(sr) if sr.type == "lvm" else "",
         }
         actions.append(Action("shared_sr", sr.name, change, reason, needs=_needs(spec, sr), settings=settings))
     return tuple(actions)
@@ -35,12 +37,6 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 def device_of(sr: model.Sr) -> str:
     """What an SR of type lvm lies on, in every dom0."""
     return image_device(image_in_pool(sr.pool, sr.name))
-
-
-def _of_images(spec: Spec) -> dict[str, object]:
-    """What the driver of an SR of type rbd must know."""
-    volumes = ",".join(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts)
-    return {"user": KERNEL_USER.removeprefix("client."), "volumes": volumes}
 
 
 def _needs(spec: Spec, sr: model.Sr) -> frozenset[str]:
