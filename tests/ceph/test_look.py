@@ -49,7 +49,7 @@ def test_a_real_cluster_is_understood(cluster: Cluster) -> None:
 def test_images_are_looked_at_and_those_that_are_not_there_are_missing(cluster: Cluster) -> None:
     rbd = ("rbd", "-c", "/scratch/ceph.conf", "-k", "/scratch/admin.keyring")
     for name, features in (("lvm-a", "layering"), ("lvm-b", "layering,exclusive-lock")):
-        cluster.run(*rbd, "create", f"rbd/{name}", "--size", "4T", "--image-feature", features)
+        cluster.run(*rbd, "create", f"rbd/{name}", "--size", "64M", "--image-feature", features)
     try:
         answer = json.loads(look(cluster, "rbd/lvm-a", "rbd/lvm-b", "rbd/lvm-none", "nowhere/lvm-a"))
     finally:
@@ -57,8 +57,8 @@ def test_images_are_looked_at_and_those_that_are_not_there_are_missing(cluster: 
             cluster.run(*rbd, "rm", "--no-progress", f"rbd/{name}")
     assert [key for key in answer["errors"] if key.startswith("image")] == []
     assert answer["images"] == {
-        "rbd/lvm-a": {"size_bytes": 4 << 40, "features": ["layering"]},
-        "rbd/lvm-b": {"size_bytes": 4 << 40, "features": ["exclusive-lock", "layering"]},
+        "rbd/lvm-a": {"size_bytes": 64 << 20, "features": ["layering"]},
+        "rbd/lvm-b": {"size_bytes": 64 << 20, "features": ["exclusive-lock", "layering"]},
     }
 
 
