@@ -71,6 +71,8 @@ def release_leftovers(context: Context, host: str, *, booted: bool) -> None:
     """What a toolstack that ended half-way left attached. A host that has booted since has nothing attached."""
     for vbd in context.db.get("VM", context.db.get("host", host, "control_domain"), "VBDs"):
         if MARK not in context.db.get("VBD", vbd, "other_config"):
+            if booted:
+                context.db.set("VBD", vbd, currently_attached=False)
             continue
         if booted:
             context.db.destroy("VBD", vbd)

@@ -35,9 +35,9 @@ def copy_content(context: Context, source: str, target: str, base: str | None = 
             state = agent.call("copy_state", ASK_TIMEOUT_S, token=token)
             if context.task and context.db.exists("task", context.task):
                 context.db.set("task", context.task, progress=min(float(state["progress"]), 0.99))
-            if state["failure"]:
-                raise Failure(*state["failure"])
             if state["is_over"]:
+                if state["failure"]:
+                    raise Failure(*state["failure"])
                 return
             time.sleep(LOOK_EVERY_S)
 

@@ -6,6 +6,7 @@ Must not know what is done. Arguments are lists; quoting for the far shell happe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,8 @@ class _SshStream:
 
     def kill(self) -> None:
         async def end() -> None:
-            self.process.kill()
+            with contextlib.suppress(OSError, asyncssh.Error):  # it has ended, or its connection has
+                self.process.kill()
             self.process.close()
 
         self.dom0.wait_moving(end())
