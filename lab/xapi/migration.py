@@ -46,7 +46,6 @@ def migrate(context: Context, vm: str, host: str) -> None:
 def _move(context: Context, vm: str, source: str, target: str) -> None:
     own = context.db.get("VM", vm, "uuid")
     vbds = [vbd for vbd in power.plug_order(context, vm) if context.db.get("VBD", vbd, "currently_attached")]
-    there = context.agent(target)
     context.agent(source).call("save_vm", SAVE_TIMEOUT_S, uuid=own, hvm=False)
     try:
         for vbd in reversed(vbds):
@@ -54,15 +53,16 @@ def _move(context: Context, vm: str, source: str, target: str) -> None:
         peer = context.db.get("host", target, "hostname")
         context.agent(source).call("send_state", MOVE_TIMEOUT_S, uuid=own, peer=peer)
         domain = _go_on(context, vm, vbds, target)
+        power.set_running(context, vm, target, domain)
+        for vbd in reversed(vbds):
+            _detach(context, vbd, source)
     except Failure as failure:
         log.warning("VM %s could not go on there: %s", own, failure)
         _go_back(context, vm, vbds, source)
         raise
-    power.set_running(context, vm, target, domain)
-    for vbd in reversed(vbds):
-        _detach(context, vbd, source)
-    for agent in (context.agent(source), there):
-        agent.call("forget_state", SAVE_TIMEOUT_S, uuid=own)
+    finally:
+        for host in (source, target):
+            _forget_state(context, own, host)
 
 
 def _go_on(context: Context, vm: str, vbds: list[str], host: str) -> int:
@@ -91,6 +91,13 @@ def _go_back(context: Context, vm: str, vbds: list[str], host: str) -> None:
         for vbd in reversed(vbds):
             _detach(context, vbd, host)
         power.set_halted(context, vm)
+
+
+def _forget_state(context: Context, own: str, host: str) -> None:
+    try:
+        context.agent(host).call("forget_state", SAVE_TIMEOUT_S, uuid=own)
+    except Failure as failure:
+        log.warning("the saved memory of %s is left: %s", own, failure)
 
 
 def _detach(context: Context, vbd: str, host: str) -> None:

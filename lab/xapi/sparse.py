@@ -157,9 +157,11 @@ def main(verb: str, path: str, *more: str) -> None:
         sys.stdout.buffer.write(END)
     elif verb == "write":
         with Disk(path, writable=True) as target:
-            for offset, data in parse(filler(sys.stdin.buffer), int(more[0])):
-                target.write(data, offset)
-            target.flush()
+            try:
+                for offset, data in parse(filler(sys.stdin.buffer), int(more[0])):
+                    target.write(data, offset)
+            finally:
+                target.flush()
     else:
         to, size_bytes, bases = more[0], int(more[1]), more[2:]
         with Disk(path) as source, Disk(to, writable=True) as target:

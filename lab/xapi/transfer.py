@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,7 +88,14 @@ class Transfers:
                 target.flush()
             return
         with self._program(["write", place.params, str(place.size_bytes)]) as stream:
-            yield _Sink(stream)
+            try:
+                yield _Sink(stream)
+            except BrokenPipeError:
+                raise
+            except (sparse.NoGood, Failure, OSError):
+                with suppress(OSError):
+                    stream.finish()  # what has come so far is on the disk
+                raise
             stream.write(END)
 
     def start_copy(
@@ -139,12 +146,16 @@ class Transfers:
         try:
             try:
                 yield stream
-            except (BrokenPipeError, sparse.NoGood) as error:
+            except (BrokenPipeError, _Ended) as error:
                 raise internal_error(_why(stream) or str(error)) from error
             if why := _why(stream):
                 raise internal_error(why)
         finally:
             stream.kill()
+
+
+class _Ended(Exception):
+    """The program said less than it should have."""
 
 
 def _why(stream: Stream) -> str:
@@ -164,7 +175,7 @@ class _Filler:
         while have < len(buffer):
             piece = self.stream.read(len(buffer) - have)
             if not piece:
-                raise sparse.NoGood("End_of_file")
+                raise _Ended("the program in dom0 broke off")
             buffer[have : have + len(piece)] = piece
             have += len(piece)
 

@@ -29,6 +29,7 @@ from lab.xapi.transfer import Place
 FORWARD_TIMEOUT_S = 3600.0
 HANDSHAKE_TIMEOUT_S = 15.0
 IDLE_TIMEOUT_S = 300.0
+CLOSE_TIMEOUT_S = 5.0
 PATHS = {"/": parse_xml, "/RPC2": parse_xml, "/jsonrpc": parse_json}
 
 log = logging.getLogger(__name__)
@@ -217,9 +218,13 @@ class Handler(BaseHTTPRequestHandler):
             imports.send(self.server.web.local.transfers, place, sink, self._progress(grant["task"]))
             sink.flush()
 
-        if not self._with_disk(grant, move, is_import=False):
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)  # the client sees that it is not all
+        is_whole = self._with_disk(grant, move, is_import=False)
+        self.connection.settimeout(CLOSE_TIMEOUT_S)
+        with contextlib.suppress(OSError):
+            if is_whole and isinstance(self.connection, ssl.SSLSocket):
+                self.connection.unwrap()  # TLS says that this was the end
+            elif not is_whole:
+                self.connection.shutdown(socket.SHUT_RDWR)  # the client sees that it was not
 
     def do_PUT(self) -> None:
         url = urlsplit(self.path)
