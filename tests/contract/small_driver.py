@@ -65,7 +65,7 @@ class Sr:
         of = self.vdi_ref(known["of"]) if known.get("of") else NULL
         self.call(
             "VDI.db_introduce", known["uuid"], known["name"], known["description"], self.request["sr_ref"], "user",
-            False, False, {}, location, {}, {}, True, size, size, NULL, bool(known.get("of")), known["time"], of,
+            False, known.get("read_only", False), {}, location, {}, {}, True, size, size, NULL, bool(known.get("of")), known["time"], of,
             known.get("cbt", False),
         )  # fmt: skip
         return {"uuid": known["uuid"], "location": location}
@@ -99,6 +99,7 @@ class Sr:
         own, (size, name, description) = str(uuid.uuid4()), self.request["args"][:3]
         with (self.folder / own).open("wb") as new:
             new.truncate(int(size))
+        self.keep(own, read_only=self.request["args"][7] == "true")
         return self.make(own, own, name, description)
 
     def vdi_snapshot(self):
