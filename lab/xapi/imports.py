@@ -71,7 +71,7 @@ def _new_vdi(toolstack: Toolstack, sr: str, query: dict[str, str]) -> str:
         raise internal_error("Not enough info supplied to import")
     record = {"name_label": "Imported VDI", "name_description": "", "SR": sr, "virtual_size": query["content-length"],
               "type": "user", "sharable": False, "read_only": False, "other_config": {}}  # fmt: skip
-    return create_vdi(Context(toolstack, Caller(toolstack.settings.host)), record)
+    return str(create_vdi(Context(toolstack, Caller(toolstack.settings.host)), record))
 
 
 def _fail(toolstack: Toolstack, task: str, failure: Failure, status: int) -> dict[str, Any]:

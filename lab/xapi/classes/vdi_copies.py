@@ -7,11 +7,12 @@ import uuid as uuids
 from typing import TYPE_CHECKING
 
 from lab.xapi import sm
-from lab.xapi.classes.vdi import VDI, check, create, destroy
+from lab.xapi.classes.vdi import VDI, create, destroy
 from lab.xapi.clock import now
 from lab.xapi.copying import copy_content
 from lab.xapi.failure import Failure
 from lab.xapi.model import NULL
+from lab.xapi.vdi_operations import check
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context

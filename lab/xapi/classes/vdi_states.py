@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from lab.xapi import sm
-from lab.xapi.classes.vdi import VDI, check
+from lab.xapi.classes.vdi import VDI
 from lab.xapi.failure import Failure, internal_error
+from lab.xapi.vdi_operations import check
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context

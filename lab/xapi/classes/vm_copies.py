@@ -155,7 +155,7 @@ def _copy_vbd(context: Context, vm: str, vbd: str, vdi: str, *, is_owner: bool) 
     values = {name: row[name] for name in names if name not in {"VM", "VDI", "device", "currently_attached"}}
     if is_owner and row["type"] == "Disk":
         values["other_config"] = {OWNER: "", **row["other_config"]}
-    return vbds.create(context, {**values, "VM": vm, "VDI": vdi, "empty": vdi == NULL})
+    return str(vbds.create(context, {**values, "VM": vm, "VDI": vdi, "empty": vdi == NULL}))
 
 
 def _copy_vif(context: Context, vm: str, vif: str, *, keep_mac: bool) -> None:
@@ -220,7 +220,7 @@ def _revert_disk(context: Context, snapshot: str, old_disks: set[str]) -> str:
     if of in old_disks and context.db.exists("VDI", of):
         vdis.destroy(context, of)
     family = context.db.where("VDI", snapshot_of=of)
-    made = disks.clone(context, snapshot, {EPOCH_HINT: str(uuids.uuid4())})
+    made = str(disks.clone(context, snapshot, {EPOCH_HINT: str(uuids.uuid4())}))
     for one in family:
         context.db.set("VDI", one, snapshot_of=made)
     return made
