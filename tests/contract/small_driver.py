@@ -63,10 +63,11 @@ class Sr:
     def introduce(self, location):
         known, size = self.known(location), str((self.folder / location).stat().st_size)
         of = self.vdi_ref(known["of"]) if known.get("of") else NULL
+        read_only, cbt = known.get("read_only", False), known.get("cbt", False)
         self.call(
             "VDI.db_introduce", known["uuid"], known["name"], known["description"], self.request["sr_ref"], "user",
-            False, known.get("read_only", False), {}, location, {}, {}, True, size, size, NULL, bool(known.get("of")), known["time"], of,
-            known.get("cbt", False),
+            False, read_only, {}, location, {}, {}, True, size, size, NULL, bool(known.get("of")), known["time"],
+            of, cbt,
         )  # fmt: skip
         return {"uuid": known["uuid"], "location": location}
 
