@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid as uuids
 from typing import TYPE_CHECKING
 
 from lab.xapi import sm
@@ -33,11 +32,9 @@ def _take(context: Context, vdi: str, operation: str, params: dict[str, str]) ->
     with context.operation("VDI", vdi, operation), context.toolstack.storage_lock(row["SR"]):
         info = sm.ask_vdi(context, f"vdi_{operation}", vdi, None, driver_params=params)
         made = sm.record_new_vdi(context, row["SR"], info, virtual_size=row["virtual_size"], type=row["type"])
-        other = context.db.get("VDI", made, "other_config")
-        content = {"content_id": row["other_config"].get("content_id", str(uuids.uuid4()))}
         context.db.set(
             "VDI", made, name_label=row["name_label"], name_description=row["name_description"],
-            snapshot_time=now(), is_a_snapshot=is_a_snapshot, other_config={**other, **content},
+            snapshot_time=now(), is_a_snapshot=is_a_snapshot,
         )  # fmt: skip
         kept = {key: value for key, value in params.items() if key in SM_CONFIG_KEPT}
         if kept:
