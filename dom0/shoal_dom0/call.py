@@ -4,7 +4,7 @@ import re
 
 from .deadline import Deadline
 from .errors import BadRequest, SRUnavailable, VDIUnavailable
-from .settings import UUID, Settings, own_first
+from .settings import LOCATION, UUID, Settings, own_first
 
 # xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long.
 TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0}
@@ -53,9 +53,21 @@ class Call:
         return self.text("sr_ref")
 
     @property
+    def location(self):
+        """Where the disk or snapshot is: the volume service's name for it, checked."""
+        value = self.text("vdi_location")
+        if not LOCATION.match(value):
+            raise BadRequest("%s: vdi_location is no location of this SR: %r" % (self.command, value[:60]))
+        return value
+
+    @property
+    def is_snapshot(self):
+        return "@" in self.location
+
+    @property
     def vdi_uuid(self):
-        """Also the volume's id: an SR of this type has them the same. What xapi calls the location is a copy of it."""
-        return self.uuid("vdi_location")
+        """Part of the location: what xapi calls vdi_uuid is a copy of it."""
+        return LOCATION.match(self.location).group(1)
 
     @property
     def image(self):

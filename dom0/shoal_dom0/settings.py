@@ -6,6 +6,8 @@ from .errors import ConfigMissing, InvalidArgument
 
 HOST_FILE = "/etc/shoal/host.json"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# A disk's location is its uuid, a snapshot's the id of the image that holds it, "@", and the snapshot's uuid.
+LOCATION = re.compile(r"(?:[0-9A-Za-z]{1,64}@)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _ENDPOINT = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):([0-9]{1,5})\Z")
 

@@ -1,7 +1,7 @@
 """Commands on a whole SR. None of them maps anything."""
 
 from . import datapath, locking, records, xmlrpc
-from .errors import ScanFailed, SRError, SRInUse, SRUnavailable, VDIInUse
+from .errors import ScanFailed, SRError, SRUnavailable
 from .settings import UUID
 
 
@@ -28,14 +28,9 @@ def sr_attach(call):
 
 def sr_detach(call):
     """Unmap what xapi has forgotten to; a disk that is still open is an error."""
-    for name in datapath.linked(call.sr_uuid):
-        path = datapath.link_path(call.sr_uuid, name)
-        try:
-            for found in datapath.find(call.settings.pool, call.settings.namespace, "vdi-" + name):
-                datapath.unmap(found, call.deadline)
-        except VDIInUse as error:
-            raise SRInUse("disk %s: %s" % (name, error.reason))
-        datapath.remove_link(path)
+    from . import attach
+
+    attach.release_all(call)
 
 
 def sr_scan(call):

@@ -57,8 +57,8 @@ class Volumes:
     def create(self, uuid, size_bytes, metadata):
         return self._ask("PUT", "/volumes/" + uuid, {"size_bytes": size_bytes, "metadata": metadata})
 
-    def stat(self, uuid):
-        return self._ask("GET", "/volumes/" + uuid, None)
+    def stat(self, location):
+        return self._ask("GET", _path(location), None)
 
     def remove(self, uuid):
         return self._ask("DELETE", "/volumes/" + uuid, None)
@@ -69,8 +69,8 @@ class Volumes:
     def describe(self, uuid, metadata):
         return self._ask("PATCH", "/volumes/%s/metadata" % uuid, metadata)
 
-    def holders(self, uuid):
-        return self._ask("GET", "/volumes/%s/holders" % uuid, None)
+    def holders(self, location):
+        return self._ask("GET", _path(location) + "/holders", None)
 
     def claim(self, sr):
         return self._ask("PUT", "/owner", {"sr": sr})
@@ -100,7 +100,7 @@ class Volumes:
         )
 
     def _final(self, refusal, path):
-        if refusal.code == "not_found" and not path.startswith("/volumes/"):
+        if refusal.code == "not_found" and not path.startswith(("/volumes/", "/snapshots/")):
             return self._unavailable("pool %s: %s" % (self._settings.pool, refusal))
         return _FINAL[refusal.code](str(refusal))
 
@@ -137,6 +137,10 @@ class Volumes:
                 raise SRError("the certificates in %s cannot be read (%s): shoal apply" % (FOLDER, error.strerror))
             self._context = context
         return self._context
+
+
+def _path(location):
+    return ("/snapshots/" if "@" in location else "/volumes/") + location
 
 
 def _describe(error):
