@@ -24,6 +24,7 @@ PYTHON = os.environ.get("SHOAL_DOM0_PYTHON", sys.executable)
 class Host:
     def __init__(self, folder: Path, client_files: Path | None, volumes: list[str]) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.sr = str(uuid.uuid4())
         self.secret = str(uuid.uuid4())
         self.toolstack = Toolstack(folder / "xapi")
@@ -47,6 +48,10 @@ class Host:
 
     def call(self, command: str, vdi: str | None = None, *, args: tuple[str, ...] = (), **keys: Any) -> Any:
         """The driver's answer; a fault is raised as xmlrpc.client.Fault."""
+        done = self.run(self.request(command, vdi, args=args, **keys))
+        return xmlrpc.client.loads(done.stdout, use_builtin_types=True)[0][0]
+
+    def request(self, command: str, vdi: str | None = None, *, args: tuple[str, ...] = (), **keys: Any) -> str:
         request: dict[str, Any] = {
             "host_ref": "OpaqueRef:host",
             "command": command,
@@ -61,8 +66,10 @@ class Host:
             ref, location = (known[0][0], known[0][1]["location"]) if known else ("OpaqueRef:gone", vdi)
             request.update(vdi_ref=ref, vdi_location=location, vdi_uuid=vdi, vdi_on_boot="persist")
         request.update(keys)
-        done = self.run(xmlrpc.client.dumps((request,), command))
-        return xmlrpc.client.loads(done.stdout, use_builtin_types=True)[0][0]
+        return xmlrpc.client.dumps((request,), command)
+
+    def argv(self, request: str | bytes) -> list[str | bytes]:
+        return [PYTHON, "-IS", str(LAUNCH), str(self.folder), request]
 
     def snapshot(self, vdi: str) -> str:
         """As VDI.snapshot: what xapi does around the driver's answer is part of it."""
@@ -94,9 +101,12 @@ class Host:
         made.update(fields, type=original["type"], cbt_enabled=cbt_enabled)
         return str(made["uuid"])
 
+    def peak_mib(self) -> float:
+        """The most memory that the last call took."""
+        return int((self.folder / "peak_kib").read_text()) / 1024
+
     def run(self, request: str | bytes) -> subprocess.CompletedProcess[bytes]:
-        argv = [PYTHON, "-IS", str(LAUNCH), str(self.folder), request]
-        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(self.argv(request), capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stderr == b"", done.stderr
         return done
