@@ -3,11 +3,12 @@
 import re
 
 from .deadline import Deadline
-from .errors import BadRequest, SRUnavailable, VDIUnavailable
+from .errors import BadRequest, SRUnavailable, VDIType, VDIUnavailable
 from .settings import LOCATION, UUID, Settings, own_first
 
-# xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long.
-TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0}
+# xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long,
+# and so may comparing two snapshots of a large disk.
+TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0, "vdi_list_changed_blocks": 300.0}
 SR_TIMEOUT_S = 9.0
 VDI_TIMEOUT_S = 30.0
 _DECIMAL = re.compile(r"[0-9]{1,20}\Z")
@@ -70,8 +71,21 @@ class Call:
         return LOCATION.match(self.location).group(1)
 
     @property
+    def volume_uuid(self):
+        """The uuid of a disk that can be written to."""
+        if self.is_snapshot:
+            raise VDIType("%s: %s is a snapshot; this works with disks only" % (self.command, self.vdi_uuid))
+        return self.vdi_uuid
+
+    @property
+    def snapshot_location(self):
+        if not self.is_snapshot:
+            raise VDIType("%s: %s is no snapshot; this works with snapshots only" % (self.command, self.vdi_uuid))
+        return self.location
+
+    @property
     def image(self):
-        return "vdi-" + self.vdi_uuid
+        return "vdi-" + self.volume_uuid
 
     def text(self, key):
         value = self.request.get(key)
