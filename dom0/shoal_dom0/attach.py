@@ -129,12 +129,14 @@ def _activate_volume(call, writable):
 
 def _activate_snapshot(call):
     """Any number of hosts may read a snapshot, also while its disk is written to."""
-    found = _usable_map(call, lambda found: found.read_only)
-    if found:
-        return found
     snapshot = call.volumes.stat(call.location)
     if snapshot.get("snap") != "snap-" + call.vdi_uuid or not isinstance(snapshot.get("image"), str):
         raise SRError("the volume service's answer on snapshot %s is not understood" % call.location)
+    if snapshot.get("metadata", {}).get("data_destroyed") == "true":
+        raise VDIUnavailable("the data of snapshot %s has been destroyed" % call.vdi_uuid)
+    found = _usable_map(call, lambda found: found.read_only)
+    if found:
+        return found
     try:
         return _map(call, snapshot["image"], False, snapshot["snap"])
     except datapath.MapRefused as refusal:
