@@ -6,7 +6,7 @@ active on the source, and a map is exclusive. What vdi_attach returns are links 
 
 import errno
 
-from . import datapath, fencing, log, records, tapctl, tapdisk
+from . import datapath, log, tapctl, tapdisk
 from .errors import BadRequest, SRError, SRInUse, VDIInUse, VDIUnavailable
 
 _HELD = (errno.EIO, errno.EROFS, errno.EBUSY)  # what kernels say when another client keeps the lock
@@ -26,10 +26,10 @@ def vdi_attach(call):
 
 
 def vdi_activate(call):
-    writable = _writable(call)
+    writable, through_tapdisk = _writable(call), _wants_tapdisk(call)
     found = _activate_snapshot(call) if call.is_snapshot else _activate_volume(call, writable)
     device = found.device
-    if _wants_tapdisk(call):
+    if through_tapdisk:
         device = tapdisk.start(_name(call), device, writable, call.deadline).device or device
     elif tapctl.available():
         tapdisk.stop(_name(call), [device], call.deadline)  # the VBD has been told to do without since
@@ -105,6 +105,8 @@ def _maps(call):
 
 
 def _activate_volume(call, writable):
+    from . import fencing
+
     holders = call.volumes.holders(call.location)
     owners = fencing.owners(holders)
     image_id = holders.get("image_id")
@@ -158,6 +160,8 @@ def _usable_map(call, fits):
 
 
 def _map(call, image, writable, snap=datapath.NO_SNAP):
+    from . import records  # what unplugging can do without is not imported for it
+
     secret = records.read_secret(call)
     return datapath.map_image(call.settings, secret, image, writable, call.deadline, snap)
 

@@ -12,6 +12,7 @@ from .errors import VDIUnavailable
 
 UPTIME = "/proc/uptime"
 WATCH_TIMEOUT_S = 30
+JUST_STARTED_S = 90  # where the watch's own OSD went down with this host, its 30 s begin anew with the next one
 LOOK_EVERY_S = 1.0
 LEFT_FOR_MAP_S = 10.0
 _PROTOCOL = re.compile(r"^(v1|v2|any):")
@@ -50,7 +51,7 @@ def _refusal(call, living):
 
 def _may_be_our_past(call, lock):
     """A client from before this start is dead and stops counting as alive soon: later on, it must be another."""
-    if _uptime_s() > WATCH_TIMEOUT_S or _client(lock) in datapath.clients():
+    if _uptime_s() > JUST_STARTED_S or _client(lock) in datapath.clients():
         return False
     return _host(lock) in {_own_address(endpoint) for endpoint in call.settings.monitors}
 
