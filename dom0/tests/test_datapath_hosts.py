@@ -1,4 +1,4 @@
-"""Disks between hosts, with locks, watches and blocklists of a real Ceph. Each map is a client of its own, as the kernel's.
+"""Disks between hosts, with locks, watches and blocklists of a real Ceph. Each map is a client of its own.
 
 The kernel's own taking of a dead host's lock is shown in the lab; here librbd does it by the same rule.
 """
@@ -30,11 +30,13 @@ class CephHost(Host):
         self.cluster = service.cluster
         self.agent = Agent(service.cluster)
         shared = first.toolstack if first else None
-        super().__init__(
-            folder, service.files, [service.endpoint], kernel=lambda where: CephKernel(where, self.agent), toolstack=shared
-        )
+        services = [service.endpoint]
+        super().__init__(folder, service.files, services, kernel=self._make_kernel, toolstack=shared)
         if first:
             self.sr = first.sr
+
+    def _make_kernel(self, folder: Path) -> CephKernel:
+        return CephKernel(folder, self.agent)
 
     def activate(self, disk: str, *, writable: bool = True) -> None:
         self.call("vdi_attach", disk, args=(str(writable).lower(),))
