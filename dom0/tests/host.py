@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 import xmlrpc.client
+from collections.abc import Callable
 from pathlib import Path
 from time import gmtime, strftime
 from typing import Any
@@ -22,14 +23,25 @@ PYTHON = os.environ.get("SHOAL_DOM0_PYTHON", sys.executable)
 
 
 class Host:
-    def __init__(self, folder: Path, client_files: Path | None, volumes: list[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        client_files: Path | None,
+        volumes: list[str],
+        *,
+        kernel: Callable[[Path], Kernel] = Kernel,
+        toolstack: Toolstack | None = None,
+    ) -> None:
+        """`toolstack`: the pool's, where several hosts share one."""
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.sr = str(uuid.uuid4())
         self.secret = str(uuid.uuid4())
-        self.toolstack = Toolstack(folder / "xapi")
+        if toolstack is not None:
+            (folder / "xapi").symlink_to(toolstack.path)
+        self.toolstack = toolstack or Toolstack(folder / "xapi")
         self.toolstack.secrets[self.secret] = KEY
-        self.kernel = Kernel(folder)
+        self.kernel = kernel(folder)
         self.device_config = {
             "monitors": "127.0.0.1:6789,127.0.0.2:6789",
             "pool": "rbd",
