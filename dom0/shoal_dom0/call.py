@@ -8,7 +8,7 @@ from .settings import LOCATION, UUID, Settings, own_first
 
 # xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long,
 # and so may comparing two snapshots of a large disk.
-TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0, "vdi_list_changed_blocks": 300.0}
+TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0, "vdi_list_changed_blocks": 120.0}
 SR_TIMEOUT_S = 9.0
 VDI_TIMEOUT_S = 30.0
 _DECIMAL = re.compile(r"[0-9]{1,20}\Z")

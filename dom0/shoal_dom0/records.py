@@ -7,7 +7,7 @@ from .xapi import NULL, XenAPIError, ignore_gone, is_gone
 
 NO_TIME = "19700101T00:00:00Z"
 TEXT_MAX = 2000  # characters of a name kept with the image: at most 8000 bytes
-_TIME = re.compile(r"[0-9]{8}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_TIME = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
 _BLANK = {
     "name_label": "",
     "name_description": "",

@@ -16,7 +16,7 @@ def vdi_snapshot(call):
     """
     if call.is_snapshot:
         raise SnapshotFailed("%s is a snapshot itself: take it of the disk or of a clone" % call.vdi_uuid)
-    original = records.read(call, call.text("vdi_ref"))
+    original = _read_whole(call)
     record = records.from_original(original, new_uuid())
     record.update(is_a_snapshot=True, snapshot_of=call.text("vdi_ref"), cbt_enabled=original["cbt_enabled"])
     record["snapshot_time"] = time.strftime("%Y%m%dT%H:%M:%SZ", time.gmtime())
@@ -30,9 +30,7 @@ def vdi_snapshot(call):
 
 def vdi_clone(call):
     """A new disk with the contents of a disk or snapshot. If that has too many ancestors, xapi copies it instead (38)."""
-    original = records.read(call, call.text("vdi_ref"))
-    if original["type"] == "cbt_metadata":
-        raise VDIType("%s has no data any more, only the list of its changes" % call.vdi_uuid)
+    original = _read_whole(call)
     record = records.from_original(original, new_uuid())
     with locking.hold(call.sr_uuid, call.deadline):
         if not call.is_snapshot and call.request.get("vdi_on_boot") != "reset":
@@ -46,7 +44,9 @@ def vdi_clone(call):
 def vdi_revert(call):
     """Give a disk the contents of a snapshot (the call is about the snapshot). Takes the same time for any size."""
     target_ref = call.argument(0, "the disk to revert")
-    snapshot, target = call.snapshot_location, records.read(call, target_ref)
+    snapshot = call.snapshot_location
+    _read_whole(call)
+    target = records.read(call, target_ref)
     if target["SR"] != call.sr_ref or not UUID.match(target["location"]):
         raise VDIMissing("%s is no disk of this SR" % target["uuid"])
     with locking.hold(call.sr_uuid, call.deadline):  # a scan must not look while one image takes the place of another
@@ -55,6 +55,14 @@ def vdi_revert(call):
         if grown_bytes:
             records.set_size(call, target_ref, volume["size_bytes"])
             records.add_allocation(call, grown_bytes)
+
+
+def _read_whole(call):
+    """The record of what the call is about, which must still have its data."""
+    record = records.read(call, call.text("vdi_ref"))
+    if record["type"] == "cbt_metadata":
+        raise VDIType("the data of snapshot %s was destroyed, only its changes can be listed" % call.vdi_uuid)
+    return record
 
 
 def _record(call, record, location, size_bytes):

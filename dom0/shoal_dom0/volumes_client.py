@@ -69,10 +69,14 @@ class Volumes:
         return self._ask("GET", "/volumes", None)
 
     def create(self, uuid, size_bytes, metadata):
-        return self._put(uuid, {"size_bytes": size_bytes, "metadata": metadata})
+        body = {"size_bytes": size_bytes, "metadata": metadata}
+        if self._settings.data_pool:
+            body["data_pool"] = self._settings.data_pool
+        return self._ask("PUT", "/volumes/" + uuid, body)
 
     def clone(self, uuid, source, metadata):
-        return self._put(uuid, {"source": source, "metadata": metadata})
+        """Its data goes where the source's is."""
+        return self._ask("PUT", "/volumes/" + uuid, {"source": source, "metadata": metadata})
 
     def snapshot(self, volume, uuid, metadata):
         return self._ask("POST", "/volumes/%s/snapshot" % volume, {"snapshot": uuid, "metadata": metadata})
@@ -109,11 +113,6 @@ class Volumes:
 
     def release(self, sr):
         return self._ask("DELETE", "/owner", {"sr": sr})
-
-    def _put(self, uuid, body):
-        if self._settings.data_pool:
-            body["data_pool"] = self._settings.data_pool
-        return self._ask("PUT", "/volumes/" + uuid, body)
 
     def _ask(self, method, path, body, pool=None):
         settings = self._settings

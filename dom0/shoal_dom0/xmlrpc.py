@@ -4,13 +4,11 @@ Its own reader and writer because the standard library's brings an HTTP client a
 a whole call takes.
 """
 
-import re
-from xml.parsers import expat
+import pyexpat as expat
 
 from .errors import BadRequest
 
 _DEPTH_MAX = 32
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SCALARS = {
     "string": str,
     "int": int,
@@ -124,4 +122,10 @@ def _encode(value):
 
 def escape(text):
     """Text for XML: what XML cannot hold at all becomes a question mark."""
-    return _NO_XML.sub("?", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if not text.isprintable():  # a list of changed blocks has millions of characters and is
+        text = "".join(c if _allowed(ord(c)) else "?" for c in text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _allowed(code):
+    return code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or code > 0xFFFF

@@ -64,6 +64,7 @@ class PaperPool:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1
+            disable_nagle_algorithm = True
 
             def setup(self) -> None:
                 pool.connections += 1
