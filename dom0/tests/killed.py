@@ -49,7 +49,7 @@ class KillableHost(Host):
             os.close(reader)
         assert ended, "a child of the driver did not end"
         if done.returncode == -signal.SIGKILL:
-            raise Killed((self.folder / "steps").read_text().splitlines()[-1])
+            raise Killed((self.folder / "steps").read_text().splitlines()[self.step - 1])
         assert (done.returncode, done.stderr) == (0, b""), done.stderr
         return done
 
