@@ -38,18 +38,22 @@ class Service:
     def inside(self) -> Path:
         return self.cluster.files / f"volumes-{self.port}"
 
-    def start(self) -> None:
+    def start(self, *, dying_at: int = 0) -> None:
+        """With `dying_at` it kills itself before that call of Ceph, counted from the first one for a request."""
         if not self.inside.exists():
             self._write_files()
-        main = "/opt/shoal/volumes/__main__.py"
         config = f"/scratch/{self.inside.name}/config.json"
-        self.process = self.cluster.start_process("python3", "-B", main, "--config", config, log=self.log)
+        argv = ("/opt/shoal/volumes/__main__.py", "--config", config)
+        if dying_at:
+            argv = ("/repository/tests/ceph/dying_service.py", config, str(dying_at))
+        self.process = self.cluster.start_process("python3", "-B", *argv, log=self.log)
         self.cluster.wait_for(self._listens, 20, f"the volume service (see {self.log})")
 
     def kill(self) -> None:
         if self.process is None:
             return
-        self.cluster.kill_process(self.process)
+        if self.process.poll() is None:
+            self.cluster.kill_process(self.process)
         self.process = None
 
     def connect(self, *, certificate: bool = True, timeout_s: float = 40) -> http.client.HTTPSConnection:
@@ -66,6 +70,19 @@ class Service:
             return response.status, json.loads(response.read())
         finally:
             connection.close()
+
+    def sweep(self, pool: str = "rbd", namespace: str = "", half_made_age_s: float = 0) -> None:
+        """A whole sweep now, as if everything half made were older than that; after a sweep that is under way."""
+        program = ("python3", "-B", "/repository/tests/ceph/sweep_now.py", f"/scratch/{self.inside.name}")
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.cluster.run(*program, pool, namespace, str(half_made_age_s))
+                return
+            except RuntimeError as error:
+                if "another service is at it" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
 
     def _listens(self) -> bool:
         assert self.process is not None
