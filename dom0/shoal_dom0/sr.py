@@ -1,7 +1,7 @@
 """Commands on a whole SR. None of them maps anything."""
 
 from . import datapath, records, xmlrpc
-from .errors import SRError, SRInUse, SRUnavailable, VDIInUse
+from .errors import SRError, SRUnavailable
 
 
 def sr_create(call):
@@ -27,14 +27,9 @@ def sr_attach(call):
 
 def sr_detach(call):
     """Unmap what xapi has forgotten to; a disk that is still open is an error."""
-    for name in datapath.linked(call.sr_uuid):
-        path = datapath.link_path(call.sr_uuid, name)
-        try:
-            for found in datapath.find(call.settings.pool, call.settings.namespace, "vdi-" + name):
-                datapath.unmap(found, call.deadline)
-        except VDIInUse as error:
-            raise SRInUse("disk %s: %s" % (name, error.reason))
-        datapath.remove_link(path)
+    from . import attach
+
+    attach.release_all(call)
 
 
 def sr_update(call):

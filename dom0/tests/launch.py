@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import connection, datapath, locking, settings, xapi  # noqa: E402
+from shoal_dom0 import connection, datapath, fencing, locking, settings, tapctl, tapdisk, xapi  # noqa: E402
 from shoal_dom0.protocol import main  # noqa: E402
 
 folder = sys.argv.pop(1)
@@ -18,6 +18,12 @@ datapath.BUS = os.path.join(folder, "bus")
 datapath.BLOCK = os.path.join(folder, "block")
 datapath.DEVICES = os.path.join(folder, "dev")
 datapath.LINKS = os.path.join(folder, "links")
+if os.path.exists(os.path.join(folder, "uptime")):
+    fencing.UPTIME = os.path.join(folder, "uptime")
+tapctl.TAP_CTL = os.path.join(folder, "tap", "tap-ctl")  # a host has tapdisk if a test has put it there
+tapdisk.CONTROL = os.path.join(folder, "tap", "run")
+tapdisk.BLKTAP_MODULE = os.path.join(folder, "tap", "blktap")
+tapdisk.BLKTAP_DEVICES = os.path.join(folder, "tap", "blktap")
 
 
 def write_to_kernel(path, data):

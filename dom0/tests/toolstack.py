@@ -28,6 +28,7 @@ class Toolstack:
         self.path = path
         self.vdis: dict[str, dict[str, Any]] = {}
         self.sr = {"virtual_allocation": "0", "physical_size": "0", "physical_utilisation": "0"}
+        self.vbds: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, str] = {}
         self.failing: set[str] = set()
         self.calls: list[str] = []
@@ -108,6 +109,9 @@ class Toolstack:
 
     def call_SR_get_record(self, _: str) -> dict[str, str]:
         return self.sr
+
+    def call_VBD_get_all_records_where(self, expression: str) -> dict[str, Any]:
+        return {ref: record for ref, record in self.vbds.items() if expression == f'field "VDI" = "{record["VDI"]}"'}
 
     def call_SR_get_virtual_allocation(self, _: str) -> str:
         return self.sr["virtual_allocation"]
