@@ -225,8 +225,6 @@ SCENARIOS: list[Scenario] = [
     *(sr_create, sr_delete, sr_attach, sr_detach, sr_scan, sr_update, sr_probe),
     *(vdi_create, vdi_create_of_a_uuid, vdi_delete, vdi_introduce, vdi_update, vdi_resize),
     *(vdi_attach, vdi_activate, vdi_activate_to_read, vdi_activate_over_a_stale_map, vdi_deactivate, vdi_detach),
-]
-LATER: list[Scenario] = [
     *(vdi_snapshot, vdi_snapshot_of_a_disk_in_use, vdi_clone, vdi_clone_of_a_snapshot, vdi_revert),
     *(vdi_delete_of_a_snapshot, vdi_delete_of_a_disk_with_a_snapshot, vdi_delete_of_the_last_snapshot),
     *(vdi_activate_of_a_snapshot, vdi_epoch_begin, vdi_epoch_begin_of_a_later_start),
