@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from tests.ceph.service import Service
 
 LAUNCH_KILLED = Path(__file__).with_name("launch_killed.py")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-TIME = re.compile(r"20\d{6}T\d\d:\d\d:\d\dZ")
+TIME = re.compile(r"20\d{6}T\d\d:\d\d:\d\dZ|\b1\d{9}\.\d+")
+IMAGE_ID = re.compile(r"\b[0-9a-f]{12,14}\b")
+SETTLE_TIMEOUT_S = 15.0
+SETTLE_PAUSE_S = 0.2
 CHILD_TIMEOUT_S = 20.0
 
 
@@ -45,7 +49,7 @@ class KillableHost(Host):
             os.close(reader)
         assert ended, "a child of the driver did not end"
         if done.returncode == -signal.SIGKILL:
-            raise Killed((self.folder / "steps").read_text().splitlines()[-1])
+            raise Killed((self.folder / "steps").read_text().splitlines()[self.step - 1])
         assert (done.returncode, done.stderr) == (0, b""), done.stderr
         return done
 
@@ -86,7 +90,7 @@ class World:
 
     def remove_all(self) -> None:
         listing = self.ask("GET", "volumes")
-        for snapshot in listing.get("snapshots", []):
+        for snapshot in listing["snapshots"]:
             self.ask("DELETE", f"snapshots/{snapshot['location']}")
         for volume in listing["volumes"]:
             self.ask("DELETE", f"volumes/{volume['id']}")
@@ -97,6 +101,40 @@ class World:
         self.host.create(size_bytes, label, vdi_uuid=made)
         return made
 
+    def snapshot(self, label: str, disk: str) -> dict[str, str]:
+        """Its uuid and location."""
+        made: dict[str, str] = self.host.call("vdi_snapshot", disk, driver_params={})
+        self.labels[made["uuid"]] = label
+        return made
+
+    def on(self, made: dict[str, str], command: str, **keys: Any) -> Any:
+        """A call about a snapshot; its record may have gone with the killed one."""
+        return self.host.call(command, made["uuid"], vdi_location=made["location"], **keys)
+
+    def then_scanned(self, answer: Any) -> Any:
+        """For calls that give what they make a uuid of their own: what a killed one has made is found by a scan."""
+        self.host.step = 0
+        self.host.call("sr_scan")
+        return answer
+
+    def settled(self) -> dict[str, Any]:
+        """The state once what runs in the background has come to rest: nothing waits in the trash, nothing changes."""
+        end, before = time.monotonic() + SETTLE_TIMEOUT_S, {"trash": "not looked at"}
+        while time.monotonic() < end:
+            now = self.state()
+            if now == before and not now["trash"]:
+                return now
+            before = now
+            time.sleep(SETTLE_PAUSE_S)
+        return before
+
+    def becomes(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """The state, as soon as it is the wanted one, or after a while what it is instead."""
+        end = time.monotonic() + SETTLE_TIMEOUT_S
+        while (now := self.state()) != wanted and time.monotonic() < end:
+            time.sleep(SETTLE_PAUSE_S)
+        return now
+
     def state(self) -> dict[str, Any]:
         """All that there is, with labels instead of uuids; what has no label is new, and counts once however often."""
         dump = self.agent.dump()
@@ -106,10 +144,15 @@ class World:
             "owner": self._named(self.ask("GET", "owner")),
             "images": self._once([self._image(image) for image in dump["images"]]),
             "records": self._once([self._record(record) for record in records]),
-            "unrecorded": len(dump["images"]) - len(records),
+            "unrecorded": sum(image["name"].startswith("vdi-") for image in dump["images"]) - len(self._disks()),
+            "trash": len(dump["trash"]),
+            "orphans": self._once(dump["orphans"]),
             "maps": self._once(self.host.kernel.mapped()),
             "links": sorted(self._named(str(path.relative_to(links))) for path in links.rglob("*") if path.is_symlink()),
         }
+
+    def _disks(self) -> list[dict[str, Any]]:
+        return [record for record in self.host.toolstack.vdis.values() if not record["is_a_snapshot"]]
 
     def _image(self, image: dict[str, Any]) -> dict[str, Any]:
         return {key: image[key] for key in ("name", "size_bytes", "metadata", "snaps", "parent")}
@@ -126,7 +169,7 @@ class World:
 
     def _named(self, value: Any) -> str:
         text = UUID.sub(lambda found: self.labels.get(found.group(), "new"), json.dumps(value, sort_keys=True))
-        return TIME.sub("then", text)
+        return IMAGE_ID.sub("an image", TIME.sub("then", text))
 
     def answer(self, value: Any) -> str:
         return self._named(value)
