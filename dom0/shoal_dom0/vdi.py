@@ -18,9 +18,10 @@ def vdi_create(call):
     with locking.hold(call.sr_uuid, call.deadline):
         call.volumes.create(uuid, size_bytes, records.as_metadata(record))
         try:
-            records.introduce(call, record)
+            records.introduce_found(call, record)
         except SRError:
-            call.volumes.remove(uuid)
+            if not call.request.get("vdi_uuid"):  # else the disk may be older than this call
+                call.volumes.remove(uuid)
             raise
         records.add_allocation(call, size_bytes)
     return describe(uuid, uuid)
