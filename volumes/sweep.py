@@ -109,7 +109,8 @@ class Sweep:
         if directory.read_id_object(self._ioctx, name) is None:
             directory.write_id_object(self._ioctx, name, image_id)
         image = self._tidy(image, is_volume=False)
-        if image is None or any(key.startswith(ENTRY_PREFIX) for key in image.metadata):
+        # A reset point that a volume comes back to is cloned again and again.
+        if image is None or RESET_POINT in image.snapshots or any(k.startswith(ENTRY_PREFIX) for k in image.metadata):
             return
         header.write_metadata(self._ioctx, image_id, {REMOVED_MARK: "1"})
         directory.move_to_trash(self._ioctx, image_id, name)

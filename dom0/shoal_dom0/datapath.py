@@ -57,7 +57,8 @@ def find(pool, namespace, image, snap=NO_SNAP, image_id=""):
             if same and (not image_id or shown_id in ("", image_id)):
                 client = _client_number(folder)
                 read_only = _read(os.path.join(BLOCK, "rbd" + number), "ro", "0")
-                found.append(Map(number, client, os.path.join(DEVICES, "rbd" + number), read_only == "1", shown_id))
+                device = os.path.join(DEVICES, "rbd" + number)
+                found.append(Map(number, client, device, read_only == "1", shown_id))
         except FileNotFoundError:
             continue  # unmapped while we looked
     return found

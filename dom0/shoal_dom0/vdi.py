@@ -38,13 +38,15 @@ def vdi_delete(call):
 
 def vdi_resize(call):
     """Grow, also while a guest uses the disk: Ceph tells the kernel that has it mapped. Shrinking is refused."""
+    from . import attach
+
     size_bytes = _whole_mib(call.size(0))
     uuid, before = call.volume_uuid, records.recorded_size(call)
     with locking.hold(call.sr_uuid, call.deadline):
         call.volumes.resize(uuid, size_bytes)
         records.set_size(call, call.text("vdi_ref"), size_bytes)
         records.add_allocation(call, size_bytes - before)
-    _refresh(call)
+    attach.refresh(call)  # a tapdisk on this host has to be told
     return describe(uuid, uuid)
 
 
@@ -84,15 +86,6 @@ def new_uuid():
     uuid = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
     assert UUID.match(uuid)
     return uuid
-
-
-def _refresh(call):
-    """A tapdisk in front of the device on this host has to be told."""
-    from . import attach
-
-    refresh = getattr(attach, "refresh", None)
-    if refresh:
-        refresh(call)
 
 
 def _whole_mib(size_bytes):

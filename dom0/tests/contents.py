@@ -14,7 +14,7 @@ OPEN = (
 )
 WRITE = OPEN + (
     "with rbd.Image(ioctx, sys.argv[1]) as image:\n"
-    "    image.write(sys.argv[2].encode() * 4096, int(sys.argv[3]))\n"
+    "    image.write(sys.argv[2].encode() * int(sys.argv[4]), int(sys.argv[3]))\n"
     "    image.flush()\n"
 )
 READ = OPEN + (
@@ -23,9 +23,9 @@ READ = OPEN + (
 )
 
 
-def write(service: Service, disk: str, letter: str, offset: int = 0) -> None:
-    """4 KiB of that letter."""
-    service.cluster.run("python3", "-c", WRITE, f"vdi-{disk}", letter, str(offset))
+def write(service: Service, disk: str, letter: str, offset: int = 0, length: int = 4096) -> None:
+    """So many bytes of that letter."""
+    service.cluster.run("python3", "-c", WRITE, f"vdi-{disk}", letter, str(offset), str(length))
 
 
 def read(service: Service, location: str, offset: int = 0) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster
-from tests.ceph.dialog import Dialog
+from tests.ceph.dialog import Inside
 from tests.ceph.service import CAPS, Service, write_client_files
 
 
@@ -48,7 +48,7 @@ def service(cluster: Cluster, authority: Authority, client_files: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def inside(cluster: Cluster) -> Iterator[Dialog]:
-    dialog = Dialog(cluster)
+def inside(cluster: Cluster) -> Iterator[Inside]:
+    dialog = Inside(cluster)
     yield dialog
     dialog.stop()

@@ -121,7 +121,7 @@ class Inside:
     def parent(self, request: dict[str, Any]) -> Any:
         with self.image(request, read_only=True) as image:
             try:
-                return image.get_parent_image_spec()["image_id"]
+                return image.get_parent_image_spec()["image_name"]
             except rbd.ImageNotFound:
                 return None
 

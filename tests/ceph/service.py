@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
+from tests.ceph.dialog import Dialog
 
 CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
@@ -25,6 +26,7 @@ class Service:
         self.authority = authority
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._sweeper: Dialog | None = None
 
     @property
     def endpoint(self) -> str:
@@ -50,6 +52,9 @@ class Service:
         self.cluster.wait_for(self._listens, 20, f"the volume service (see {self.log})")
 
     def kill(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.stop()
+            self._sweeper = None
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -71,18 +76,12 @@ class Service:
         finally:
             connection.close()
 
-    def sweep(self, pool: str = "rbd", namespace: str = "", half_made_age_s: float = 0) -> None:
-        """A whole sweep now, as if everything half made were older than that; after a sweep that is under way."""
-        program = ("python3", "-B", "/repository/tests/ceph/sweep_now.py", f"/scratch/{self.inside.name}")
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.cluster.run(*program, pool, namespace, str(half_made_age_s))
-                return
-            except RuntimeError as error:
-                if "another service is at it" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
+    def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0) -> None:
+        """A whole sweep now, as if everything half made that is older than that were old."""
+        if self._sweeper is None:
+            self._sweeper = Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}")
+        self._sweeper.say({"pool": pool, "namespace": namespace, "age_s": age_s})
+        self._sweeper.answer()
 
     def _listens(self) -> bool:
         assert self.process is not None

@@ -1,8 +1,13 @@
-"""Runs inside the little Ceph: one whole sweep of a pool, as if everything half made were old."""
+"""Runs inside the little Ceph: sweeps a pool whenever it is told to, as if half-made things of an age were old.
+
+One JSON object a line on standard input, {"pool", "namespace", "age_s"}; it answers when the sweep is done.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, "/repository")
@@ -14,13 +19,18 @@ from volumes.pool import Pool
 
 
 def main() -> None:
-    folder, name, namespace, age_s = sys.argv[1:5]
-    sweep.HALF_MADE_AGE_S = listing.HALF_MADE_AGE_S = float(age_s)
-    ceph = Ceph(config.load(Path(folder) / "config.json"))
-    done = ceph.with_pool(
-        name, namespace, lambda ioctx: purging.sweep(Pool(ioctx, ceph, lambda _: None), set(), whole=True), "sweep"
-    )
-    sys.exit(0 if done else "another service is at it")
+    ceph = Ceph(config.load(Path(sys.argv[1]) / "config.json"))
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        sweep.HALF_MADE_AGE_S = listing.HALF_MADE_AGE_S = request["age_s"]
+
+        def work(ioctx: object) -> bool:
+            return purging.sweep(Pool(ioctx, ceph, lambda _: None), set(), whole=True)
+
+        while not ceph.with_pool(request["pool"], request["namespace"], work, "sweep"):
+            time.sleep(0.05)  # a service is at it
+        print(json.dumps({"answer": None}), flush=True)
 
 
 if __name__ == "__main__":

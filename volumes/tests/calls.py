@@ -8,7 +8,7 @@ from typing import Any
 from tests.ceph.service import Service
 
 MIB = 1 << 20
-OURS = ("rbd_directory", "rbd_trash", "shoal.purge", "shoal.owner", "shoal.overwrite")
+OURS = ("rbd_directory", "rbd_trash", "rbd_info", "rbd_namespace", "shoal.purge", "shoal.owner", "shoal.overwrite")
 
 
 def new_id() -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.ceph.dialog import Dialog
+from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, Calls, leftovers, new_id, ok, where
 
@@ -36,7 +36,7 @@ class Disk:
 @dataclass
 class Model:
     calls: Calls
-    inside: Dialog
+    inside: Inside
     dice: random.Random
     volumes: dict[str, Disk] = field(default_factory=dict)
     snapshots: dict[str, Disk] = field(default_factory=dict)
@@ -128,14 +128,14 @@ class Model:
 
 
 @pytest.fixture
-def within(service: Service) -> Iterator[Dialog]:
-    dialog = Dialog(service.cluster, "other")
+def within(service: Service) -> Iterator[Inside]:
+    dialog = Inside(service.cluster, "other")
     yield dialog
     dialog.stop()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_any_history_keeps_every_content_and_leaves_nothing(service: Service, within: Dialog, seed: int) -> None:
+def test_any_history_keeps_every_content_and_leaves_nothing(service: Service, within: Inside, seed: int) -> None:
     model = Model(Calls(service, "other"), within, random.Random(seed))  # noqa: S311 - no secret
     try:
         for number in range(STEPS):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.ceph.dialog import Dialog
+from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, Calls, leftovers, new_id, ok, where
 
@@ -26,7 +26,7 @@ class Scene:
     """A volume with content "b", a snapshot of it from when that was "a", and room for a second volume."""
 
     calls: Calls
-    inside: Dialog
+    inside: Inside
     volume: str
     location: str
     other: str
@@ -103,13 +103,13 @@ def spare(service: Service) -> Iterator[Service]:
 
 
 @pytest.fixture
-def within(service: Service) -> Iterator[Dialog]:
-    dialog = Dialog(service.cluster, "other")
+def within(service: Service) -> Iterator[Inside]:
+    dialog = Inside(service.cluster, "other")
     yield dialog
     dialog.stop()
 
 
-def set_scene(calls: Calls, inside: Dialog) -> Scene:
+def set_scene(calls: Calls, inside: Inside) -> Scene:
     volume = new_id()
     calls.create(volume, 8 * MIB)
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
@@ -140,7 +140,7 @@ def ask_once(service: Service, call: tuple[str, str, Any]) -> bool:
 @pytest.mark.parametrize("repeated", [True, False], ids=["repeated", "abandoned"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_killed_before_each_step(
-    service: Service, spare: Service, within: Dialog, operation: Operation, *, repeated: bool
+    service: Service, spare: Service, within: Inside, operation: Operation, *, repeated: bool
 ) -> None:
     calls = Calls(service, "other")
     for number in range(1, STEPS_MAX):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ceph.dialog import Dialog
+from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, new_id, ok, refusal
 
@@ -31,7 +31,7 @@ def snapshot(service: Service, volume: str, **metadata: str) -> dict[str, Any]:
     return ok(service.ask("POST", f"{VOLUMES}/{volume}/snapshot", body))
 
 
-def test_a_snapshot_keeps_the_content_of_its_moment(service: Service, inside: Dialog, volume: str) -> None:
+def test_a_snapshot_keeps_the_content_of_its_moment(service: Service, inside: Inside, volume: str) -> None:
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a", 70: "b"})
     made = snapshot(service, volume, name_label="before")
     inside.do("write", image=f"vdi-{volume}", blocks={0: "c"})
@@ -65,7 +65,7 @@ def test_its_metadata_is_set_changed_and_removed(service: Service, volume: str) 
     assert ok(service.ask("GET", f"{VOLUMES}/{volume}"))["metadata"] == {"name_label": "disk"}
 
 
-def test_a_held_disk_takes_snapshots_and_grows(service: Service, inside: Dialog, volume: str) -> None:
+def test_a_held_disk_takes_snapshots_and_grows(service: Service, inside: Inside, volume: str) -> None:
     image = f"vdi-{volume}"
     inside.do("hold", image=image)
     try:
@@ -90,16 +90,16 @@ def test_a_held_disk_takes_snapshots_and_grows(service: Service, inside: Dialog,
     assert inside.do("read", image=image, blocks=[0, 1500]) == {"0": "b", "1500": "z"}
 
 
-def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Dialog, volume: str) -> None:
+def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Inside, volume: str) -> None:
     """The writer counts up over eight objects in turn, each write after the one before was acknowledged.
 
     In a snapshot of one moment the eight counters are eight numbers that follow each other; and they never change
     again.
     """
     slots, image = 8, f"vdi-{volume}"
-    writer = Dialog(service.cluster)
+    writer = Inside(service.cluster)
     try:
-        writer.say("count_up", image=image, seconds=3, slots=slots)
+        writer.begin("count_up", image=image, seconds=3, slots=slots)
         assert writer.line() == "writing"
         seen = []
         for _ in range(6):
@@ -120,7 +120,7 @@ def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Dialog
         writer.stop()
 
 
-def test_a_removed_snapshot_is_gone(service: Service, inside: Dialog, volume: str) -> None:
+def test_a_removed_snapshot_is_gone(service: Service, inside: Inside, volume: str) -> None:
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
     made = snapshot(service, volume)
     path = f"{SNAPSHOTS}/{made['location']}"
@@ -135,7 +135,7 @@ def test_a_removed_snapshot_is_gone(service: Service, inside: Dialog, volume: st
     )  # fmt: skip
 
 
-def test_snapshots_outlive_their_volume(service: Service, inside: Dialog, volume: str) -> None:
+def test_snapshots_outlive_their_volume(service: Service, inside: Inside, volume: str) -> None:
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
     first, second = snapshot(service, volume), snapshot(service, volume)
     assert ok(service.ask("DELETE", f"{VOLUMES}/{volume}"))["removed"] is True
