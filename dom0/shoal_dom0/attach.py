@@ -46,7 +46,7 @@ def vdi_detach(call):
 
 
 def refresh(call):
-    """After a resize: this host's tapdisk, if it has one of the disk, opens the device anew. The kernel needs no word."""
+    """After a resize: this host's tapdisk, if the disk has one here, opens the device anew. The kernel knows."""
     if tapctl.available():
         for found in _maps(call):
             tapdisk.refresh(_name(call), found.device, call.deadline)

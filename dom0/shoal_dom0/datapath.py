@@ -19,6 +19,7 @@ BLOCK = "/sys/block"
 DEVICES = "/dev"
 LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
 MOUNT_TIMEOUT_S = 8
+_FRESH = ".new"  # of a link that is about to take its place
 NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
@@ -56,7 +57,8 @@ def find(pool, namespace, image, snap=NO_SNAP, image_id=""):
             if same and (not image_id or shown_id in ("", image_id)):
                 client = _client_number(folder)
                 read_only = _read(os.path.join(BLOCK, "rbd" + number), "ro", "0")
-                found.append(Map(number, client, os.path.join(DEVICES, "rbd" + number), read_only == "1", shown_id))
+                device = os.path.join(DEVICES, "rbd" + number)
+                found.append(Map(number, client, device, read_only == "1", shown_id))
         except FileNotFoundError:
             continue  # unmapped while we looked
     return found
@@ -157,12 +159,18 @@ def link_path(sr_uuid, vdi_uuid):
 def make_link(path, device):
     """Point `path` at `device`, whatever it was before, in one step."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fresh = "%s.%d" % (path, os.getpid())
+    fresh = path + _FRESH
+    _unlink(fresh)  # what a killed call has left
     os.symlink(device, fresh)
     os.rename(fresh, path)
 
 
 def remove_link(path):
+    _unlink(path)
+    _unlink(path + _FRESH)
+
+
+def _unlink(path):
     try:
         os.unlink(path)
     except FileNotFoundError:

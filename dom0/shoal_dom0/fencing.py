@@ -1,6 +1,7 @@
 """Who holds a disk for writing, and whether that owner lives. Nothing is ever taken here from one that may be alive.
 
-The taking itself is the kernel's: it finds the owner no longer watching, has Ceph blocklist it, and only then breaks its lock.
+The taking itself is the kernel's: it finds that the owner watches no more, has Ceph blocklist it, and only then breaks
+its lock.
 """
 
 import re
@@ -26,8 +27,8 @@ def owners(holders):
 def wait_until_free(call, holders):
     """Refuse a disk that a living client holds. A lock without a living owner is no obstacle to the kernel.
 
-    One exception waits instead: this host has just started and the owner seems to be itself before that. Waiting is safe
-    where taking would not be: behind one NAT address, or beside another program of this host, an owner with our address may live.
+    One exception waits instead: this host has just started and the owner seems to be itself before that. Waiting is
+    safe where taking would not be: behind NAT, or beside another program here, an owner with our address may live.
     """
     while True:
         living = [lock for lock in holders["locks"] if lock["alive"]]

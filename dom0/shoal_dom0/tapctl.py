@@ -1,4 +1,4 @@
-"""Runs tap-ctl and reads what it prints. Each run is bounded in time; output of another form than the known is an error.
+"""Runs tap-ctl and reads what it prints. Each run is bounded in time; output that is not understood is an error.
 
 What the commands are for is in `tapdisk`.
 """
@@ -21,7 +21,7 @@ RETRIES = 10
 _PASSING = {"list": (errno.EPROTO, errno.ENOENT), "spawn": (errno.EPERM,)}
 _HEAD = re.compile(r"(?:pid=([0-9]{1,9}))?(?:(?:^|(?<=[0-9]) )minor=([0-9]{1,9}))?(?: state=(0(?:x[0-9a-f]{1,8})?))?\Z")
 
-# `pid` is None for a number without a process, `minor` for a process without a disk; `args` is type:path of its image, or "".
+# `pid` is None for a number without a process, `minor` for a process without a disk; `args` is its image, type:path.
 Row = collections.namedtuple("Row", "pid minor state args")
 
 

@@ -37,7 +37,7 @@ Tapdisk = collections.namedtuple("Tapdisk", "pid minor device")
 
 
 def has_devices():
-    """Older hosts have a kernel module that gives each tapdisk a block device; on newer ones there is but its socket."""
+    """Older hosts have a kernel module that gives each tapdisk a block device; on newer ones it has its socket only."""
     return os.path.exists(BLKTAP_MODULE)
 
 

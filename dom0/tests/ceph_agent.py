@@ -56,7 +56,8 @@ class Agent:
             client.shutdown()
             return {"error": abs(getattr(error, "errno", 0) or errno.EIO)}
         self._maps[token] = (opened, ioctx, client)
-        return {"client": "client%d" % client.get_instance_id(), "address": client.get_addrs()}
+        client_id = "client%d" % client.get_instance_id()
+        return {"client": client_id, "address": client.get_addrs(), "image_id": opened.id()}
 
     def unmap(self, token):
         for part in self._maps.pop(token, ())[:2]:

@@ -24,6 +24,7 @@ class Agent:
 
     def __init__(self, cluster: Cluster) -> None:
         self._lock = threading.Lock()
+        self.fsid = cluster.fsid
         argv = [*cluster._inside(), "python3", "-B", AGENT]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -72,11 +73,11 @@ class CephKernel(Kernel):
             if "error" in answer:
                 return int(answer["error"])
             before = set(self._numbers())
-            self.add_map(image, answer["client"], read_only=not writable, pool=pool)
+            found = {"pool": pool, "snap": snap, "image_id": answer["image_id"]}
+            self.add_map(image, answer["client"], read_only=not writable, **found)
             (number,) = set(self._numbers()) - before
-            device = self.folder / "bus/devices" / number
-            (device / "pool_ns").write_text(namespace + "\n")
-            (device / "current_snap").write_text(snap + "\n")
+            (self.folder / "bus/devices" / number / "pool_ns").write_text(namespace + "\n")
+            (self.folder / "bus/devices" / number / "cluster_fsid").write_text(self.agent.fsid + "\n")
             self.tokens[number] = token
             self.addresses[number] = ADDRESS.findall(answer["address"])
             return 0
@@ -90,15 +91,13 @@ class CephKernel(Kernel):
                 self.agent.ask("unmap", token=token)
             return code
 
-    def crash(self, cluster: Cluster) -> list[str]:
-        """What a reboot leaves: nothing. The maps' clients are gone without a word; their addresses are the answer."""
+    def crash(self) -> list[str]:
+        """What a reboot leaves: nothing. The answer is the addresses of the maps' clients, which say nothing any more."""
         dead = sorted({address for addresses in self.addresses.values() for address in addresses})
-        self.agent.kill(cluster)
         for number in self._numbers():
             assert super()._remove(number) in (0, errno.ENOENT)
         self.tokens.clear()
         self.addresses.clear()
-        self.agent = Agent(cluster)
         return dead
 
     def mapped(self) -> list[tuple[str, str, bool]]:

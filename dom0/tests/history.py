@@ -84,7 +84,6 @@ class Pool:
         self.able = {name.split("/")[0] for name in info["capabilities"]}
 
     def _host(self, folder: Path, number: int) -> Host:
-        folder.mkdir()
         order = [service.endpoint for service in self.services]
         order = order[number % len(order) :] + order[: number % len(order)]
         agent = Agent(self.cluster)
@@ -114,7 +113,9 @@ class Pool:
 
     def crash(self, host: int) -> None:
         """The host loses its power and is declared dead; it is back at once, empty."""
-        dead = self.kernel(host).crash(self.cluster)
+        self.kernel(host).agent.kill(self.cluster)
+        dead = self.kernel(host).crash()
+        self.kernel(host).agent = Agent(self.cluster)
         shutil.rmtree(self.hosts[host].folder / "links", ignore_errors=True)
         self.kernel(host).agent.ask("fence", addresses=dead)
 

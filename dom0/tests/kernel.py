@@ -6,8 +6,8 @@ attribute arrives at a socket (see `launch`), and is answered with an error numb
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import socketserver
 import threading
 import time
@@ -51,7 +51,14 @@ class Kernel:
         return self._add(line) if attribute == "add_single_major" else self._remove(line)
 
     def add_map(
-        self, image: str, client: str, *, read_only: bool = False, pool: str = "rbd", snap: str = "-", image_id: str = ""
+        self,
+        image: str,
+        client: str,
+        *,
+        read_only: bool = False,
+        pool: str = "rbd",
+        snap: str = "-",
+        image_id: str = "",
     ) -> None:
         number = str(len(list((self.folder / "block").iterdir())))
         values = {"pool": pool, "pool_ns": "", "name": image, "current_snap": snap, "client_id": client}
@@ -93,11 +100,10 @@ class Kernel:
         return 0
 
     def _is_open(self, device: Path) -> bool:
-        """By any process of this machine, as the kernel would know."""
-        for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-            try:
-                if os.readlink(descriptor) == str(device):
-                    return True
-            except OSError:
-                continue  # it has ended, or closed it
+        """By a tapdisk, if the test has given this host one: nothing else opens devices here."""
+        for control in self.folder.glob("tap/run/ctl*"):
+            for descriptor in Path(f"/proc/{control.name[3:]}/fd").glob("*"):
+                with contextlib.suppress(OSError):  # it has ended, or closed it
+                    if descriptor.readlink() == device:
+                        return True
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -53,6 +54,14 @@ class Tap:
                 found.append(int(path.name[3:]))
         return sorted(found)
 
+    def has_open(self, device: Path) -> bool:
+        """Whether a tapdisk of this host has the device open."""
+        for descriptor in [path for pid in self.pids() for path in Path(f"/proc/{pid}/fd").glob("*")]:
+            with contextlib.suppress(OSError):  # it has ended, or closed it
+                if descriptor.readlink() == device:
+                    return True
+        return False
+
     def left(self) -> dict[str, Any]:
         """What remains: processes, numbers, links and devices."""
         self._wait_for_ends()
@@ -77,7 +86,7 @@ def nbd_size_bytes(path: Path) -> int:
     """What the NBD server behind a socket, or a link to one, says that the disk's size is."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
-        connection.connect(str(path))
+        connection.connect(str(path.resolve()))
         stream = connection.makefile("rb")
         assert stream.read(18)[:16] == b"NBDMAGICIHAVEOPT"
         connection.sendall(struct.pack(">I", 1) + struct.pack(">QII", 0x49484156454F5054, 1, 0))

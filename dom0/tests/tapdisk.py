@@ -1,7 +1,7 @@
 """A process that behaves as tapdisk does to tap-ctl and to those who ask its NBD server for the size of the disk.
 
-`tapdisk.py FOLDER` prints its control socket and lives on in the background. It holds the device of each open disk open,
-forgets its size only when it opens it again, and ends when its last number is detached.
+`tapdisk.py FOLDER` prints its control socket and lives on in the background. It holds each disk's device open, asks for
+its size only when it opens it, and ends when its last number is detached.
 """
 
 from __future__ import annotations

@@ -37,12 +37,13 @@ def changed(command: str, places: dict[tuple[Any, ...], Any], *, snapshot: bool 
     made = request(command, snapshot=snapshot)
     for place, value in places.items():
         inside = made if len(place) == 1 else made.get(place[0])
-        if isinstance(inside, list) and place[1] < len(inside):
-            inside[place[1]] = "" if value is ... else value
-        elif isinstance(inside, dict) and value is ...:
-            inside.pop(place[-1], None)
-        elif isinstance(inside, dict):
-            inside[place[-1]] = value
+        key = place[-1]
+        if isinstance(inside, list) and isinstance(key, int) and key < len(inside):
+            inside[key] = "" if value is ... else value
+        elif isinstance(inside, dict) and isinstance(key, str) and value is ...:
+            inside.pop(key, None)
+        elif isinstance(inside, dict) and isinstance(key, str):
+            inside[key] = value
     return xmlrpc.client.dumps((made,), command, allow_none=True)
 
 

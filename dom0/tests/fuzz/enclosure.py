@@ -106,12 +106,8 @@ def outside(answers: Iterator[bytes]) -> dict[str, Any]:
     def make(*_: object, **__: object) -> Wire:
         return Wire(answers)
 
-    fake_socket = SimpleNamespace(**{name: getattr(socket, name) for name in dir(socket) if name.isupper()})
-    fake_socket.timeout, fake_socket.error = socket.timeout, OSError
-    fake_socket.socket = fake_socket.create_connection = make
-    fake_ssl = SimpleNamespace(**{name: getattr(ssl, name) for name in dir(ssl) if name.isupper()})
-    fake_ssl.SSLContext, fake_ssl.SSLError = Tls, ssl.SSLError
-    return {"socket": fake_socket, "ssl": fake_ssl}
+    fake_socket = SimpleNamespace(**{**vars(socket), "socket": make, "create_connection": make})
+    return {"socket": fake_socket, "ssl": SimpleNamespace(**{**vars(ssl), "SSLContext": Tls})}
 
 
 PATHS = {
