@@ -24,6 +24,7 @@ class Agent:
 
     def __init__(self, cluster: Cluster) -> None:
         self._lock = threading.Lock()
+        self.fsid = cluster.fsid
         argv = [*cluster._inside(), "python3", "-B", AGENT]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -76,6 +77,7 @@ class CephKernel(Kernel):
             self.add_map(image, answer["client"], read_only=not writable, **found)
             (number,) = set(self._numbers()) - before
             (self.folder / "bus/devices" / number / "pool_ns").write_text(namespace + "\n")
+            (self.folder / "bus/devices" / number / "cluster_fsid").write_text(self.agent.fsid + "\n")
             self.tokens[number] = token
             self.addresses[number] = ADDRESS.findall(answer["address"])
             return 0
