@@ -53,6 +53,7 @@ osd_data = /scratch/osd
 osd_objectstore = bluestore
 bluestore_block_size = 8589934592
 osd_memory_target = 1073741824
+osd_snap_trim_sleep = 0.001
 osd_op_num_shards = 2
 osd_op_num_threads_per_shard = 1
 """
