@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, plan, status, validate
+from shoal.cli import apply, disk, plan, status, validate
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -74,6 +74,9 @@ def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFo
     Example: shoal status -f shoal.yaml --json
     """
     return status.run(file, state, json=json)
+
+
+app.command(disk.verbs, name="disk")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

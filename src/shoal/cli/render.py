@@ -35,6 +35,9 @@ WORDS = {
     "volume_client": "volume client in dom0",
     "shared_sr": "shared SR",
     "default_sr": "default SR",
+    "disk_import": "import of",
+    "disk_export": "export of",
+    "disk_move": "move of",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),

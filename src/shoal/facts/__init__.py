@@ -8,17 +8,20 @@ from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.storage_vm import Guest, StorageVm
+from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
 
 __all__ = [
     "Ceph",
     "CephHost",
     "CephPool",
     "Disk",
+    "DiskUser",
     "Dom0",
     "Facts",
     "Guest",
     "Host",
     "Kit",
+    "LocalFile",
     "Mgr",
     "Mon",
     "Osd",
@@ -29,4 +32,6 @@ __all__ = [
     "Sr",
     "StorageVm",
     "Vdi",
+    "VirtualDisk",
+    "VirtualDisks",
 ]

@@ -14,6 +14,9 @@ from shoal.steps import (
     ceph_settings,
     ceph_user,
     default_sr,
+    disk_export,
+    disk_import,
+    disk_move,
     dom0_kit,
     partition,
     passthrough_sr,
@@ -55,3 +58,10 @@ _STEPS: Mapping[str, Step] = {
 }
 
 STEPS: Mapping[str, Step] = {kind: patient(step) for kind, step in _STEPS.items()}
+
+# Work on single disks, asked for by name on the command line: no spec names them, so no plan of the pool does.
+DISK_STEPS: Mapping[str, Step] = {
+    "disk_import": patient(disk_import),
+    "disk_export": patient(disk_export),
+    "disk_move": patient(disk_move),
+}
