@@ -3,9 +3,9 @@
 `None` for a whole part (no `ceph`, a host with no `dom0`) means "not there or not reachable"; the reason is beside it.
 """
 
-from shoal.facts.ceph import Ceph, CephHost, CephPool, Mgr, Mon, Osd
+from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
-from shoal.facts.host import Dom0, Host, Kit
+from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.storage_vm import Guest, StorageVm
 from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
@@ -13,6 +13,7 @@ from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDi
 __all__ = [
     "Ceph",
     "CephHost",
+    "CephImage",
     "CephPool",
     "Disk",
     "DiskUser",
@@ -22,6 +23,8 @@ __all__ = [
     "Host",
     "Kit",
     "LocalFile",
+    "LvmConf",
+    "Maps",
     "Mgr",
     "Mon",
     "Osd",

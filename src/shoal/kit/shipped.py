@@ -14,6 +14,8 @@ from shoal.kit.errors import ShoalError
 
 DOM0_CODE = "/opt/shoal/dom0"
 DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
+DOM0_MAPPER = f"{DOM0_CODE}/map_images.py"
+DOM0_UNITS = ("/etc/systemd/system/shoal-map.service", "/etc/systemd/system/shoal-map-retry.service")
 VOLUMES_CODE = "/opt/shoal/volumes"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -38,10 +40,12 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: the driver's executable and its package. The probe is sent, never installed."""
+    """The kit of a dom0: the driver's executable, its package, what maps images. The probe is sent, never installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
-    return (driver, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
+    mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())
+    units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in DOM0_UNITS)
+    return (driver, mapper, *units, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
 
 
 def volume_service_files() -> tuple[ShippedFile, ...]:
