@@ -268,6 +268,18 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     yield _ceph(world, pools=(*others, facts.CephPool(action.target, size, min_size, ("rbd",))))
 
 
+def _ceph_namespace(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
+    assert world.ceph
+    name = str(action.settings["namespace"])
+    pools = tuple(
+        replace(pool, namespaces=tuple({*(pool.namespaces or ()), name}))
+        if pool.name == action.settings["pool"]
+        else pool
+        for pool in world.ceph.pools
+    )
+    yield _ceph(world, pools=pools)
+
+
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
     yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec)})
@@ -296,7 +308,7 @@ def _volume_services(spec: Spec, world: Facts, action: Action) -> Iterator[Facts
 def _volume_client(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     kit = replace(_dom0(world, action.target).kit, has_client_certificate=True, certificate_authority=CA)
     yield _change_dom0(world, action.target, kit=kit)
-    yield _change_dom0(world, action.target, kit=replace(kit, volume_service=f"{action.settings['address']}:7443"))
+    yield _change_dom0(world, action.target, kit=replace(kit, volume_service=str(action.settings["service"])))
 
 
 def _ceph_image(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
@@ -329,7 +341,8 @@ def _shared_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     wanted = next(sr for sr in spec.srs if sr.name == action.target)
     config = {"device": shared_sr.device_of(wanted)}
     if wanted.type == "rbd":
-        config = {"monitors": ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))}
+        monitors = ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))
+        config = {"monitors": monitors, "pool": wanted.pool, **shared_sr.places(wanted)}
     others = tuple(sr for sr in world.srs if sr.name != action.target)
     pbds: tuple[facts.Pbd, ...] = ()
     for host in spec.hosts:

@@ -29,6 +29,7 @@ WORDS = {
     "ceph_mgrs": "Ceph managers",
     "ceph_osd": "OSD",
     "ceph_pool": "Ceph pool",
+    "ceph_namespace": "Ceph namespace",
     "ceph_user": "Ceph user",
     "volume_service": "volume service's files",
     "volume_services": "volume services",

@@ -44,6 +44,7 @@ class CephPool:
     size: int
     min_size: int
     applications: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] | None = None  # RBD's; None: not seen
 
 
 @dataclass(frozen=True, slots=True)

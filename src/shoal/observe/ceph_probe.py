@@ -55,10 +55,11 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
         keep(answers, errors, name, command(cluster.mgr_command, name))
     if images:
         look_at_images(answers, errors, cluster, images)
+    answers["namespaces"] = look_at_namespaces(cluster, answers.get("osd dump", {}).get("pools", []))
 
 
 def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any, images: list[str]) -> None:
-    import rados  # type: ignore[import-not-found]
+    import rados
     import rbd  # type: ignore[import-not-found]
 
     found: dict[str, Any] = {}
@@ -72,6 +73,23 @@ def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any
         except (rados.Error, rbd.Error) as error:
             errors[f"image {name}"] = str(error)
     answers["images"] = found
+
+
+def look_at_namespaces(cluster: Any, pools: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """By pool. A pool that cannot be read now is left out, and so are those after it: each would cost a time-out."""
+    import rados
+    import rbd
+
+    found: dict[str, list[str]] = {}
+    for pool in pools:
+        if "rbd" not in pool.get("application_metadata", {}):
+            continue
+        try:
+            with cluster.open_ioctx(pool["pool_name"]) as ioctx:
+                found[pool["pool_name"]] = rbd.RBD().namespace_list(ioctx)
+        except (rados.Error, rbd.Error):
+            break
+    return found
 
 
 def feature_names(features: int, constants: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from shoal.spec.names import (
     disk_target,
     image_device,
     image_in_pool,
+    namespace_target,
 )
 
 
@@ -26,7 +27,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "type": sr.type,
             "pool": sr.pool,
             "hosts": tuple(host.name for host in spec.hosts),
-            **(_of_images(spec) if sr.type == "rbd" else {"device": device_of(sr)}),
+            **(_of_images(spec, sr) if sr.type == "rbd" else {"device": device_of(sr)}),
         }
         actions.append(Action("shared_sr", sr.name, change, reason, needs=_needs(spec, sr), settings=settings))
     return tuple(actions)
@@ -37,18 +38,33 @@ def device_of(sr: model.Sr) -> str:
     return image_device(image_in_pool(sr.pool, sr.name))
 
 
-def _of_images(spec: Spec) -> dict[str, object]:
-    """What the driver of an SR of type rbd must know."""
-    volumes = ",".join(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts)
-    return {"user": KERNEL_USER.removeprefix("client."), "volumes": volumes}
+def _of_images(spec: Spec, sr: model.Sr) -> dict[str, object]:
+    """What the driver of an SR of type rbd must know, but for what is asked of a cluster of our own."""
+    existing = spec.ceph.existing
+    if existing is not None:
+        volumes, user = existing.volume_services, existing.user
+        known = {"monitors": ",".join(existing.monitors), "fsid": existing.fsid}
+    else:
+        volumes = tuple(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts)
+        user, known = KERNEL_USER.removeprefix("client."), {}
+    return {"user": user, "volumes": ",".join(volumes), **known, **places(sr)}
+
+
+def places(sr: model.Sr) -> dict[str, str]:
+    """Where in the pool, and where else, as the PBDs say it."""
+    return {key: value for key, value in (("namespace", sr.namespace), ("data_pool", sr.data_pool)) if value}
 
 
 def _needs(spec: Spec, sr: model.Sr) -> frozenset[str]:
     kinds = ("toolstack", "volume_client") if sr.type == "rbd" else ("toolstack", "lvm_conf", "rbd_map")
     needs = {f"{kind}/{host.name}" for kind in kinds for host in spec.hosts}
+    if spec.ceph.existing is not None:
+        return frozenset(needs)
     needs |= {f"ceph_osd/{disk_target(host.name, number)}" for host, number, _ in numbered_disks(spec)}
     needs |= {f"{kind}/{CEPH_CLUSTER}" for kind in ("ceph_mons", "ceph_mgrs")}
     needs |= {f"ceph_user/{KERNEL_USER}", f"ceph_pool/{sr.pool}"}
+    needs |= {f"ceph_pool/{sr.data_pool}"} if sr.data_pool else set()
+    needs |= {f"ceph_namespace/{namespace_target(sr.pool, sr.namespace)}"} if sr.namespace else set()
     needs |= {f"volume_services/{CEPH_CLUSTER}"} if sr.type == "rbd" else {f"ceph_image/{sr.name}"}
     return frozenset(needs)
 
@@ -63,10 +79,15 @@ def _judge(spec: Spec, facts: Facts, wanted: model.Sr) -> Verdict:
             return Change.UPDATE, f"no PBD on {host.name}"
         if not pbd.attached:
             return Change.UPDATE, f"not plugged on {host.name}"
-        lack = _unknown_monitors(spec, facts, pbd) if wanted.type == "rbd" else ""
+        lack = (_other_data_pool(wanted, pbd) or _unknown_monitors(spec, facts, pbd)) if wanted.type == "rbd" else ""
         if lack:
             return Change.UPDATE, lack
     return Change.NONE, _summary(sr)
+
+
+def _other_data_pool(wanted: model.Sr, pbd: Pbd) -> str:
+    seen, data_pool = pbd.device_config.get("data_pool", ""), wanted.data_pool or ""
+    return f"the PBD of {pbd.host} keeps new data in {seen or wanted.pool!r}" if seen != data_pool else ""
 
 
 def _unknown_monitors(spec: Spec, facts: Facts, pbd: Pbd) -> str:

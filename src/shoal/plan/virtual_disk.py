@@ -39,8 +39,8 @@ def find_disk(seen: VirtualDisks, name: str) -> VirtualDisk | Problem:
     """The one disk of that uuid or name. A name never means a snapshot, nor a copy that we made of another found."""
     found = [disk for disk in seen.disks if name == disk.uuid]
     found = found or [disk for disk in seen.disks if name == disk.name and not disk.is_a_snapshot]
-    uuids = {disk.uuid for disk in found}
-    found = [disk for disk in found if disk.other_config.get(COPY_MARK) not in uuids]
+    originals = {disk.uuid for disk in found}
+    found = [disk for disk in found if disk.other_config.get(COPY_MARK) not in originals]
     if not found:
         return Problem(f"the pool has no disk {name!r}", "shoal disk list shows what there is")
     if len(found) > 1:
