@@ -71,6 +71,7 @@ def test_the_look_sees_namespaces(prepared: Cluster) -> None:
     arguments = ("/scratch/ceph.conf", "/scratch/admin.keyring")
     ceph = read_ceph(json.loads(prepared.run("python3", "-", *arguments, stdin=PROBE.read_text())), "", {})
     assert ceph is not None
-    namespaces = {pool.name: pool.namespaces for pool in ceph.pools}
-    assert "xen" in (namespaces["rbd"] or ())
-    assert namespaces["bulk"] == ()
+    pools = {pool.name: pool for pool in ceph.pools}
+    assert "xen" in (pools["rbd"].namespaces or ())
+    assert (pools["bulk"].namespaces, pools["bulk"].is_initialized) == ((), True)
+    assert not pools["other"].is_initialized

@@ -270,14 +270,18 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _ceph_namespace(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
-    name = str(action.settings["namespace"])
-    pools = tuple(
-        replace(pool, namespaces=tuple({*(pool.namespaces or ()), name}))
-        if pool.name == action.settings["pool"]
-        else pool
+    wanted = action.settings["pools"]
+    pools = [
+        replace(pool, is_initialized=True, namespaces=pool.namespaces or ()) if pool.name in wanted else pool  # type: ignore[operator]
         for pool in world.ceph.pools
-    )
-    yield _ceph(world, pools=pools)
+    ]
+    yield _ceph(world, pools=tuple(pools))
+    name = str(action.settings["namespace"])
+    pools = [
+        replace(p, namespaces=tuple({*(p.namespaces or ()), name})) if p.name == wanted[0] else p  # type: ignore[index]
+        for p in pools
+    ]
+    yield _ceph(world, pools=tuple(pools))
 
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:

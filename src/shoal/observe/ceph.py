@@ -147,7 +147,8 @@ def _pool(pool: Answer, namespaces: Answer) -> facts.CephPool:
         size=number(pool, "size"),
         min_size=number(pool, "min_size"),
         applications=tuple(sorted(table(pool, "application_metadata", {}))),
-        namespaces=texts(namespaces, name) if name in namespaces else None,
+        namespaces=texts(table(namespaces, name), "names") if name in namespaces else None,
+        is_initialized=name in namespaces and flag(table(namespaces, name), "is_initialized"),
     )
 
 

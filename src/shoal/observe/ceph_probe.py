@@ -75,21 +75,32 @@ def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any
     answers["images"] = found
 
 
-def look_at_namespaces(cluster: Any, pools: list[dict[str, Any]]) -> dict[str, list[str]]:
+def look_at_namespaces(cluster: Any, pools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By pool. A pool that cannot be read now is left out, and so are those after it: each would cost a time-out."""
     import rados
     import rbd
 
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for pool in pools:
         if "rbd" not in pool.get("application_metadata", {}):
             continue
         try:
             with cluster.open_ioctx(pool["pool_name"]) as ioctx:
-                found[pool["pool_name"]] = rbd.RBD().namespace_list(ioctx)
+                found[pool["pool_name"]] = {"names": rbd.RBD().namespace_list(ioctx), "is_initialized": has_info(ioctx)}
         except (rados.Error, rbd.Error):
             break
     return found
+
+
+def has_info(ioctx: Any) -> bool:
+    """Whether RBD has tried out the pool once, and noted it there."""
+    import rados
+
+    try:
+        ioctx.stat("rbd_info")
+    except rados.ObjectNotFound:
+        return False
+    return True
 
 
 def feature_names(features: int, constants: dict[str, Any]) -> list[str]:

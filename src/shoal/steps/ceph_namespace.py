@@ -16,6 +16,8 @@ EEXIST = 17
 async def apply(action: Action, tools: Tools) -> None:
     ceph, pool, name = await tools.ceph(), settings.text(action, "pool"), settings.text(action, "namespace")
     await placement_groups.wait_until_active(action, tools, ceph)
+    for each in settings.texts(action, "pools"):
+        await ceph.rbd(["pool", "init", each])
     if name in await _names(ceph, pool):
         return
     try:

@@ -55,7 +55,7 @@ def write_commands(spec: Spec) -> str:
     lines = ["#!/bin/sh -e", "# Each may be run again. Pools that are there already stay as they are."]
     for pool in dict.fromkeys(pool for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool):
         lines += [_line("ceph", "osd", "pool", "create", pool)]
-        lines += [_line("ceph", "osd", "pool", "application", "enable", pool, "rbd")]
+        lines += [_line("rbd", "pool", "init", pool)]
     for sr in spec.srs:
         if sr.namespace:
             create = _line("rbd", "namespace", "create", "--pool", sr.pool, "--namespace", sr.namespace)
