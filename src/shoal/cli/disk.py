@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,19 @@ Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not 
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 SrName = Annotated[str, Parameter(name="--sr", help="Name or uuid of an SR.")]
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all work on disks takes."""
+
+    file: SpecFile = DEFAULT_SPEC
+    dry_run: DryRun = False
+    json: Json = False
+    state: StateFolder = None
+
+
+AS_USUAL = Options()
 verbs = App(help="Move single virtual disks in and out of the pool's SRs.", help_format="plaintext")
 
 
@@ -71,16 +84,13 @@ def _import(
     *,
     sr: SrName,
     name: Annotated[str | None, Parameter(name="--name", help="The disk's name; the file's without it.")] = None,
-    file: SpecFile = DEFAULT_SPEC,
-    dry_run: DryRun = False,
-    json: Json = False,
-    state: StateFolder = None,
+    options: Options = AS_USUAL,
 ) -> int:
     """Make a disk from a raw image. Cut off, the same command goes on where the pool has confirmed the last piece.
 
     Example: shoal disk import debian.raw --sr shoal --name debian
     """
-    work = _Work(read_spec(file), state, json=json, dry_run=dry_run)
+    work = _Work(options)
 
     def make(seen: VirtualDisks) -> Plan:
         return disk_import.plan(look_at_file(image), sr, name or image.stem, seen)
@@ -94,16 +104,13 @@ def _export(
     image: Path,
     /,
     *,
-    file: SpecFile = DEFAULT_SPEC,
-    dry_run: DryRun = False,
-    json: Json = False,
-    state: StateFolder = None,
+    options: Options = AS_USUAL,
 ) -> int:
     """Write a disk, named by uuid or name, to a raw image that keeps its holes. Cut off, it begins again.
 
     Example: shoal disk export debian debian.raw
     """
-    work = _Work(read_spec(file), state, json=json, dry_run=dry_run)
+    work = _Work(options)
     return work.run(lambda seen: disk_export.plan(disk, look_at_file(image), seen))
 
 
@@ -116,22 +123,19 @@ def _move(
     delete_source: Annotated[
         bool, Parameter(name="--delete-source", negative="", help="Delete the old disk when the VM has the new one.")
     ] = False,
-    file: SpecFile = DEFAULT_SPEC,
     yes: Yes = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    state: StateFolder = None,
+    options: Options = AS_USUAL,
 ) -> int:
     """Move the disk of a halted VM to another SR. Asks first; the old disk is kept unless told otherwise.
 
     Example: shoal disk move debian --sr shoal
     """
-    if not (yes or dry_run or sys.stdin.isatty()):
+    if not (yes or options.dry_run or sys.stdin.isatty()):
         raise ShoalError(
             "disk move asks before it changes anything, and nobody can answer here",
             resolution="Say --yes, or look at it with --dry-run first.",
         )
-    work = _Work(read_spec(file), state, json=json, dry_run=dry_run, ask=not yes)
+    work = _Work(options, ask=not yes)
 
     def make(name: str, seen: VirtualDisks) -> Plan:
         return disk_move.plan(name, sr, seen, delete_source=delete_source)
@@ -142,10 +146,11 @@ def _move(
 class _Work:
     """One piece of work on disks from the command line: look, plan, say, do, say."""
 
-    def __init__(self, document: Document, state: Path | None, *, json: bool, dry_run: bool, ask: bool = False) -> None:
-        self._document, self._state = document, _state(document, state)
-        self._json, self._dry_run, self._ask = json, dry_run, ask
-        self._console = error_console() if json else output_console()
+    def __init__(self, options: Options, *, ask: bool = False) -> None:
+        self._document = read_spec(options.file)
+        self._state = _state(self._document, options.state)
+        self._json, self._dry_run, self._ask = options.json, options.dry_run, ask
+        self._console = error_console() if options.json else output_console()
 
     def run(self, make: Make, *, again: Again | None = None) -> int:
         """`again` plans once more when all is done, for the disk of this uuid: to say what the pool has now."""
