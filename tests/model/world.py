@@ -132,8 +132,7 @@ def _dom0_kit(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 
 def _pool_key(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    pool = replace(world.pool, secrets=(*world.pool.secrets, "key"))
-    yield replace(world, pool=pool)
+    yield replace(world, pool=(pool := replace(world.pool, secrets=(*world.pool.secrets, "key"))))
     yield replace(world, pool=replace(pool, other_config={**pool.other_config, "shoal:ssh-key": "key"}))
 
 
@@ -321,8 +320,7 @@ def _rbd_map(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     monitors = tuple(sorted(ceph_mons.monitor_addresses(spec, world)))
     maps = replace(maps, fsid=world.ceph.fsid, user="shoal-xen", monitors=monitors, images=rbd_map.wanted_images(spec))
     yield _change_dom0(world, action.target, maps=maps)
-    maps = replace(maps, is_enabled=True)
-    yield _change_dom0(world, action.target, maps=maps)
+    yield _change_dom0(world, action.target, maps=(maps := replace(maps, is_enabled=True)))
     yield _change_dom0(world, action.target, maps=replace(maps, mapped=dict.fromkeys(maps.images, "/dev/rbd0")))
 
 
@@ -330,8 +328,8 @@ def _shared_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     wanted = next(sr for sr in spec.srs if sr.name == action.target)
     config = {"device": shared_sr.device_of(wanted)}
     if wanted.type == "rbd":
-        monitors = ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))
-        config = {"monitors": monitors, "pool": wanted.pool, **shared_sr.places(wanted)}
+        known = ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))
+        config = {"monitors": known, "pool": wanted.pool, **shared_sr.places(wanted)}
     others = tuple(sr for sr in world.srs if sr.name != action.target)
     pbds: tuple[facts.Pbd, ...] = ()
     for host in spec.hosts:

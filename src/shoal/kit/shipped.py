@@ -16,6 +16,9 @@ DOM0_CODE = "/opt/shoal/dom0"
 DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
 DOM0_MAPPER = f"{DOM0_CODE}/map_images.py"
 DOM0_UNITS = ("/etc/systemd/system/shoal-map.service", "/etc/systemd/system/shoal-map-retry.service")
+DOM0_RULES = "/etc/udev/rules.d/59-shoal.rules"
+DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_RULES, DOM0_DRIVER)
+"""Where the kit's files lie that are not below DOM0_CODE. The driver last, as it is what others call."""
 VOLUMES_CODE = "/opt/shoal/volumes"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -45,7 +48,8 @@ def dom0_files() -> tuple[ShippedFile, ...]:
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
     mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())
     units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in DOM0_UNITS)
-    return (driver, mapper, *units, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
+    rules = ShippedFile(DOM0_RULES, (source / "udev" / Path(DOM0_RULES).name).read_bytes())
+    return (driver, mapper, *units, rules, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
 
 
 def volume_service_files() -> tuple[ShippedFile, ...]:

@@ -29,7 +29,7 @@ TIMEOUT_S = 40.0
 ALIGNMENT_BYTES = 1 << 20
 TOOLS = ("sgdisk", "partx", "blockdev", "blkid", "modprobe", "python3", "systemctl")
 REQUEST = {
-    "kit": [shipped.DOM0_DRIVER, shipped.DOM0_CODE, *shipped.DOM0_UNITS],
+    "kit": [shipped.DOM0_CODE, *shipped.DOM0_OUTSIDE],
     "passthrough": PASSTHROUGH_FOLDER,
     "tools": TOOLS,
     "lvm": LVM_FOLDERS,

@@ -21,7 +21,8 @@ _TEXT = r'"(?:[^"\\]|\\.)*"'
 _VALUE = re.compile(rf"\s*(?:\[(?P<items>(?:[^\]\"]|{_TEXT})*)\]|(?P<text>{_TEXT}))")
 _KEYS = ("types", "scan", "global_filter", "obtain_device_list_from_udev")
 # An image has a second name in that folder. VMs' disks are RBD devices, too, and a VM may make a volume group on one.
-_FILTER = ('"a|^/dev/rbd/|"', '"r|^/dev/rbd[0-9]|"')
+# They have no such name, and a udev rule of the kit sees to it that they get none by their contents.
+_FILTER = ('"a|^/dev/rbd/[^/]+/lvm-[^/]+$|"', '"r|^/dev/rbd|"')
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:

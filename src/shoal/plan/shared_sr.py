@@ -27,7 +27,8 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "type": sr.type,
             "pool": sr.pool,
             "hosts": tuple(host.name for host in spec.hosts),
-            **(_of_images(spec, sr) if sr.type == "rbd" else {"device": device_of(sr)}),
+            **_of_images(spec, sr),
+            "device": device_of(sr) if sr.type == "lvm" else "",
         }
         actions.append(Action("shared_sr", sr.name, change, reason, needs=_needs(spec, sr), settings=settings))
     return tuple(actions)

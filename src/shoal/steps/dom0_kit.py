@@ -1,4 +1,4 @@
-"""Shoal's files in a host's dom0: the SM driver and its place on the toolstack's whitelist, the rbd module, units."""
+"""Shoal's files in a dom0: the SM driver and its place on the whitelist, the rbd module, systemd units, udev rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_UNITS, ShippedFile, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_OUTSIDE, ShippedFile, dom0_files
 from shoal.plan.action import Action
 from shoal.steps import sm_plugins
 from shoal.steps.tools import Tools
@@ -24,14 +24,14 @@ MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
 # checksums, the modules file, Shoal's own conf, then every other file that xapi reads, in its order.
-# $1 modules file, $2 own conf, $3 conf folder, $4 code, then the driver and the units
+# $1 modules file, $2 own conf, $3 conf folder, $4 code, then the files outside of it
 LOOK = """modules=$1 own=$2 conf=$3 code=$4; shift 4
 find "$code" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$@" 2>/dev/null
 printf '\\001'; cat "$modules" 2>/dev/null; printf '\\001'; cat "$own" 2>/dev/null
 for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
-# $1 stage, $2 code, then the units and the driver; the files come on standard input. The code is put in place first,
-# the driver last: who calls it meanwhile gets the old one or the new one.
+# $1 stage, $2 code, then the files outside of it; all come on standard input. The code is put in place first, the
+# driver last: who calls it meanwhile gets the old one or the new one.
 INSTALL = """set -e; stage=$1 code=$2; shift 2; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
 tar -x -C "$stage"; [ ! -d "$code" ] || mv "$code" "$stage.old"
 mv "$stage$code" "$code"; sync -f "$code"
@@ -61,7 +61,7 @@ async def apply(action: Action, tools: Tools) -> None:
     if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, *DOM0_UNITS, DOM0_DRIVER]
+        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
 
 
@@ -73,7 +73,7 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _look(dom0: Ssh) -> Look:
-    argv = ["sh", "-c", LOOK, "sh", MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_CODE, DOM0_DRIVER, *DOM0_UNITS]
+    argv = ["sh", "-c", LOOK, "sh", MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_CODE, *DOM0_OUTSIDE]
     kit, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
     wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
     return Look(set(kit.splitlines()) == wanted, modules == MODULES_TEXT, own, sm_plugins.merge(others, SR_TYPE))

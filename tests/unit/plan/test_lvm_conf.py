@@ -34,7 +34,7 @@ def test_what_lvm_conf_lists_is_repeated() -> None:
     text = merged(XCP_NG)
     assert setting(text, "types") == '[ "scini", 16, "rbd", 1024 ]'
     assert setting(text, "scan") == '[ "/dev/disk/by-id", "/dev/rbd" ]'
-    assert setting(text, "global_filter") == '[ "a|^/dev/rbd/|", "r|^/dev/rbd[0-9]|" ]'
+    assert setting(text, "global_filter") == '[ "a|^/dev/rbd/[^/]+/lvm-[^/]+$|", "r|^/dev/rbd|" ]'
     assert setting(text, "obtain_device_list_from_udev") == "0"
 
 
@@ -56,7 +56,7 @@ def test_where_lvm_conf_says_nothing_lvm_goes_on_looking_through_all_of_dev() ->
         (
             'global_filter = [ "r|/dev/sd[b-c]|", "a|.*|" ]',
             "global_filter",
-            '[ "a|^/dev/rbd/|", "r|^/dev/rbd[0-9]|", "r|/dev/sd[b-c]|", "a|.*|" ]',
+            '[ "a|^/dev/rbd/[^/]+/lvm-[^/]+$|", "r|^/dev/rbd|", "r|/dev/sd[b-c]|", "a|.*|" ]',
         ),
     ],
 )
