@@ -64,7 +64,7 @@ def make_spec(host_count: int = 3, disks_per_host: int = 1, **changes: object) -
             "settings": {"mon/mon_data_avail_warn": 5, "osd_heartbeat_grace": 10},
         },
         "srs": [
-            {"name": "shoal", "type": "rbd", "pool": "rbd", "default": True},
+            {"name": "shoal", "type": "rbd", "pool": "rbd", "namespace": "xen", "data_pool": "bulk", "default": True},
             {"name": "shoal LVM", "type": "lvm", "pool": "lvm", "image_size": "4TiB"},
         ],
     }
