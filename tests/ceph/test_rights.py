@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from shoal.observe.ceph import read_ceph
 from shoal.spec.load import parse
 from shoal.spec.sources import Surroundings
 from shoal.steps.volume_service_pack import write_commands
+from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import cluster
+from tests.ceph.fixtures import authority, client_files, cluster
+from tests.ceph.service import Service
 
-__all__ = ["cluster"]
+__all__ = ["authority", "client_files", "cluster"]
 SPEC = Path(__file__).parents[1] / "cases" / "existing.yaml"
 PROBE = Path(shoal.observe.__file__).with_name("ceph_probe.py")
 pytestmark = pytest.mark.ceph
@@ -75,3 +79,58 @@ def test_the_look_sees_namespaces(prepared: Cluster) -> None:
     assert "xen" in (pools["rbd"].namespaces or ())
     assert (pools["bulk"].namespaces, pools["bulk"].is_initialized) == ((), True)
     assert not pools["other"].is_initialized
+
+
+@pytest.fixture
+def service(prepared: Cluster, authority: Authority, client_files: Path) -> Iterator[Service]:
+    """The volume service with no more rights than the script gives it."""
+    running = Service(prepared, client_files, authority)
+    running._write_files()
+    file = running.inside / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"user": "shoal-xen-volumes", "keyring": "/scratch/shoal-xen-volumes.keyring"}))
+    running.start()
+    yield running
+    running.kill()
+
+
+def test_the_volume_service_needs_no_more_rights(service: Service) -> None:
+    def ask(method: str, path: str, body: object = None, *, namespace: str = "xen") -> tuple[int, dict[str, object]]:
+        return service.ask(method, f"pools/rbd{path}?namespace={namespace}", body)
+
+    sr, volume = str(uuid.uuid4()), str(uuid.uuid4())
+    assert ask("GET", "")[0] == 200
+    assert ask("PUT", "/owner", {"sr": sr})[0] == 200
+    status, answer = ask("PUT", f"/volumes/{volume}", {"size_bytes": 64 << 20, "metadata": {"name_label": "web"}})
+    assert status == 200, answer
+    assert ask("PATCH", f"/volumes/{volume}/metadata", {"name_label": "db"})[1]["metadata"] == {"name_label": "db"}
+    assert ask("POST", f"/volumes/{volume}/resize", {"size_bytes": 128 << 20})[0] == 200
+    assert ask("GET", f"/volumes/{volume}/holders")[0] == 200
+    listed = ask("GET", "/volumes")[1]["volumes"]
+    assert [found["id"] for found in listed] == [volume]  # type: ignore[index, union-attr]
+    assert ask("DELETE", f"/volumes/{volume}")[1]["removed"]
+    assert ask("DELETE", "/owner", {"sr": sr})[0] == 200
+    status, answer = ask("PUT", f"/volumes/{volume}", {"size_bytes": 64 << 20, "metadata": {}}, namespace="tenant-3")
+    assert status != 200, answer
+
+
+def test_nor_for_snapshots_clones_and_data_elsewhere(service: Service) -> None:
+    def ask(method: str, path: str, body: object = None, *, pool: str = "rbd") -> dict[str, object]:
+        status, answer = service.ask(method, f"pools/{pool}{path}?namespace=xen", body)
+        assert status == 200, f"{method} {path}: {answer}"
+        return answer
+
+    volume, clone, snapshot = (str(uuid.uuid4()) for _ in range(3))
+    ask("PUT", f"/volumes/{volume}", {"size_bytes": 64 << 20, "metadata": {}, "data_pool": "bulk"})
+    place = ask("POST", f"/volumes/{volume}/snapshot", {"snapshot": snapshot, "metadata": {}})["location"]
+    ask("PUT", f"/volumes/{clone}", {"source": place, "metadata": {}})
+    ask("POST", f"/volumes/{volume}/revert", {"snapshot": place})
+    ask("POST", f"/volumes/{volume}/resize", {"size_bytes": 128 << 20})
+    ask("PUT", f"/volumes/{volume}/reset_point")
+    ask("POST", f"/volumes/{volume}/reset")
+    ask("POST", "/changes", {"from": None, "to": place})
+    ask("GET", f"/usage/{volume}")
+    ask("GET", "", pool="bulk")
+    for gone in (f"/volumes/{volume}", f"/snapshots/{place}", f"/volumes/{clone}"):
+        ask("DELETE", gone)
+    assert (ask("GET", "/volumes")["volumes"], ask("GET", "/volumes")["snapshots"]) == ([], [])
