@@ -114,16 +114,23 @@ def test_an_authority_that_is_not_there() -> None:
     assert (problem.where, problem.remedy) == ("ceph.existing.authority", "shoal volume-service makes one")
 
 
-def test_monitors_that_moved_are_told_to_the_pbds() -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"monitors": ("10.0.0.9:6789",)}, "the PBD of xen1 does not know the monitor 10.0.0.9:6789"),
+        ({"user": "another"}, "the PBD of xen1 has other user than the spec"),
+    ],
+)
+def test_what_changed_in_the_spec_is_told_to_the_pbds(change: dict[str, object], said: str) -> None:
     made = world(existing())
     run(made)
     moved = existing().model_copy(deep=True)
     ceph = moved.ceph.model_copy(
-        update={"existing": moved.ceph.existing.model_copy(update={"monitors": ("10.0.0.9:6789",)})}  # type: ignore[union-attr]
+        update={"existing": moved.ceph.existing.model_copy(update=change)}  # type: ignore[union-attr]
     )
     changes = make_plan(moved.model_copy(update={"ceph": ceph}), made.facts).changes
     assert {action.kind for action in changes} == {"shared_sr"}
-    assert changes[0].reason == "the PBD of xen1 does not know the monitor 10.0.0.9:6789"
+    assert changes[0].reason == said
 
 
 def test_rights_are_by_name() -> None:

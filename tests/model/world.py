@@ -329,7 +329,7 @@ def _shared_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     config = {"device": shared_sr.device_of(wanted)}
     if wanted.type == "rbd":
         known = ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))
-        config = {"monitors": known, "pool": wanted.pool, **shared_sr.places(wanted)}
+        config = {"monitors": known, "pool": wanted.pool, **shared_sr.driver_settings(spec, wanted)}
     others = tuple(sr for sr in world.srs if sr.name != action.target)
     pbds: tuple[facts.Pbd, ...] = ()
     for host in spec.hosts:

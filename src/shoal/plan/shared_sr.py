@@ -27,7 +27,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "type": sr.type,
             "pool": sr.pool,
             "hosts": tuple(host.name for host in spec.hosts),
-            **_of_images(spec, sr),
+            **driver_settings(spec, sr),
             "device": device_of(sr) if sr.type == "lvm" else "",
         }
         actions.append(Action("shared_sr", sr.name, change, reason, needs=_needs(spec, sr), settings=settings))
@@ -39,7 +39,7 @@ def device_of(sr: model.Sr) -> str:
     return image_device(image_in_pool(sr.pool, sr.name))
 
 
-def _of_images(spec: Spec, sr: model.Sr) -> dict[str, object]:
+def driver_settings(spec: Spec, sr: model.Sr) -> dict[str, str]:
     """What the driver of an SR of type rbd must know, but for what is asked of a cluster of our own."""
     existing = spec.ceph.existing
     if existing is not None:
@@ -48,12 +48,8 @@ def _of_images(spec: Spec, sr: model.Sr) -> dict[str, object]:
     else:
         volumes = tuple(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts)
         user, known = KERNEL_USER.removeprefix("client."), {}
-    return {"user": user, "volumes": ",".join(volumes), **known, **places(sr)}
-
-
-def places(sr: model.Sr) -> dict[str, str]:
-    """Where in the pool, and where else, as the PBDs say it."""
-    return {key: value for key, value in (("namespace", sr.namespace), ("data_pool", sr.data_pool)) if value}
+    places = {key: value for key, value in (("namespace", sr.namespace), ("data_pool", sr.data_pool)) if value}
+    return {"user": user, "volumes": ",".join(volumes), **known, **places}
 
 
 def _needs(spec: Spec, sr: model.Sr) -> frozenset[str]:
@@ -80,15 +76,21 @@ def _judge(spec: Spec, facts: Facts, wanted: model.Sr) -> Verdict:
             return Change.UPDATE, f"no PBD on {host.name}"
         if not pbd.attached:
             return Change.UPDATE, f"not plugged on {host.name}"
-        lack = (_other_data_pool(wanted, pbd) or _unknown_monitors(spec, facts, pbd)) if wanted.type == "rbd" else ""
+        lack = (_other(spec, wanted, pbd) or _unknown_monitors(spec, facts, pbd)) if wanted.type == "rbd" else ""
         if lack:
             return Change.UPDATE, lack
     return Change.NONE, _summary(sr)
 
 
-def _other_data_pool(wanted: model.Sr, pbd: Pbd) -> str:
+def _other(spec: Spec, wanted: model.Sr, pbd: Pbd) -> str:
     seen, data_pool = pbd.device_config.get("data_pool", ""), wanted.data_pool or ""
-    return f"the PBD of {pbd.host} keeps new data in {seen or wanted.pool!r}" if seen != data_pool else ""
+    if seen != data_pool:
+        return f"the PBD of {pbd.host} keeps new data in {seen or wanted.pool!r}"
+    if spec.ceph.existing is None:  # where these follow from the hosts, which are looked at themselves
+        return ""
+    settings = driver_settings(spec, wanted)
+    other = [key for key in ("fsid", "user", "volumes") if pbd.device_config.get(key) != settings[key]]
+    return f"the PBD of {pbd.host} has other {' and '.join(other)} than the spec" if other else ""
 
 
 def _unknown_monitors(spec: Spec, facts: Facts, pbd: Pbd) -> str:

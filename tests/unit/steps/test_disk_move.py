@@ -106,3 +106,21 @@ async def test_a_disk_that_lost_its_vm_before_it_was_copied(pool: DiskPool, tool
     with pytest.raises(ShoalError, match="no VM has the disk the-disk any more, and there is no copy of it"):
         await disk_move.apply(action(delete_source=True), tools)
     assert pool.disk in pool.contents
+
+
+async def test_what_a_killed_run_began_is_waited_for(pool: DiskPool, tools: Tools) -> None:
+    pool.crash_at, pool.done_first = 2, True  # the copy was asked for, and nobody waits for it
+    with pytest.raises(XenApiError):
+        await disk_move.apply(action(), tools)
+    (copy,) = pool.disks(pool.shared)
+    dom0 = pool._add("VM", uuid="dom0", power_state="Running", is_control_domain=True)
+    vbd = pool._add("VBD", **{**VBD, "VM": dom0, "VDI": copy})
+    said: list[str] = []
+
+    def say(_: Action, text: str) -> None:
+        said.append(text)
+        pool.tables["VBD"].pop(vbd, None)  # the copy ends
+
+    await disk_move.apply(action(), Tools(tools.connections, say))
+    assert said[0] == "waiting until the toolstack has ended what an earlier run began"
+    check_moved(pool, deleted=False)
