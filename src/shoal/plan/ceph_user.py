@@ -23,8 +23,11 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 
 
 def caps_for(spec: Spec) -> dict[str, str]:
-    pools = ", ".join(f"profile rbd pool={sr.pool}" for sr in spec.srs)
-    return {"mon": "profile rbd", "osd": pools, "mgr": pools}
+    """By name: the pools and namespaces of the SRs, and no other. Data objects lie in the image's namespace, too."""
+    places = [(pool, sr.namespace) for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool]
+    grants = (f"profile rbd pool={pool}{f' namespace={space}' if space else ''}" for pool, space in places)
+    osd = ", ".join(dict.fromkeys(grants))
+    return {"mon": "profile rbd", "osd": osd, "mgr": osd}
 
 
 def _judge(ceph: Ceph, user: str, caps: dict[str, str]) -> Verdict:
