@@ -270,7 +270,7 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
-    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec)})
+    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec, world.srs)})
 
 
 def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
