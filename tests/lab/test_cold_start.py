@@ -11,6 +11,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_apply_brings_a_cold_pool_back(lab: Lab, shoal: Run) -> None:
+    lab_cli("up", timeout_s=600)  # other tests leave a host crashed
     made = shoal("apply", "--yes", timeout_s=1200)
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
     lab_cli("powercut")
