@@ -21,7 +21,16 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SPEC = ROOT / "examples" / "lab.yaml"
 DEFAULT_DIR = "/var/lib/shoal-lab-test"
-ORDER = ["test_refusals", "test_apply", "test_pool", "test_driver", "test_witness", "test_cold_start", "test_lvm"]
+ORDER = [
+    "test_refusals",
+    "test_apply",
+    "test_pool",
+    "test_driver",
+    "test_disks",
+    "test_witness",
+    "test_cold_start",
+    "test_lvm",
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -153,10 +153,20 @@ async def test_the_kernel_itself_refuses_a_second_writer(first: Driver, second: 
 async def test_a_mapped_disk_can_be_renamed_and_not_removed(first: Driver, vdi: str) -> None:
     await first.call("vdi_activate", vdi, "true")
     await first.call("vdi_update", vdi)
-    for command, argument in (("vdi_delete", ""), ("vdi_resize", str(128 * MIB))):
-        with pytest.raises(xmlrpc.client.Fault) as caught:
-            await first.call(command, vdi, argument)
-        assert caught.value.faultCode == 24
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        await first.call("vdi_delete", vdi)
+    assert caught.value.faultCode == 24
+    await first.call("vdi_deactivate", vdi)
+
+
+async def test_a_mapped_disk_grows_under_its_host(first: Driver, vdi: str) -> None:
+    await first.call("vdi_activate", vdi, "true")
+    await first.call("vdi_resize", vdi, str(128 * MIB))
+    assert (await first.run("blockdev", "--getsize64", first.link(vdi))).stdout == f"{128 * MIB}\n"
+    written = await first.run(
+        *("sh", "-c", f"echo kept | dd of={first.link(vdi)} bs=1M seek=100 conv=sync oflag=direct")
+    )
+    assert written.code == 0, written.stderr
     await first.call("vdi_deactivate", vdi)
 
 
