@@ -55,6 +55,7 @@ def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
         power.start_timeserver(lab)
         power.on_all(lab.hosts, lambda host: identity.make_disk(lab, host, image / "sda.img"))
         power.on_all(lab.hosts, lambda host: power.boot(lab, host, image, say))
+        power.on_all(lab.hosts, lambda host: power.wait_until_started(lab, host, say))
         if not storage_image.done():
             say("the storage VM's image is still being built")
         storage_image.result()

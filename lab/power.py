@@ -21,6 +21,8 @@ from lab.topology import Host, Lab
 Say = Callable[[str], None]
 BOOT_TIMEOUT_S = 240.0  # three at once on two emulating cores, with something else going on, take 60
 TOOLSTACK_TIMEOUT_S = 120.0
+STARTED = "/var/run/xapi_init_complete.cookie"  # in dom0
+START_TIMEOUT_S = 90.0
 
 
 def toolstack_pid(host: Host) -> Path:
@@ -86,6 +88,17 @@ def wait_for_toolstack(lab: Lab, host: Host, *, timeout_s: float = TOOLSTACK_TIM
         if time.monotonic() > deadline:
             raise CommandError(f"{host.name}: its toolstack did not answer within {timeout_s:g} s:\n{_tail(host)}")
         time.sleep(0.3)
+
+
+def wait_until_started(lab: Lab, host: Host, say: Say) -> None:
+    """Until the host has done what follows a start: SRs plugged, VMs started. Its toolstack answers before that."""
+    argv = [sys.executable, "-m", "lab.cli", "--dir", str(lab.dir), "run", host.name, "--", "test", "-e", STARTED]
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while run(argv, timeout_s=60, check=False).code:
+        if time.monotonic() > deadline:
+            say(f"{host.name}: its toolstack has not done all that follows a start; see {toolstack_log(host)}")
+            return
+        time.sleep(1)
 
 
 def answers(lab: Lab, host: Host) -> bool:
