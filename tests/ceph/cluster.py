@@ -13,6 +13,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from lab.images import ceph as ceph_image
 from lab.topology import locate
@@ -164,7 +165,7 @@ class Cluster:
         """At once, as when the power goes."""
         self.kill_process(self._daemons.pop(name))
 
-    def kill_process(self, parent: subprocess.Popen[bytes]) -> None:
+    def kill_process(self, parent: subprocess.Popen[Any]) -> None:
         """Kill what `start_process` started: nsenter stays the parent, so the process itself is its child."""
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         for pid in [*map(int, children), parent.pid]:

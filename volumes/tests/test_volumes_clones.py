@@ -246,5 +246,6 @@ def test_a_data_pool(calls: Calls, within: Inside) -> None:
     calls.delete(volume)
     calls.delete(clone)
     calls.sweep()
-    there = within.do("content", pool="rbd")["objects"]
-    assert not [each for each in there if image_id in each]
+    calls.service.cluster.wait_for(
+        lambda: not [each for each in within.do("content", pool="rbd")["objects"] if image_id in each], 20, "the OSDs"
+    )
