@@ -84,6 +84,9 @@ class Ceph:
             ioctx = self._pools.get((pool, namespace))
             if ioctx is None:
                 ioctx = cluster.open_ioctx2(pool) if isinstance(pool, int) else cluster.open_ioctx(pool)
+                # In a full pool librados would wait for room, longer than any caller does. So the OSD answers: "no
+                # space" to what needs some, and it still does what frees some.
+                ioctx.set_osdmap_full_try()
                 if namespace:
                     ioctx.set_namespace(namespace)
                 self._pools[pool, namespace] = ioctx

@@ -23,6 +23,7 @@ from volumes.names import NEW_PREFIX, base_name, is_ours, new_name, volume_name
 
 DIRECTORY = "rbd_directory"
 TRASH = "rbd_trash"
+FULL_FORCE = 128  # LIBRADOS_OPERATION_FULL_FORCE, which librados has in C only
 DIFFERS = 4095  # cmpext answers with this errno and above
 _ID_BYTES = 7  # as many digits as librbd's own ids, which old kernels have room for
 _TRIES = 5
@@ -120,7 +121,10 @@ def read_id_object(ioctx: Any, name: str) -> Optional[str]:
 
 
 def write_id_object(ioctx: Any, name: str, image_id: str) -> None:
-    ioctx.write_full(id_object(name), pack_string(image_id))
+    """Also in a full pool: a few bytes, without which nothing there could be deleted."""
+    with rados.WriteOpCtx() as operation:
+        operation.write_full(pack_string(image_id))
+        ioctx.operate_write_op(operation, id_object(name), flags=FULL_FORCE)
 
 
 def remove_id_object(ioctx: Any, name: str, image_id: str) -> None:
@@ -199,5 +203,5 @@ def move_to_trash(ioctx: Any, image_id: str, name: str) -> None:
         operation.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
         operation.execute("rbd", "trash_add", pack_string(image_id) + spec)
         with contextlib.suppress(rados.ObjectExists):
-            ioctx.operate_write_op(operation, TRASH)
+            ioctx.operate_write_op(operation, TRASH, flags=FULL_FORCE)
     forget(ioctx, image_id, name)

@@ -13,7 +13,7 @@ from typing import Any, Optional
 import rados
 
 from volumes import directory, header, holders, takeover
-from volumes.errors import ServiceError, exists, has_errno, not_found
+from volumes.errors import ServiceError, exists, has_errno, is_no_space, not_found
 from volumes.header import Header
 from volumes.names import HALF_MADE_MARK, TAKES_OVER_MARK, VOLUME_MARK, base_name, drivers_keys, volume_name
 from volumes.pool import Pool
@@ -41,6 +41,10 @@ def create(
     except rados.ObjectExists:
         _refuse_other_size(pool, volume_id, size_bytes)
         header.write_metadata(pool.ioctx, image_id, metadata)
+    except (rados.Error, OSError) as error:
+        if is_no_space(error):
+            directory.forget(pool.ioctx, image_id, name)  # a full pool shall not fill up with names
+        raise
     return {"id": volume_id, "size_bytes": size_bytes, "metadata": kept}
 
 
@@ -130,4 +134,5 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
 
 
 def read_holders(pool: Pool, volume_id: str) -> dict[str, Any]:
-    return {"id": volume_id, **holders.read(pool.ioctx, get(pool, volume_id).image_id)}
+    image_id = get(pool, volume_id).image_id
+    return {"id": volume_id, "image_id": image_id, **holders.read(pool.ioctx, image_id)}

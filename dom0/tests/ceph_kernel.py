@@ -26,7 +26,9 @@ class Agent:
         self._lock = threading.Lock()
         self.fsid = cluster.fsid
         argv = [*cluster._inside(), "python3", "-B", AGENT]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with (cluster.files / "agent.log").open("ab") as log:  # librados tells of every lock that it does not get
+            self._process = subprocess.Popen(argv, text=True, stderr=log, **pipes)
 
     def ask(self, do: str, **values: Any) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout

@@ -176,8 +176,8 @@ class World:
         return [record for record in self.host.toolstack.vdis.values() if not record["is_a_snapshot"]]
 
     def _image(self, image: dict[str, Any]) -> dict[str, Any]:
-        shown = {key: image[key] for key in ("name", "size_bytes", "metadata", "parent")}
-        return {**shown, "snaps": self._once(image["snaps"])}
+        shown = {key: image[key] for key in ("name", "size_bytes", "parent")}
+        return {**shown, "snaps": self._once(image["snaps"]), "metadata": self._once(list(image["metadata"].items()))}
 
     def _record(self, record: dict[str, Any]) -> dict[str, Any]:
         return {**record, "snapshot_of": self._of(record["snapshot_of"])}
