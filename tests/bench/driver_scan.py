@@ -53,9 +53,8 @@ def measure_scan(host: TimedHost, disks: list[str]) -> dict[str, Any]:
         introduce_all(host, disks)
     unchanged = [scan(host)[0] for _ in range(REPEATS)]
     changed = []
-    for number in range(REPEATS):
-        host.call("vdi_resize", disks[0], args=(str(SIZE_BYTES + ((number + 1) << 20)),))
-        host.toolstack.vdis[host.toolstack.ref(disks[0])]["virtual_size"] = str(SIZE_BYTES)
+    for _ in range(REPEATS):
+        host.toolstack.vdis[host.toolstack.ref(disks[0])]["virtual_size"] = "1048576"  # as if it had grown since
         changed.append(scan(host)[0])
     return {
         "first_s": round(first_s - start_s, 2),
