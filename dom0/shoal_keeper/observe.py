@@ -1,0 +1,220 @@
+"""One look at all that the keeper decides upon: the pool's records, the volume services, this host's own clock.
+
+Reads only. A call that fails fails the look: nothing is decided on half of what there is.
+"""
+
+import calendar
+import os
+import time
+
+from . import services
+from .state import NULL, Ceph, Host, Pbd, Pool, Seen, Vm
+from .toolstack import Refused
+
+INVENTORY = "/etc/xensource-inventory"
+PROC = "/proc"
+SR_TYPE = "rbd"
+POOL_MARK = "shoal:ssh-key"
+HOST_MARK = "shoal:host"
+SETTINGS_MARK = "shoal:settings"
+REST_MARK = "shoal:maintenance"
+LOCK_MARK = "shoal:lock"
+RENEWED_MARK = "shoal:lock-renewed"
+AUTO_POWERON = "auto_poweron"
+LOCK_STALE_S = 90.0
+
+
+class Observer:
+    """`memory` of its own only saves calls: which VM is this host's storage VM, and since when the lock stands still."""
+
+    def __init__(self, toolstack):
+        self._toolstack = toolstack
+        self._storage_vm = None
+        self._lock = ("", 0.0)
+
+    def look(self, wants_vms, under_way):
+        """`wants_vms`: starts may be owed, so all marked VMs matter."""
+        call = self._toolstack.call
+        uptime_s = read_uptime_s()
+        (pool_record,) = call("pool.get_all_records").values()
+        ref = call("host.get_by_uuid", own_uuid())
+        host_record = call("host.get_record", ref)
+        pool = self._pool(pool_record, ref, uptime_s)
+        host = _host(ref, host_record)
+        storage_vm, ceph, pbds, vms = None, Ceph("not asked"), (), ()
+        if pool.is_marked and not pool.ha_enabled:
+            storage_vm = self._find_storage_vm(host)
+            ceph, pbds = self._storage(host, pool, wants_vms)
+            if wants_vms:
+                vms = self._marked_vms({pbd.sr for pbd in pbds})
+        booted_at = time.time() - uptime_s
+        return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, vms, tuple(sorted(under_way)))
+
+    def _pool(self, record, host, uptime_s):
+        marks = record["other_config"]
+        return Pool(
+            uuid=record["uuid"],
+            is_marked=POOL_MARK in marks,
+            ha_enabled=bool(record["ha_enabled"]),
+            is_master=record["master"] == host,
+            apply_at_work=LOCK_MARK in marks and not self._lock_is_stale(marks, uptime_s),
+        )
+
+    def _lock_is_stale(self, marks, uptime_s):
+        """No sign of life for as long as `apply` itself waits. By this host's time alone: no clocks are compared."""
+        sign = marks[LOCK_MARK] + marks.get(RENEWED_MARK, "")
+        if self._lock[0] != sign:
+            self._lock = (sign, uptime_s)
+        return uptime_s - self._lock[1] > LOCK_STALE_S
+
+    def _find_storage_vm(self, host):
+        """By Shoal's mark. The records of all VMs are read only until it is found."""
+        if self._storage_vm is not None:
+            record = self._vm_record(self._storage_vm)
+            if record is not None and record["other_config"].get(HOST_MARK) == host.name:
+                return self._vm(self._storage_vm, record)
+        self._storage_vm = None
+        for ref, record in self._toolstack.call("VM.get_all_records").items():
+            is_vm = not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"])
+            if is_vm and record["other_config"].get(HOST_MARK) == host.name:
+                self._storage_vm = ref
+                return self._vm(ref, record)
+        return None
+
+    def _vm_record(self, ref):
+        try:
+            return self._toolstack.call("VM.get_record", ref)
+        except Refused as error:
+            if error.failure[0] != "HANDLE_INVALID":
+                raise
+            return None
+
+    def _storage(self, host, pool, wants_vms):
+        """Ceph, and this host's PBDs of Shoal's SRs."""
+        call = self._toolstack.call
+        found = []
+        for sr, record in _where(call, "SR", "type", SR_TYPE).items():
+            pbds = {ref: call("PBD.get_record", ref) for ref in record["PBDs"]}
+            for ref, pbd in pbds.items():
+                if pbd["host"] == host.ref and "volumes" in pbd["device_config"]:
+                    lacking = self._lacking(pbds) if wants_vms and pool.is_master else ()
+                    found.append((_pbd(ref, pbd, sr, record["name_label"], lacking), pbd["device_config"]))
+        endpoints = sorted({endpoint for _, config in found for endpoint in _list(config, "volumes")})
+        ceph = services.look(endpoints) if found else Ceph("no SR of Shoal's on this host")
+        pbds = []
+        for pbd, config in sorted(found, key=lambda pair: pair[0].uuid):
+            if not pbd.attached and not ceph.silence:
+                own = _list(config, "volumes")
+                silence = services.pool_silence(own, config.get("pool", ""), config.get("namespace", ""))
+                pbd = pbd._replace(pool_silence=silence)
+            pbds.append(pbd)
+        return ceph, tuple(pbds)
+
+    def _lacking(self, pbds):
+        """Names of the live and enabled hosts where the SR is not plugged."""
+        call, names = self._toolstack.call, []
+        for pbd in pbds.values():
+            host = call("host.get_record", pbd["host"])
+            if not pbd["currently_attached"] and host["enabled"] and call("host_metrics.get_live", host["metrics"]):
+                names.append(host["name_label"])
+        return tuple(sorted(names))
+
+    def _marked_vms(self, srs):
+        """VMs marked to start with a disk on one of these SRs. Storage VMs are not among them."""
+        call = self._toolstack.call
+        hosts = set(call("host.get_all"))
+        found = []
+        for ref, record in call("VM.get_all_records").items():
+            marks = record["other_config"]
+            if record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"]:
+                continue
+            if marks.get(AUTO_POWERON) != "true" or HOST_MARK in marks:
+                continue
+            own = srs & self._srs_of(record)
+            if own:
+                vm = self._vm(ref, record)
+                affinity = vm.affinity if vm.affinity in hosts else NULL
+                found.append(vm._replace(affinity=affinity, srs=tuple(sorted(own))))
+        return tuple(sorted(found, key=lambda vm: vm.uuid))
+
+    def _srs_of(self, vm):
+        vdis = [self._toolstack.call("VBD.get_VDI", vbd) for vbd in vm["VBDs"]]
+        return {self._toolstack.call("VDI.get_SR", vdi) for vdi in vdis if vdi != NULL}
+
+    def _vm(self, ref, record):
+        started_at = 0.0
+        if record["power_state"] == "Running" and record["metrics"] != NULL:
+            started_at = read_time(self._toolstack.call("VM_metrics.get_start_time", record["metrics"]))
+        return Vm(
+            ref=ref,
+            uuid=record["uuid"],
+            name=record["name_label"],
+            power_state=record["power_state"],
+            resident_on=record["resident_on"],
+            affinity=record["affinity"],
+            is_busy=bool(record["current_operations"]),
+            order=int(record["order"]),
+            start_delay_s=int(record["start_delay"]),
+            started_at=started_at,
+            is_complete=SETTINGS_MARK in record["other_config"],
+        )
+
+
+def read_uptime_s():
+    with open(os.path.join(PROC, "uptime")) as file:
+        return float(file.read().split()[0])
+
+
+def read_boot():
+    with open(os.path.join(PROC, "sys/kernel/random/boot_id")) as file:
+        return file.read().strip()
+
+
+def own_uuid():
+    """This host's uuid in the pool."""
+    with open(INVENTORY) as file:
+        for line in file:
+            name, _, value = line.partition("=")
+            if name == "INSTALLATION_UUID":
+                return value.strip().strip("'\"")
+    raise ValueError("%s has no INSTALLATION_UUID" % INVENTORY)
+
+
+def read_time(text):
+    """Seconds since 1970 of a XenAPI time: 20260102T03:04:05Z, newer releases with dashes."""
+    digits = text.replace("-", "")[:17]
+    return float(calendar.timegm(time.strptime(digits, "%Y%m%dT%H:%M:%S")))
+
+
+def _host(ref, record):
+    return Host(
+        ref=ref,
+        uuid=record["uuid"],
+        name=record["name_label"],
+        enabled=bool(record["enabled"]),
+        told_to_rest=REST_MARK in record["other_config"],
+    )
+
+
+def _pbd(ref, record, sr, sr_name, lacking):
+    config = record["device_config"]
+    return Pbd(
+        ref=ref,
+        uuid=record["uuid"],
+        sr=sr,
+        sr_name=sr_name,
+        attached=bool(record["currently_attached"]),
+        monitors=tuple(sorted(_list(config, "monitors"))),
+        fsid=config.get("fsid", ""),
+        lacking=lacking,
+    )
+
+
+def _list(config, key):
+    return [part.strip() for part in config.get(key, "").split(",") if part.strip()]
+
+
+def _where(call, kind, field, value):
+    """Records whose field is that; xapi need not agree on what an expression means."""
+    found = call("%s.get_all_records_where" % kind, 'field "%s" = "%s"' % (field, value))
+    return {ref: record for ref, record in found.items() if record[field] == value}
