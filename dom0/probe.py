@@ -2,7 +2,7 @@
 
 Sent over SSH to `python3 - REQUEST`, never installed. Python 3.6, standard library only, and hardly a child process:
 what /sys, /proc and the disks themselves say is read directly. REQUEST is a JSON object: `kit` (files and folders
-that make up the kit), `passthrough` (folder of links), `tools` (programs that Shoal needs).
+that make up the kit), `keeper` (path of its unit), `passthrough` (folder of links), `tools` (programs that Shoal needs).
 
 A part that fails is missing from the answer and its reason stands in `errors`: nothing unread looks like nothing there.
 """
@@ -255,7 +255,7 @@ def find_links():
     return found
 
 
-def kit(places):
+def kit(places, keeper):
     """Digest over the kit's files, as shoal.kit.shipped makes it; what belongs to this host beside it."""
     lines = []
     for place in places:
@@ -271,7 +271,16 @@ def kit(places):
         "has_client_certificate": all(os.path.exists("%s/client.%s" % (folder, end)) for end in ("pem", "key")),
         "certificate_authority": digest(folder + "/ca.pem") if os.path.exists(folder + "/ca.pem") else "",
         "volume_service": str(host.get("volume_service", "")),
+        "keeper_runs": runs(keeper),
     }
+
+
+def runs(unit):
+    """Whether a unit is enabled, and its control group there: systemd removes that of a service that has ended."""
+    folder, name = unit.rsplit("/", 1)
+    groups = ["/sys/fs/cgroup%s/system.slice/%s" % (tree, name) for tree in ("", "/systemd")]
+    is_enabled = os.path.islink("%s/multi-user.target.wants/%s" % (folder, name))
+    return is_enabled and any(os.path.isdir(group) for group in groups)
 
 
 def hashed(path):
@@ -316,7 +325,7 @@ def missing(tools):
 def look(request):
     parts = {
         "disks": disks,
-        "kit": lambda: kit(request["kit"]),
+        "kit": lambda: kit(request["kit"], request["keeper"]),
         "sm_plugins": sm_plugins,
         "has_rbd": has_rbd,
         "passthrough_links": lambda: passthrough(request["passthrough"]),

@@ -14,6 +14,8 @@ from shoal.kit.errors import ShoalError
 
 DOM0_CODE = "/opt/shoal/dom0"
 DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
+DOM0_KEEPER_UNIT = "/etc/systemd/system/shoal-keeper.service"
+DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper")
 VOLUMES_CODE = "/opt/shoal/volumes"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -38,10 +40,12 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: the driver's executable and its package. The probe is sent, never installed."""
+    """The kit of a dom0: driver, keeper, their packages. The probe is sent, never installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
-    return (driver, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
+    unit = ShippedFile(DOM0_KEEPER_UNIT, (source / "shoal-keeper.service").read_bytes())
+    packages = [file for name in DOM0_PACKAGES for file in _code(source / name, f"{DOM0_CODE}/{name}")]
+    return (driver, unit, *packages)
 
 
 def volume_service_files() -> tuple[ShippedFile, ...]:

@@ -1,4 +1,4 @@
-"""Shoal's files in a host's dom0: the SM driver, its place on the toolstack's whitelist, the rbd module at boot."""
+"""Shoal's files in a host's dom0: SM driver, its place on the whitelist, keeper, the rbd module at boot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, ShippedFile, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, ShippedFile, dom0_files
 from shoal.plan.action import Action
 from shoal.steps import sm_plugins
 from shoal.steps.tools import Tools
@@ -23,22 +23,27 @@ MODULES_CONF = "/etc/modules-load.d/shoal.conf"
 MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
-# checksums, the modules file, Shoal's own conf, then every other file that xapi reads, in its order.
-# $1 code, $2 driver, $3 modules file, $4 own conf, $5 conf folder
-LOOK = """find "$1" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$2" 2>/dev/null
+# checksums, the keeper's state, the modules file, Shoal's own conf, then every other file that xapi reads, in order.
+# $1 code, $2 driver, $3 modules file, $4 own conf, $5 conf folder, $6 the keeper's unit
+LOOK = """find "$1" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$2" "$6" 2>/dev/null
+printf '\\001'; systemctl is-enabled "${6##*/}" 2>/dev/null; systemctl is-active "${6##*/}" 2>/dev/null
 printf '\\001'; cat "$3" 2>/dev/null; printf '\\001'; cat "$4" 2>/dev/null
 for f in /etc/xapi.conf "$5"/*; do
 [ -f "$f" ] && [ "$f" != "$4" ] || continue; printf '\\001'; cat "$f"; done; true"""
-# $1 stage, $2 code, $3 driver; the files come on standard input. The code is put in place first, its entry point last:
-# who calls the driver meanwhile gets the old one or the new one.
-INSTALL = """set -e; rm -rf "$1" "$1.old"; mkdir -p "$1" "${2%/*}" "${3%/*}"; tar -x -C "$1"
+# $1 stage, $2 code, $3 driver, $4 the keeper's unit; the files come on standard input. The code is put in place first,
+# its entry point last: who calls the driver meanwhile gets the old one or the new one. The keeper is stopped before: if
+# it runs afterwards, it runs the new code.
+INSTALL = """set -e; rm -rf "$1" "$1.old"; mkdir -p "$1" "${2%/*}" "${3%/*}" "${4%/*}"; tar -x -C "$1"
+[ ! -e "$4" ] || systemctl stop "${4##*/}"
 [ ! -d "$2" ] || mv "$2" "$1.old"
-mv "$1$2" "$2"; sync -f "$2"; mv -f "$1$3" "$3"; rm -rf "$1" "$1.old" """
+mv "$1$2" "$2"; sync -f "$2"; mv -f "$1$3" "$3"; mv -f "$1$4" "$4"; rm -rf "$1" "$1.old" """
+START = """systemctl daemon-reload && systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     is_installed: bool
+    keeper_runs: bool
     has_modules_file: bool
     own_conf: str
     merged: tuple[str, ...] | None  # None: the whitelist needs no file of Shoal's
@@ -58,22 +63,33 @@ async def apply(action: Action, tools: Tools) -> None:
     if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, DOM0_DRIVER]
+        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
+    if not seen.is_installed or not seen.keeper_runs:
+        tools.progress(action, "starting the keeper")
+        await dom0.run(["sh", "-c", START, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
     seen = await _look(await tools.dom0(action.target))
     if not seen.is_installed:
         return "the installed files are not those of this version"
-    return f"the toolstack's sm-plugins list lacks {SR_TYPE}" if seen.lacks_whitelist else ""
+    if seen.lacks_whitelist:
+        return f"the toolstack's sm-plugins list lacks {SR_TYPE}"
+    return "" if seen.keeper_runs else "the keeper does not run; its host says why: journalctl -u shoal-keeper"
 
 
 async def _look(dom0: Ssh) -> Look:
-    argv = ["sh", "-c", LOOK, "sh", DOM0_CODE, DOM0_DRIVER, MODULES_CONF, OWN_CONF, CONF_FOLDER]
-    kit, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
+    argv = ["sh", "-c", LOOK, "sh", DOM0_CODE, DOM0_DRIVER, MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_KEEPER_UNIT]
+    kit, keeper, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
     wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
-    return Look(set(kit.splitlines()) == wanted, modules == MODULES_TEXT, own, sm_plugins.merge(others, SR_TYPE))
+    return Look(
+        is_installed=set(kit.splitlines()) == wanted,
+        keeper_runs=keeper.split() == ["enabled", "active"],
+        has_modules_file=modules == MODULES_TEXT,
+        own_conf=own,
+        merged=sm_plugins.merge(others, SR_TYPE),
+    )
 
 
 def pack(files: tuple[ShippedFile, ...]) -> bytes:

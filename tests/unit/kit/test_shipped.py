@@ -1,12 +1,14 @@
 """What travels with Shoal: complete, without tests, and known by its content."""
 
-from shoal.kit.shipped import DOM0_DRIVER, ShippedFile, digest, dom0_files, volume_service_files
+from shoal.kit.shipped import DOM0_DRIVER, DOM0_KEEPER_UNIT, ShippedFile, digest, dom0_files, volume_service_files
 
 
-def test_the_kit_is_the_driver_and_its_package():
+def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     files = {file.path: file for file in dom0_files()}
     assert files[DOM0_DRIVER].mode == 0o755
     assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
+    assert files["/opt/shoal/dom0/shoal_keeper/__main__.py"].mode == 0o644
+    assert b"/opt/shoal/dom0/shoal_keeper/__main__.py" in files[DOM0_KEEPER_UNIT].data
     assert not [path for path in files if "test" in path or path.endswith("probe.py")]
 
 

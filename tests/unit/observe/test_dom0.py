@@ -122,10 +122,10 @@ def test_the_digest_of_the_kit_is_the_same_here_and_there(probe, tmp_path):
         shipped.ShippedFile(f"{code}/b.py", b"2"),
     ]
     places = [str(tmp_path / "RBDSR"), str(tmp_path / "dom0")]
-    assert probe["kit"](places)["digest"] == shipped.digest(files)
+    assert probe["kit"](places, "/no/unit")["digest"] == shipped.digest(files)
     (code / "b.py").write_text("other")
-    assert probe["kit"](places)["digest"] != shipped.digest(files)
-    assert probe["kit"]([str(tmp_path / "nothing")])["digest"] == shipped.digest([]) == ""
+    assert probe["kit"](places, "/no/unit")["digest"] != shipped.digest(files)
+    assert probe["kit"]([str(tmp_path / "nothing")], "/no/unit")["digest"] == shipped.digest([]) == ""
 
 
 def test_the_last_file_with_a_whitelist_wins(probe):
@@ -146,7 +146,7 @@ def test_the_last_file_with_a_whitelist_wins(probe):
 
 
 def test_the_whole_probe_runs_and_is_understood():
-    request = {"kit": [], "passthrough": "/nowhere", "tools": ["sh", "no-such-program"]}
+    request = {"kit": [], "keeper": "/no/unit", "passthrough": "/nowhere", "tools": ["sh", "no-such-program"]}
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
     )
@@ -158,7 +158,13 @@ def test_the_whole_probe_runs_and_is_understood():
 
 GOOD = {
     "kernel": "4.19.0+1",
-    "kit": {"digest": "d", "has_client_certificate": True, "certificate_authority": "c", "volume_service": "a:7443"},
+    "kit": {
+        "digest": "d",
+        "has_client_certificate": True,
+        "certificate_authority": "c",
+        "volume_service": "a:7443",
+        "keeper_runs": True,
+    },
     "sm_plugins": ["ext"],
     "has_rbd": True,
     "passthrough_links": {"shoal-osd-xen1-1": "/dev/disk/by-partuuid/8A"},
