@@ -23,6 +23,10 @@ class Plan:
         self.notes = []  # type: List[str]
         self.troubles = []  # type: List[Trouble]
 
+    def last_failure(self, key):
+        tries = self.memory.tries.get(key)
+        return " (%s)" % tries.why if tries else ""
+
     def attempt(self, action):
         """Do it, unless it is under way already or has failed a short while ago."""
         if action.key in self.seen.under_way:
@@ -30,8 +34,7 @@ class Plan:
             return
         pause_s = self.memory.pause_s(action.key, self.seen.uptime_s)
         if pause_s > 0:
-            why = self.memory.tries[action.key].why
-            self.notes.append("%s failed (%s) and is tried again later" % (describe(action), why))
+            self.notes.append("%s is tried again later%s" % (describe(action), self.last_failure(action.key)))
             return
         self.actions.append(action)
 
@@ -102,9 +105,9 @@ def _keep_storage_vm(plan):
     elif not host.enabled:
         plan.notes.append("the host is disabled, so its storage VM cannot start")
     else:
-        body = "The storage VM %s does not start. See what %s's toolstack says to VM.start." % (vm.name, host.name)
-        plan.troubles.append(Trouble("SHOAL_STORAGE_VM_OFF", body, STORAGE_VM_PATIENCE_S))
         key = "start_storage_vm/" + vm.uuid
+        body = "The storage VM %s does not start on %s%s." % (vm.name, host.name, plan.last_failure(key))
+        plan.troubles.append(Trouble("SHOAL_STORAGE_VM_OFF", body, STORAGE_VM_PATIENCE_S))
         plan.attempt(Action("start_storage_vm", key, vm.ref, vm.name, "it is off", place=host.ref, vm=vm.uuid))
 
 
@@ -125,7 +128,7 @@ def _refresh_monitors(plan):
             key = "refresh/%s" % pbd.uuid
             action = Action("refresh", key, pbd.ref, pbd.sr_name, reason, sr=pbd.sr, monitors=ceph.monitors)
             if plan.memory.has_given_up(key):
-                body = "The PBD of SR %s cannot be told the monitors: %s." % (pbd.sr_name, plan.memory.tries[key].why)
+                body = "The PBD of SR %s cannot be told the monitors%s." % (pbd.sr_name, plan.last_failure(key))
                 plan.troubles.append(Trouble("SHOAL_MONITORS_OUTDATED", body))
             plan.attempt(action)
 
@@ -149,9 +152,10 @@ def _plug(plan):
             plan.troubles.append(Trouble("SHOAL_CEPH_AWAY", body, CEPH_PATIENCE_S))
             plan.notes.append("waits for the pool of SR %s (%s)" % (pbd.sr_name, pbd.pool_silence))
             continue
-        body = "SR %s cannot be plugged on %s, though Ceph answers." % (pbd.sr_name, plan.seen.host.name)
+        key, host = "plug/" + pbd.uuid, plan.seen.host.name
+        body = "SR %s cannot be plugged on %s, though Ceph answers%s." % (pbd.sr_name, host, plan.last_failure(key))
         plan.troubles.append(Trouble("SHOAL_SR_UNPLUGGED", body, PLUG_PATIENCE_S))
-        plan.attempt(Action("plug", "plug/" + pbd.uuid, pbd.ref, pbd.sr_name, "Ceph answers", sr=pbd.sr))
+        plan.attempt(Action("plug", key, pbd.ref, pbd.sr_name, "Ceph answers", sr=pbd.sr))
 
 
 def _start_vms(plan):
@@ -190,7 +194,7 @@ def _remaining_delay_s(plan, order):
 def _start(plan, vm, key):
     seen = plan.seen
     if plan.memory.has_given_up(key):
-        body = "The VM %s, which is marked to start, does not: %s." % (vm.name, plan.memory.tries[key].why)
+        body = "The VM %s is marked to start, and does not%s." % (vm.name, plan.last_failure(key))
         plan.troubles.append(Trouble("SHOAL_VM_NOT_STARTED", body))
     if vm.is_busy:
         plan.notes.append("the VM %s is being started or stopped" % vm.name)
