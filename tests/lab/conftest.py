@@ -1,6 +1,6 @@
 """One lab for all of these tests, in a folder of its own beside any lab of a person's.
 
-The tests tell one story in order: an untouched pool, refusals, applies that are killed, a pool that works, a crash.
+The tests tell one story in order: an untouched pool, refusals, killed applies, a pool that works, a crash, a power cut.
 $SHOAL_KEEP_LAB=1 leaves the lab up afterwards, to look around in; the next run takes it as it finds it only if
 $SHOAL_KEEP_LAB is still set.
 """
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SPEC = ROOT / "examples" / "lab.yaml"
 DEFAULT_DIR = "/var/lib/shoal-lab-test"
-ORDER = ["test_refusals", "test_apply", "test_pool", "test_driver", "test_witness"]
+ORDER = ["test_refusals", "test_apply", "test_pool", "test_driver", "test_witness", "test_keeper"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
