@@ -24,6 +24,7 @@ HEAD_BYTES = 1 << 20
 TAIL_BYTES = 128 << 10
 CHILD_TIMEOUT_S = 20
 NO_DISKS = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "rbd", "nbd", "td")
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")  # version 2, and systemd's own of version 1
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -278,9 +279,8 @@ def kit(places, keeper):
 def runs(unit):
     """Whether a unit is enabled, and its control group there: systemd removes that of a service that has ended."""
     folder, name = unit.rsplit("/", 1)
-    groups = ["/sys/fs/cgroup%s/system.slice/%s" % (tree, name) for tree in ("", "/systemd")]
     is_enabled = os.path.islink("%s/multi-user.target.wants/%s" % (folder, name))
-    return is_enabled and any(os.path.isdir(group) for group in groups)
+    return is_enabled and any(os.path.isdir("%s/system.slice/%s" % (tree, name)) for tree in CGROUPS)
 
 
 def hashed(path):

@@ -43,16 +43,18 @@ class Keeper:
     def _round(self):
         outcomes = self._actor.collect()
         self._record(outcomes)
-        seen = self._observer.look(self._memory.owes_starts, self._actor.under_way())
+        seen = self._observer.look(self._memory, self._actor.under_way())
         self._remember(memories.after_look(self._memory, seen))
         decision = decide(seen, self._memory)
         begun = self._actor.carry_out(decision.actions)
         self._record(begun)
         outcomes += begun
         said = ["%s (%s): %s" % (describe(one.action), one.action.reason, one.why or one.how) for one in outcomes]
-        if decision.troubles is not None:
-            said += self._alerts.update(decision.troubles, seen)
-        self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
+        try:
+            if decision.troubles is not None:
+                said += self._alerts.update(decision.troubles, seen)
+        finally:
+            self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
         if any(outcome.how == DONE for outcome in outcomes):
             return AT_ONCE_S
         return CALM_S if decision.is_settled else HURRY_S

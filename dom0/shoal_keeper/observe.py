@@ -32,8 +32,8 @@ class Observer:
         self._storage_vm = None
         self._lock = ("", 0.0)
 
-    def look(self, wants_vms, under_way):
-        """`wants_vms`: starts may be owed, so all marked VMs matter."""
+    def look(self, memory, under_way):
+        """What memory says is owed decides how much is looked at."""
         call = self._toolstack.call
         uptime_s = read_uptime_s()
         (pool_record,) = call("pool.get_all_records").values()
@@ -44,9 +44,9 @@ class Observer:
         storage_vm, ceph, pbds, vms = None, Ceph("not asked"), (), ()
         if pool.is_marked and not pool.ha_enabled:
             storage_vm = self._find_storage_vm(host)
-            ceph, pbds = self._storage(host, pool, wants_vms)
-            if wants_vms:
-                vms = self._marked_vms({pbd.sr for pbd in pbds})
+            ceph, pbds = self._storage(host, memory.owes_starts and pool.is_master)
+            if memory.owes_starts:
+                vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory.settled)
         booted_at = time.time() - uptime_s
         return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, vms, tuple(sorted(under_way)))
 
@@ -89,16 +89,15 @@ class Observer:
                 raise
             return None
 
-    def _storage(self, host, pool, wants_vms):
+    def _storage(self, host, spreads_vms):
         """Ceph, and this host's PBDs of Shoal's SRs."""
         call = self._toolstack.call
         found = []
-        for sr, record in _where(call, "SR", "type", SR_TYPE).items():
-            pbds = {ref: call("PBD.get_record", ref) for ref in record["PBDs"]}
-            for ref, pbd in pbds.items():
-                if pbd["host"] == host.ref and "volumes" in pbd["device_config"]:
-                    lacking = self._lacking(pbds) if wants_vms and pool.is_master else ()
-                    found.append((_pbd(ref, pbd, sr, record["name_label"], lacking), pbd["device_config"]))
+        srs = _where(call, "SR", "type", SR_TYPE)
+        for ref, pbd in _where(call, "PBD", "host", host.ref).items():
+            if pbd["SR"] in srs and "volumes" in pbd["device_config"]:
+                lacking = self._lacking(pbd["SR"]) if spreads_vms else ()
+                found.append((_pbd(ref, pbd, srs[pbd["SR"]]["name_label"], lacking), pbd["device_config"]))
         endpoints = sorted({endpoint for _, config in found for endpoint in _list(config, "volumes")})
         ceph = services.look(endpoints) if found else Ceph("no SR of Shoal's on this host")
         pbds = []
@@ -110,17 +109,20 @@ class Observer:
             pbds.append(pbd)
         return ceph, tuple(pbds)
 
-    def _lacking(self, pbds):
+    def _lacking(self, sr):
         """Names of the live and enabled hosts where the SR is not plugged."""
         call, names = self._toolstack.call, []
-        for pbd in pbds.values():
+        for pbd in _where(call, "PBD", "SR", sr).values():
             host = call("host.get_record", pbd["host"])
             if not pbd["currently_attached"] and host["enabled"] and call("host_metrics.get_live", host["metrics"]):
                 names.append(host["name_label"])
         return tuple(sorted(names))
 
-    def _marked_vms(self, srs):
-        """VMs marked to start with a disk on one of these SRs. Storage VMs are not among them."""
+    def _marked_vms(self, host, pool, srs, settled):
+        """VMs marked to start that this host's keeper may owe a start, with a disk on one of these SRs.
+
+        Where the disks of one lie that is settled is not asked again: it counts for its order and delay alone.
+        """
         call = self._toolstack.call
         hosts = set(call("host.get_all"))
         found = []
@@ -130,11 +132,12 @@ class Observer:
                 continue
             if marks.get(AUTO_POWERON) != "true" or HOST_MARK in marks:
                 continue
-            own = srs & self._srs_of(record)
-            if own:
-                vm = self._vm(ref, record)
-                affinity = vm.affinity if vm.affinity in hosts else NULL
-                found.append(vm._replace(affinity=affinity, srs=tuple(sorted(own))))
+            affinity = record["affinity"] if record["affinity"] in hosts else NULL
+            if affinity != host.ref and not (affinity == NULL and pool.is_master):
+                continue
+            own = () if record["uuid"] in settled else tuple(sorted(srs & self._srs_of(record)))
+            if own or record["uuid"] in settled:
+                found.append(self._vm(ref, record)._replace(affinity=affinity, srs=own))
         return tuple(sorted(found, key=lambda vm: vm.uuid))
 
     def _srs_of(self, vm):
@@ -196,12 +199,12 @@ def _host(ref, record):
     )
 
 
-def _pbd(ref, record, sr, sr_name, lacking):
+def _pbd(ref, record, sr_name, lacking):
     config = record["device_config"]
     return Pbd(
         ref=ref,
         uuid=record["uuid"],
-        sr=sr,
+        sr=record["SR"],
         sr_name=sr_name,
         attached=bool(record["currently_attached"]),
         monitors=tuple(sorted(_list(config, "monitors"))),

@@ -156,6 +156,21 @@ def test_the_whole_probe_runs_and_is_understood():
     assert dom0.clock_skew_s == 0
 
 
+def test_the_keeper_runs_when_it_is_enabled_and_has_a_control_group(probe, tmp_path, monkeypatch):
+    monkeypatch.setitem(probe["runs"].__globals__, "CGROUPS", (str(tmp_path / "none"), str(tmp_path / "cgroup")))
+    unit = tmp_path / "system" / "shoal-keeper.service"
+    assert not probe["runs"](str(unit))
+    group = tmp_path / "cgroup" / "system.slice" / unit.name
+    group.mkdir(parents=True)
+    assert not probe["runs"](str(unit))
+    wants = unit.parent / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / unit.name).symlink_to(unit)
+    assert probe["runs"](str(unit))
+    group.rmdir()
+    assert not probe["runs"](str(unit))
+
+
 GOOD = {
     "kernel": "4.19.0+1",
     "kit": {
