@@ -65,15 +65,22 @@ class World:
 
     # What happens
 
-    def start_vm(self, vm: str, host: str) -> None:
-        """xapi's VM.start_on: the record says off, the host is there, its client may write."""
+    def start_vm(self, vm: str, host: str, *, by_person: bool = False, breaks_off: bool = False) -> None:
+        """xapi's VM.start_on: the record says off, the host is there, its client may write.
+
+        A person relies on the disk's own lock, which refuses a second writer; keepers may not need it. `breaks_off`:
+        the host is cut off when the VM runs already, and the record does not say so yet.
+        """
         row, place = self.vms[vm], self.hosts[host]
         if row.power_state != "Halted" or not place.is_there or place.client in self.blocklist:
             return
-        others = {other for other in row.runs_on - {host} if self.hosts[other].client not in self.blocklist}
-        assert not others, f"{vm} is started on {host} while {others} may write to its disk"
-        assert host not in row.runs_on, f"{vm} is started twice on {host}"
-        row.power_state, row.resident_on = "Running", host
+        if self.writers(vm) and by_person:
+            return
+        assert not self.writers(vm), f"{vm} is started on {host} while {self.writers(vm)} may write to its disk"
+        if breaks_off:
+            place.is_cut = True
+        else:
+            row.power_state, row.resident_on = "Running", host
         row.runs_on.add(host)
         row.holders = {(other, client) for other, client in row.holders if client not in self.blocklist}
         row.holders.add((host, place.client))
@@ -206,10 +213,9 @@ class Pool(RuleBasedStateMachine):
     def expire_lock(self, data: st.DataObject) -> None:
         del self.world.locks[data.draw(st.sampled_from(sorted(self.world.locks)))]
 
-    @rule(vm=vms, host=hosts)
-    def person_starts(self, vm: str, host: str) -> None:
-        if not self.world.vms[vm].claim:
-            self.world.start_vm(vm, host)
+    @rule(vm=vms, host=hosts, breaks_off=st.booleans())
+    def person_starts(self, vm: str, host: str, breaks_off: bool) -> None:
+        self.world.start_vm(vm, host, by_person=True, breaks_off=breaks_off)
 
     @rule(vm=vms)
     def person_stops(self, vm: str) -> None:
@@ -326,3 +332,12 @@ def test_only_marked_vms_are_claimed() -> None:
     guests = (Guest("v", "Running", "dead", False, ""), Guest("w", "Running", "dead", True, ""))
     steps = failover.decide(Sight("a", True, 0.0, peers, guests, {"dead": "a"}, frozenset()))
     assert [(step.kind, step.vm) for step in steps] == [(failover.CLAIM, "w")]
+
+
+def test_a_vm_whose_disk_a_live_client_holds_is_not_started() -> None:
+    peers = (Peer("a", True, True, True), Peer("b", True, True, True))
+    guest = Guest("v", "Halted", "", True, "a", holders=frozenset({("b", "192.0.2.1:0/7")}))
+    sight = Sight("a", True, 0.0, peers, (guest,), {}, frozenset())
+    assert failover.decide(sight) == ()
+    (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
+    assert step.kind == failover.START
