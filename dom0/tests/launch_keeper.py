@@ -17,10 +17,10 @@ volumes_client.FOLDER = os.path.join(folder, "volumes", "")
 observe.INVENTORY = os.path.join(folder, "inventory")
 memory.FILE = os.path.join(folder, "var", "keeper.json")
 
-loop.AT_ONCE_S, loop.HURRY_S, loop.CALM_S = 0.01, 0.1, 0.3
-act.POLL_S, act.WAIT_S = 0.02, 2.0
+loop.AT_ONCE_S, loop.HURRY_S, loop.CALM_S = 0.02, 0.2, 0.5
+act.POLL_S, act.WAIT_S = 0.05, 3.0
 memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
-toolstack.CALL_TIMEOUT_S = 2.0
+toolstack.CALL_TIMEOUT_S = 5.0
 observe.LOCK_STALE_S = 2.0
 decide.SPREAD_PATIENCE_S = 20.0
 decide.PLUG_PATIENCE_S = decide.CEPH_PATIENCE_S = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dom0.shoal_keeper.decide import ACTIONS_MAX, SPREAD_PATIENCE_S, decide, is_owed
@@ -277,6 +277,7 @@ def memories(draw: st.DrawFn, seen: Seen) -> Memory:
 
 
 @given(st.data(), sights)
+@settings(deadline=None)
 def test_laws(data: st.DataObject, seen: Seen) -> None:
     memory = data.draw(memories(seen))
     decision = decide(seen, memory)
