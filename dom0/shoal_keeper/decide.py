@@ -104,11 +104,19 @@ def _keep_storage_vm(plan):
         plan.notes.append("the storage VM %s is %s" % (vm.name, vm.power_state))
     elif not host.enabled:
         plan.notes.append("the host is disabled, so its storage VM cannot start")
+    elif plan.seen.unplugged:
+        for pbd in plan.seen.unplugged:  # xapi itself plugs them, once, while it starts
+            plan.attempt(Action("plug", "plug/" + pbd.uuid, pbd.ref, pbd.sr_name, "the storage VM's disks lie on it"))
+        _tell_that_it_is_off(plan, vm, "plug/" + plan.seen.unplugged[0].uuid)
     else:
         key = "start_storage_vm/" + vm.uuid
-        body = "The storage VM %s does not start on %s%s." % (vm.name, host.name, plan.last_failure(key))
-        plan.troubles.append(Trouble("SHOAL_STORAGE_VM_OFF", body, STORAGE_VM_PATIENCE_S))
+        _tell_that_it_is_off(plan, vm, key)
         plan.attempt(Action("start_storage_vm", key, vm.ref, vm.name, "it is off", place=host.ref, vm=vm.uuid))
+
+
+def _tell_that_it_is_off(plan, vm, key):
+    body = "The storage VM %s does not start on %s%s." % (vm.name, plan.seen.host.name, plan.last_failure(key))
+    plan.troubles.append(Trouble("SHOAL_STORAGE_VM_OFF", body, STORAGE_VM_PATIENCE_S))
 
 
 def _refresh_monitors(plan):

@@ -8,7 +8,7 @@ import os
 import time
 
 from . import services
-from .state import NULL, Ceph, Host, Pbd, Pool, Seen, Vm
+from .state import NULL, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
 from .toolstack import Refused
 
 INVENTORY = "/etc/xensource-inventory"
@@ -41,14 +41,17 @@ class Observer:
         host_record = call("host.get_record", ref)
         pool = self._pool(pool_record, ref, uptime_s)
         host = _host(ref, host_record)
-        storage_vm, ceph, pbds, vms = None, Ceph("not asked"), (), ()
+        storage_vm, ceph, pbds, unplugged, vms = None, Ceph("not asked"), (), (), ()
         if pool.is_marked and not pool.ha_enabled:
             storage_vm = self._find_storage_vm(host)
-            ceph, pbds = self._storage(host, memory.owes_starts and pool.is_master)
+            here = _where(call, "PBD", "host", host.ref)
+            ceph, pbds = self._storage(here, memory.owes_starts and pool.is_master)
+            if storage_vm is not None and storage_vm.power_state == "Halted":
+                unplugged = self._unplugged(here, storage_vm)
             if memory.owes_starts:
                 vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory.settled)
         booted_at = time.time() - uptime_s
-        return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, vms, tuple(sorted(under_way)))
+        return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)))
 
     def _pool(self, record, host, uptime_s):
         marks = record["other_config"]
@@ -89,12 +92,22 @@ class Observer:
                 raise
             return None
 
-    def _storage(self, host, spreads_vms):
-        """Ceph, and this host's PBDs of Shoal's SRs."""
+    def _unplugged(self, here, storage_vm):
+        """This host's PBDs that the start of its storage VM needs and that are not plugged."""
+        call = self._toolstack.call
+        srs = self._srs_of(call("VM.get_record", storage_vm.ref))
+        return tuple(
+            LocalPbd(ref, pbd["uuid"], call("SR.get_name_label", pbd["SR"]))
+            for ref, pbd in sorted(here.items())
+            if pbd["SR"] in srs and not pbd["currently_attached"]
+        )
+
+    def _storage(self, here, spreads_vms):
+        """Ceph, and those of this host's PBDs that are of Shoal's SRs."""
         call = self._toolstack.call
         found = []
         srs = _where(call, "SR", "type", SR_TYPE)
-        for ref, pbd in _where(call, "PBD", "host", host.ref).items():
+        for ref, pbd in here.items():
             if pbd["SR"] in srs and "volumes" in pbd["device_config"]:
                 lacking = self._lacking(pbd["SR"]) if spreads_vms else ()
                 found.append((_pbd(ref, pbd, srs[pbd["SR"]]["name_label"], lacking), pbd["device_config"]))

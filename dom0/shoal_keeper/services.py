@@ -1,15 +1,19 @@
-"""What the volume services say of Ceph: this host's own is asked first, then the others. Reads only."""
+"""What the volume services say of Ceph: this host's own is asked first, then the others. Reads only.
+
+A question is one connection, and bounded as a whole: a service that drips its answer is as one that hangs.
+"""
 
 import json
 import socket
 import ssl
 
-from shoal_dom0 import volumes_client, wire
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.settings import own_first
 
 from .state import Ceph
 
+FOLDER = "/etc/shoal/volumes/"
+ANSWER_MAX_BYTES = 1 << 20
 ASK_TIMEOUT_S = 6.0
 CONNECT_TIMEOUT_S = 3.0
 
@@ -59,23 +63,41 @@ def _exchange(endpoint, target, deadline):
     try:
         plain.settimeout(deadline.remaining())
         with _tls().wrap_socket(plain, server_hostname=host) as connection:
-            status, answer = wire.exchange(connection, "GET", target, b"", deadline)
+            connection.sendall(("GET %s HTTP/1.0\r\nHost: shoal\r\n\r\n" % target).encode())
+            answer = _read_all(connection, deadline)
     finally:
         plain.close()
-    value = json.loads(answer.decode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+        raise ValueError("the answer is not HTTP")
+    status, value = int(words[1]), json.loads(body.decode())
     if status == 200 and isinstance(value, dict):
         return value
     error = value.get("error") if isinstance(value, dict) else None
     raise ValueError(str(error.get("message")) if isinstance(error, dict) else "HTTP status %d" % status)
 
 
+def _read_all(connection, deadline):
+    """To the end: HTTP/1.0 has no other. One that was cut off is no JSON."""
+    answer = b""
+    while len(answer) < ANSWER_MAX_BYTES:
+        if deadline.passed():
+            raise socket.timeout()
+        connection.settimeout(deadline.remaining())
+        part = connection.recv(1 << 16)
+        if not part:
+            return answer
+        answer += part
+    raise ValueError("the answer is too long")
+
+
 def _tls():
     """Made for each exchange: the certificates may have been renewed since."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    folder = volumes_client.FOLDER
-    context.load_verify_locations(folder + "ca.pem")
-    context.load_cert_chain(folder + "client.pem", folder + "client.key")
+    context.load_verify_locations(FOLDER + "ca.pem")
+    context.load_cert_chain(FOLDER + "client.pem", FOLDER + "client.key")
     return context
 
 

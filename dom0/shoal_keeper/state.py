@@ -60,6 +60,12 @@ class Pbd(NamedTuple):
     lacking: Tuple[str, ...] = ()  # names of other live hosts where the SR is not plugged yet
 
 
+class LocalPbd(NamedTuple):
+    ref: str
+    uuid: str
+    sr_name: str
+
+
 class Seen(NamedTuple):
     uptime_s: float  # since this host's boot
     booted_at: float  # by the clock
@@ -68,6 +74,7 @@ class Seen(NamedTuple):
     storage_vm: Optional[Vm]
     ceph: Ceph
     pbds: Tuple[Pbd, ...]
+    unplugged: Tuple[LocalPbd, ...] = ()  # of the SRs that the disks of the storage VM lie on, while it is off
     vms: Tuple[Vm, ...] = ()  # marked to start, with disks on Shoal's SRs; looked for only while starts are owed
     under_way: Tuple[str, ...] = ()  # keys of actions that were begun and have not ended
 

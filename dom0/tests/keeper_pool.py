@@ -215,6 +215,11 @@ class KeeperPool:
         (found,) = [row for ref in refs if (row := self.api.PBD.get_record(ref))["host"] == self.refs[name]]
         return dict(found)
 
+    def local_sr(self, host: str) -> str:
+        refs = self.api.SR.get_by_name_label("Local storage")
+        (found,) = [sr for sr in refs if self.api.PBD.get_host(self.api.SR.get_PBDs(sr)[0]) == self.refs[host]]
+        return str(found)
+
     def plugged(self) -> list[str]:
         return [name for name in self.hosts if self.pbd(name)["currently_attached"]]
 
@@ -239,6 +244,7 @@ class KeeperPool:
         )
         vm = self.api.VM.create(record)
         self.storage_vms[host] = self.api.VM.get_uuid(vm)
+        self.api.VBD.create(vbd_record(vm, self.api.VDI.create(vdi_record(self.local_sr(host)))))
         self.api.VM.start_on(vm, self.refs[host], False, False)
 
     def _make_sr(self) -> str:

@@ -6,14 +6,14 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import settings, volumes_client, xapi  # noqa: E402
+from shoal_dom0 import settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
-from shoal_keeper import act, decide, loop, memory, observe, toolstack  # noqa: E402
+from shoal_keeper import act, decide, loop, memory, observe, services, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
-volumes_client.FOLDER = os.path.join(folder, "volumes", "")
+services.FOLDER = os.path.join(folder, "volumes", "")
 observe.INVENTORY = os.path.join(folder, "inventory")
 memory.FILE = os.path.join(folder, "var", "keeper.json")
 

@@ -84,6 +84,7 @@ class World:
             Vm("storage", "storage", "storage", *state, name, is_busy=False),
             ceph,
             (pbd,),
+            (),
             tuple(self._vm(uuid, guest) for uuid, guest in self.guests.items() if self._is_of(guest, name)),
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dom0.shoal_keeper.decide import ACTIONS_MAX, SPREAD_PATIENCE_S, decide, is_owed
 from dom0.shoal_keeper.memory import OWED_S, Memory, after_failure, after_look, after_success
-from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, Pbd, Pool, Seen, Vm
+from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
 
 HERE, THERE = "OpaqueRef:here", "OpaqueRef:there"
 BOOTED_AT = 1_000_000.0
@@ -98,6 +98,12 @@ def test_the_storage_vm_is_left_alone(seen: Seen, note: str) -> None:
     decision = decide(seen, OWING)
     assert decision.actions == ()
     assert note in decision.why and not decision.is_settled
+
+
+def test_what_its_disks_lie_on_is_plugged_before_it_starts() -> None:
+    seen = off()._replace(unplugged=(LocalPbd("OpaqueRef:l", "l", "Local storage"),))
+    assert kinds(seen) == [("plug", "Local storage")]
+    assert [trouble.name for trouble in decide(seen, OWING).troubles] == ["SHOAL_STORAGE_VM_OFF"]
 
 
 def test_a_host_without_a_storage_vm_plugs_all_the_same() -> None:
@@ -257,6 +263,7 @@ sights = st.builds(
     st.builds(Pool, st.just("pool"), st.booleans(), st.booleans(), st.booleans(), st.booleans()),
     st.builds(Host, st.just(HERE), st.just("host"), st.just("xen1"), st.booleans(), st.booleans()),
     st.none() | vms, st.sampled_from([CEPH, AWAY, CEPH._replace(monitors=())]), st.lists(pbds, max_size=2).map(tuple),
+    st.sampled_from([(), (LocalPbd("l1", "l1", "Local storage"),)]),
     st.lists(vms, max_size=5).map(tuple), st.sampled_from([(), ("plug/p1",), ("start_vm/a",)]),
 )  # fmt: skip
 
@@ -297,11 +304,13 @@ def test_laws(data: st.DataObject, seen: Seen) -> None:
 def check(action: Action, seen: Seen, memory: Memory, by_ref: dict[str, Pbd]) -> None:
     if action.kind == "start_storage_vm":
         assert seen.storage_vm and seen.storage_vm.power_state == "Halted" and seen.storage_vm.is_complete
-        assert seen.host.enabled and action.place == HERE
+        assert seen.host.enabled and action.place == HERE and not seen.unplugged
     elif action.kind == "start_vm":
         (found, *_) = [one for one in seen.vms if one.uuid == action.vm and is_owed(one, seen, memory)]
         assert found and seen.host.enabled
         assert action.place == HERE or seen.pool.is_master
+    elif action.ref in {pbd.ref for pbd in seen.unplugged}:
+        assert seen.storage_vm and seen.storage_vm.power_state == "Halted"
     else:
         assert not seen.ceph.silence
         if action.kind == "plug":

@@ -81,6 +81,16 @@ def test_it_waits_for_the_others_storage_vms(three: KeeperPool) -> None:
     three.wait(lambda: three.pbd("xen2")["currently_attached"], "xen2 to plug")
 
 
+def test_what_the_storage_vms_disks_lie_on_is_plugged_first(pool: KeeperPool) -> None:
+    (storage_vm,) = pool.api.VM.get_by_name_label("shoal-storage-xen1")
+    pool.api.VM.hard_shutdown(storage_vm)
+    pool.api.PBD.unplug(pool.api.SR.get_PBDs(pool.local_sr("xen1"))[0])
+    pool.hosts["xen1"].start()
+    pool.wait(lambda: pool.running(storage_vm), "the storage VM to run")
+    parts = ("plug of SR Local storage (the storage VM's disks lie on it): ", "start of the storage VM")
+    assert in_order(pool.hosts["xen1"].said(), *parts)
+
+
 def test_killed_at_any_moment_the_next_one_goes_on(pool: KeeperPool) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

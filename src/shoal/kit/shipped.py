@@ -43,7 +43,7 @@ def dom0_files() -> tuple[ShippedFile, ...]:
     """The kit of a dom0: driver, keeper, their packages. The probe is sent, never installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
-    unit = ShippedFile(DOM0_KEEPER_UNIT, (source / "shoal-keeper.service").read_bytes())
+    unit = ShippedFile(DOM0_KEEPER_UNIT, (source / "units" / "shoal-keeper.service").read_bytes())
     packages = [file for name in DOM0_PACKAGES for file in _code(source / name, f"{DOM0_CODE}/{name}")]
     return (driver, unit, *packages)
 
