@@ -12,6 +12,7 @@ from shoal.steps.tools import Tools
 
 timeout_s = 420.0
 BOOT_TIMEOUT_S = 360.0
+PLUG_TIMEOUT_S = 120.0
 # One round trip. boot-finished is cloud-init's own last word; the file is made anew by every boot.
 LOOK = """[ -e /var/lib/cloud/instance/boot-finished ] || { echo "cloud-init is still setting it up"; exit 0; }
 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || echo "Docker does not answer yet\""""
@@ -39,6 +40,7 @@ async def _start(xenapi: XenApi, host: str) -> None:
     on_host = await records.host_ref(xenapi, host)
     vm, record = await _found(xenapi, host)
     if record["power_state"] == "Halted":
+        await _plug_disks(xenapi, record, on_host)
         try:
             await xenapi.call_async("VM.start_on", vm, on_host, False, False, timeout_s=180)
         except XenApiError as error:
@@ -55,6 +57,16 @@ async def _start(xenapi: XenApi, host: str) -> None:
             f"{storage_vm_name(host)} is {record['power_state']}",
             resolution="Resume it, or shut it down, and run apply again.",
         )
+
+
+async def _plug_disks(xenapi: XenApi, vm: Record, host: str) -> None:
+    """Plug what its disks lie on: a toolstack that has just started answers before it has plugged its SRs."""
+    vbds = [await xenapi.record("VBD", ref) for ref in records.refs(vm, "VBDs")]
+    disks = {str(vbd["VDI"]) for vbd in vbds if not vbd["empty"]}
+    for sr in sorted({str((await xenapi.record("VDI", disk))["SR"]) for disk in disks}):
+        for pbd in await records.pbds(xenapi, sr):
+            if pbd["host"] == host and not pbd["currently_attached"]:
+                await xenapi.call_async("PBD.plug", pbd["ref"], timeout_s=PLUG_TIMEOUT_S)
 
 
 async def _found(xenapi: XenApi, host: str) -> tuple[str, Record]:
