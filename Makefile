@@ -53,5 +53,12 @@ test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a cr
 	.venv/bin/pytest -q -m lab -x
 
 .PHONY: bench
-bench: $(STAMPS)/packages $(STAMPS)/python ## figures as JSON: apply, no-op apply, the same cluster by hand
-	@.venv/bin/python -m tests.bench.apply
+bench: $(STAMPS)/packages $(STAMPS)/python ## figures as JSON: the driver's calls, apply, the data path
+	@.venv/bin/python -m tests.bench
+
+SECONDS ?= 600
+.PHONY: fuzz
+fuzz: $(STAMPS)/python ## a coverage-guided fuzzer on the driver's dispatcher, ten minutes or SECONDS=…
+	UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv sync --frozen --quiet --inexact --group fuzz
+	@mkdir -p .fuzz
+	.venv/bin/python -m dom0.tests.fuzz.coverage -max_total_time=$(SECONDS) -artifact_prefix=.fuzz/

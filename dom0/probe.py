@@ -2,7 +2,8 @@
 
 Sent over SSH to `python3 - REQUEST`, never installed. Python 3.6, standard library only, and hardly a child process:
 what /sys, /proc and the disks themselves say is read directly. REQUEST is a JSON object: `kit` (files and folders
-that make up the kit), `keeper` (path of its unit), `passthrough` (folder of links), `tools` (programs that Shoal needs).
+that make up the kit), `keeper` (path of its unit), `passthrough` (folder of links), `tools` (programs that Shoal needs),
+`lvm` (folders of LVM's configuration), `maps` (`settings`, `key`: files; `units`: what is enabled for them to count).
 
 A part that fails is missing from the answer and its reason stands in `errors`: nothing unread looks like nothing there.
 """
@@ -318,6 +319,54 @@ def passthrough(folder):
     return {name: os.readlink("%s/%s" % (folder, name)) for name in entries(folder) if os.path.islink(folder + "/" + name)}
 
 
+def lvm(folders):
+    """lvm.conf is a thousand lines of comments: only the others are told."""
+    found = []
+    for folder in folders:
+        lines = [line.strip() for line in read(folder + "/lvm.conf", "").splitlines()]
+        main = "\n".join(line for line in lines if line and not line.startswith("#"))
+        found.append({"folder": folder, "main": main, "local": text_of(folder + "/lvmlocal.conf")})
+    return found
+
+
+def text_of(path):
+    """A file's text to the last character, "" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def maps(request):
+    try:
+        known = json.loads(read(request["settings"], "{}"))
+    except ValueError:
+        known = {}  # a file that is damaged is written anew
+    wants = "/etc/systemd/system/multi-user.target.wants/"
+    return {
+        "fsid": str(known.get("fsid", "")),
+        "user": str(known.get("user", "")),
+        "monitors": [str(monitor) for monitor in known.get("monitors", [])],
+        "images": [str(image) for image in known.get("images", [])],
+        "has_key": os.path.exists(request["key"]),
+        "is_enabled": all(os.path.lexists(wants + unit) for unit in request["units"]),
+        "mapped": mapped(),
+    }
+
+
+def mapped():
+    """Images that an SR lies on, "pool/name" to device; only those whose link leads there."""
+    found, folder = {}, "/sys/bus/rbd/devices"
+    for number in entries(folder):
+        name = read("%s/%s/name" % (folder, number), "")
+        if name.startswith("lvm-"):
+            image, device = "%s/%s" % (read("%s/%s/pool" % (folder, number), ""), name), "/dev/rbd" + number
+            if os.path.realpath("/dev/rbd/" + image) == device:
+                found[image] = device
+    return found
+
+
 def missing(tools):
     return [tool for tool in tools if not any(os.access("%s/%s" % (folder, tool), os.X_OK) for folder in PATH)]
 
@@ -331,6 +380,8 @@ def look(request):
         "passthrough_links": lambda: passthrough(request["passthrough"]),
         "missing_tools": lambda: missing(request["tools"]),
         "kernel": lambda: os.uname().release,
+        "lvm": lambda: lvm(request["lvm"]),
+        "maps": lambda: maps(request["maps"]),
     }
     answer, errors = {}, {}
     for name, part in parts.items():

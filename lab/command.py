@@ -1,4 +1,4 @@
-"""The one place where the lab starts child processes: `run` to the end, `start` and `stop` for daemons.
+"""The one place where the lab starts child processes: `run` to the end, `Pipe` for streams, `start` for daemons.
 
 A daemon is known by a pid file that also holds its start time, so that a recycled pid is never taken for it.
 Must not know anything of hosts, images or networks.
@@ -12,8 +12,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,57 @@ def run(
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
         raise CommandError(f"exit code {done.code}: {shlex.join(words)}\n{said}")
     return done
+
+
+class Pipe:
+    """A child process with its input and output open, for data too big to hold. Killed when a step takes stall_s."""
+
+    def __init__(self, argv: Sequence[str | Path], *, stall_s: float) -> None:
+        self._words = [str(word) for word in argv]
+        self._stall_s = stall_s
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `finish` or `kill`
+        self._process = subprocess.Popen(
+            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+        )
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Raises BrokenPipeError when the child has ended: `finish` tells why."""
+        assert self._process.stdin is not None
+        with self._watched():
+            self._process.stdin.write(data)
+
+    def read(self, limit_bytes: int) -> bytes:
+        """What the child says next, b"" at its end."""
+        assert self._process.stdout is not None
+        with self._watched():
+            return os.read(self._process.stdout.fileno(), limit_bytes)
+
+    def finish(self) -> Completed:
+        """Close its input and wait for its end."""
+        with self._watched():
+            out, _ = self._process.communicate()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace")
+        self._errors.close()
+        return Completed(out.decode(errors="replace"), said, self._process.returncode)
+
+    def kill(self) -> None:
+        """End it if it still runs. Idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        watchdog = threading.Timer(self._stall_s, self._process.kill)
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
 
 
 def start(argv: Sequence[str | Path], *, namespace: str | None = None, log: Path) -> int:

@@ -78,6 +78,16 @@ class Dom0:
         code = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return Answer(code, str(done.stdout), str(done.stderr))
 
+    async def open(self, argv: Sequence[str], *, timeout_s: float) -> asyncssh.SSHClientProcess[bytes]:
+        """Start a command with its input and output open, in bytes: for data too big to hold."""
+        connection = await self._connect()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await connection.create_process(shlex.join(argv), encoding=None)
+        except (TimeoutError, OSError, asyncssh.Error) as error:
+            await self._drop(connection)
+            raise Dom0Unreachable(f"{self._host.name}: {argv[0]} could not be started: {error}") from error
+
     async def write_file(self, path: str, content: str, *, mode: int = 0o644, timeout_s: float = 20.0) -> None:
         """Replace a file as a whole."""
         answer = await self.run(["sh", "-c", WRITE_FILE, "sh", path, f"{mode:o}"], input=content, timeout_s=timeout_s)

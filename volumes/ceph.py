@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import rados
 import rbd
@@ -33,13 +33,20 @@ class Ceph:
         self._config = config
         self._lock = threading.Lock()
         self._cluster: Any = None
-        self._pools: dict[tuple[str, str], Any] = {}
+        self._pools: dict[tuple[Union[str, int], str], Any] = {}
         self._failed_at = float("-inf")
         self._failure = ""
 
     def with_pool(self, pool: str, namespace: str, work: Callable[[Any], Result], doing: str) -> Result:
         """Run `work(ioctx)`. A connection that Ceph has shut out is replaced and the work done once more."""
         return self._attempt(lambda: work(self._pool(pool, namespace)), doing)
+
+    def find_pool_id(self, name: str) -> Optional[int]:
+        found = self._connected().pool_lookup(name)
+        return None if found is None else int(found)
+
+    def pool_by_id(self, pool_id: int, namespace: str) -> Any:
+        return self._pool(pool_id, namespace)
 
     def command(self, **arguments: Any) -> Any:
         """The JSON that a monitor answers to a command."""
@@ -71,12 +78,12 @@ class Ceph:
         except FAILURES as error:
             raise from_ceph(error, doing) from error
 
-    def _pool(self, pool: str, namespace: str) -> Any:
+    def _pool(self, pool: Union[str, int], namespace: str) -> Any:
         cluster = self._connected()
         with self._lock:
             ioctx = self._pools.get((pool, namespace))
             if ioctx is None:
-                ioctx = cluster.open_ioctx(pool)
+                ioctx = cluster.open_ioctx2(pool) if isinstance(pool, int) else cluster.open_ioctx(pool)
                 if namespace:
                     ioctx.set_namespace(namespace)
                 self._pools[pool, namespace] = ioctx

@@ -28,6 +28,18 @@ def not_found(what: str) -> ServiceError:
     return ServiceError(404, "not_found", f"there is no {what}")
 
 
+def in_use(message: str, **detail: Any) -> ServiceError:
+    return ServiceError(409, "in_use", message, **detail)
+
+
+def exists(message: str) -> ServiceError:
+    return ServiceError(409, "exists", message)
+
+
+def too_deep(message: str) -> ServiceError:
+    return ServiceError(409, "too_deep", message)
+
+
 def ceph_away(message: str) -> ServiceError:
     return ServiceError(503, "ceph_away", message)
 
@@ -45,6 +57,11 @@ _BY_ERRNO = {
     errno.ETIMEDOUT: (503, "ceph_away"),
     errno.ESHUTDOWN: (503, "ceph_away"),
 }
+
+
+def has_errno(error: Exception, number: int) -> bool:
+    """Whether an exception of librados or librbd stands for that errno; their signs differ."""
+    return abs(getattr(error, "errno", 0) or 0) == number
 
 
 def from_ceph(error: Exception, doing: str) -> ServiceError:

@@ -1,89 +1,260 @@
-"""An RBD image's header, asked directly: its size and its metadata, without opening the image.
+"""An RBD image's header, asked directly: all of it in one round trip, without opening the image.
 
-Opening an image takes about ten round trips; these take one each. They are the calls of the OSD's `rbd` class that
-librbd and the kernel make themselves, so they are as stable as the wire. Metadata is written this way as well because
-librbd wants the exclusive lock for it, and a running VM's host keeps that lock.
+Opening an image takes about ten round trips, and librbd changes nothing without the exclusive lock, which a running
+VM's host keeps. So the header is read as the key-value pairs that it is made of, and changed by the calls of the OSD's
+`rbd` class that librbd and the kernel make themselves. Both are as stable as what lies on the disks.
+
+Sources in Ceph: src/cls/rbd/cls_rbd.cc (keys, methods and their arguments), cls_rbd.h (cls_rbd_snap, cls_rbd_parent),
+cls_rbd_types.cc (ParentImageSpec, ChildImageSpec). The tests compare what is read here with what `rbd` says.
 """
 
 from __future__ import annotations
 
-import struct
+import errno
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import rados
 
-NO_SNAPSHOT = 0xFFFFFFFFFFFFFFFE
-METADATA_PREFIX = "shoal."  # ours; librbd's own settings start with conf_
-METADATA_MAX = 64  # entries asked for at once: we keep a handful
-ANSWER_MAX_BYTES = 256 * 1024
-_SIZE_REQUEST = struct.pack("<Q", NO_SNAPSHOT)
-_METADATA_REQUEST = struct.pack("<IQ", 0, METADATA_MAX)
+from volumes.encoding import Reader, pack_i64, pack_map, pack_string, pack_struct, pack_u64
+from volumes.errors import has_errno
+from volumes.names import METADATA_PREFIX
+
+KEYS_AT_ONCE = 1000  # OSDs answer with 1024 at most
+LAYERING, EXCLUSIVE_LOCK, DATA_POOL = 1, 4, 128
+CLONE_CHILD = 2  # among the "operation features"
+OBJECT_ORDER = 22  # data objects of 4 MiB
+IN_TRASH = 2  # kind of a snapshot that is only kept for its children
+_METADATA = "metadata_" + METADATA_PREFIX
+
+
+@dataclass(frozen=True)
+class Parent:
+    pool_id: int
+    namespace: str
+    image_id: str
+    snap_id: int
+    overlap_bytes: Optional[int]  # None: only snapshots still need the parent
+
+
+@dataclass(frozen=True)
+class Child:
+    pool_id: int
+    namespace: str
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    id: int
+    name: str
+    size_bytes: int
+    in_trash: bool
+    has_parent: bool
+    children: tuple[Child, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    image_id: str
+    size_bytes: int
+    order: int
+    object_prefix: str
+    data_pool_id: Optional[int]
+    parent: Optional[Parent]
+    snapshots: dict[str, Snapshot]
+    metadata: dict[str, str]  # ours, without the prefix
 
 
 def header_object(image_id: str) -> str:
     return f"rbd_header.{image_id}"
 
 
-def id_object(name: str) -> str:
-    return f"rbd_id.{name}"
+def read(ioctx: Any, image_id: str) -> Optional[Header]:
+    """The header, or None where there is none. More than a thousand keys are not read at one moment."""
+    values: dict[str, bytes] = {}
+    after = ""
+    while True:
+        try:
+            page = _read_page(ioctx, header_object(image_id), after)
+        except rados.ObjectNotFound:
+            return None
+        values.update(page)
+        if len(page) < KEYS_AT_ONCE:
+            return decode(image_id, values) if "size" in values else None
+        after = max(page)
 
 
-def find_id(ioctx: Any, name: str) -> Optional[str]:
-    """The id of the image of that name, or None. An image whose creation was cut short may have one, too."""
-    try:
-        answer = ioctx.read(id_object(name), 256)
-    except rados.ObjectNotFound:
-        return None
-    return _unpack_string(answer, 0)[0].decode() if answer else None
+def _read_page(ioctx: Any, oid: str, after: str) -> dict[str, bytes]:
+    with rados.ReadOpCtx() as operation:
+        pairs, _ = ioctx.get_omap_vals(operation, after, "", KEYS_AT_ONCE)
+        ioctx.operate_read_op(operation, oid)
+        return dict(pairs)
 
 
-def read_size(ioctx: Any, image_id: str) -> int:
-    _, answer = ioctx.execute(header_object(image_id), "rbd", "get_size", _SIZE_REQUEST, 64)
-    return decode_size(answer)
+def decode(image_id: str, values: dict[str, bytes]) -> Header:
+    snapshots, metadata = [], {}
+    for key, value in values.items():
+        if key.startswith("snapshot_"):
+            children = values.get("snap_children_" + key[len("snapshot_") :])
+            snapshots.append(_decode_snapshot(value, _decode_children(children) if children else ()))
+        elif key.startswith(_METADATA):
+            metadata[key[len(_METADATA) :]] = value.decode()
+    pool = values.get("data_pool_id")
+    parent = values.get("parent")
+    return Header(
+        image_id=image_id,
+        size_bytes=Reader(values["size"]).u64(),
+        order=Reader(values["order"]).u8(),
+        object_prefix=Reader(values["object_prefix"]).string(),
+        data_pool_id=Reader(pool).i64() if pool else None,
+        parent=_decode_parent(parent) if parent else None,
+        snapshots={snapshot.name: snapshot for snapshot in snapshots},
+        metadata=metadata,
+    )
 
 
-def read_metadata(ioctx: Any, image_id: str) -> dict[str, str]:
-    oid = header_object(image_id)
-    _, answer = ioctx.execute(oid, "rbd", "metadata_list", _METADATA_REQUEST, ANSWER_MAX_BYTES)
-    return decode_metadata(answer)
+def _decode_snapshot(value: bytes, children: tuple[Child, ...]) -> Snapshot:
+    """cls_rbd_snap: written in the form of version 8 since every OSD is of Nautilus or later."""
+    _, compat, fields = Reader(value).structure()
+    if compat < 8:
+        raise ValueError("a snapshot in a form older than Nautilus")
+    snap_id, name, size_bytes = fields.u64(), fields.string(), fields.u64()
+    fields.skip(1 + 8)  # protection, flags
+    _, _, kind = fields.structure()
+    fields.skip(8 + 4)  # time, number of children
+    return Snapshot(snap_id, name, size_bytes, kind.u32() == IN_TRASH, bool(fields.u8()), children)
+
+
+def _decode_children(value: bytes) -> tuple[Child, ...]:
+    reader = Reader(value)
+    children = []
+    for _ in range(reader.u32()):
+        version, _, fields = reader.structure()
+        pool_id, image_id = fields.i64(), fields.string()
+        children.append(Child(pool_id, fields.string() if version >= 2 else "", image_id))
+    return tuple(children)
+
+
+def _decode_parent(value: bytes) -> Parent:
+    version, _, fields = Reader(value).structure()
+    if version < 2:
+        raise ValueError("a parent in a form older than Nautilus")
+    pool_id, namespace, image_id, snap_id = fields.i64(), fields.string(), fields.string(), fields.u64()
+    return Parent(pool_id, namespace, image_id, snap_id, fields.u64() if fields.u8() else None)
+
+
+def create(ioctx: Any, image_id: str, size_bytes: int, metadata: dict[str, str], data_pool_id: Optional[int]) -> None:
+    """Make the header with its metadata in one step; rados.ObjectExists if there is one.
+
+    The features are what the oldest dom0 kernel (4.19) can map: layering and exclusive-lock, and a pool for data.
+    """
+    features, prefix, rest = LAYERING | EXCLUSIVE_LOCK, f"rbd_data.{image_id}", b""
+    if data_pool_id is not None:
+        features, prefix, rest = (
+            features | DATA_POOL,
+            f"rbd_data.{ioctx.get_pool_id()}.{image_id}",
+            pack_i64(data_pool_id),
+        )
+    request = pack_u64(size_bytes) + bytes([OBJECT_ORDER]) + pack_u64(features) + pack_string(prefix) + rest
+    with rados.WriteOpCtx() as operation:
+        operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
+        operation.execute("rbd", "create", request)
+        operation.execute("rbd", "metadata_set", _pack_metadata(metadata))
+        ioctx.operate_write_op(operation, header_object(image_id))
 
 
 def write_metadata(ioctx: Any, image_id: str, values: dict[str, Optional[str]]) -> None:
-    """Set each key; None removes it. Each may be repeated."""
-    oid = header_object(image_id)
-    kept = {METADATA_PREFIX + key: value for key, value in values.items() if value is not None}
+    """Set each key, or remove it where the value is None, all in one step."""
+    with rados.WriteOpCtx() as operation:
+        # Without this, writing to an image that was just removed would leave an object behind.
+        operation.omap_cmp("object_prefix", b"", rados.LIBRADOS_CMPXATTR_OP_GT)
+        _change_metadata(operation, values)
+        ioctx.operate_write_op(operation, header_object(image_id))
+
+
+def replace_metadata(ioctx: Any, image_id: str, key: str, old: str, new: Optional[str]) -> bool:
+    """Change one key if it still has the value `old`; whether it had."""
+    with rados.WriteOpCtx() as operation:
+        operation.omap_cmp(_METADATA + key, old.encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        _change_metadata(operation, {key: new})
+        return operate_if(ioctx, operation, header_object(image_id))
+
+
+def operate_if(ioctx: Any, operation: Any, oid: str) -> bool:
+    """Whether the operation's comparisons held, and so all of it was done."""
+    try:
+        ioctx.operate_write_op(operation, oid)
+    except rados.ObjectNotFound:
+        return False
+    except rados.Error as error:
+        if has_errno(error, errno.ECANCELED):
+            return False
+        raise
+    return True
+
+
+def grow(ioctx: Any, image_id: str, old_bytes: int, new_bytes: int) -> bool:
+    """Change the size if it still is `old_bytes`; whether it was."""
+    with rados.WriteOpCtx() as operation:
+        operation.omap_cmp("size", pack_u64(old_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        operation.execute("rbd", "set_size", pack_u64(new_bytes))
+        return operate_if(ioctx, operation, header_object(image_id))
+
+
+def add_snapshot(ioctx: Any, image_id: str, name: str, snap_id: int) -> None:
+    """rados.ObjectExists if there is one of that name; ESTALE if a younger one was added meanwhile."""
+    request = pack_string(name) + pack_u64(snap_id)
+    ioctx.execute(header_object(image_id), "rbd", "snapshot_add", request, 16)
+
+
+def trash_snapshot(ioctx: Any, image_id: str, snap_id: int) -> None:
+    """From here on no child can be attached. rados.ObjectExists if that was so already."""
+    ioctx.execute(header_object(image_id), "rbd", "snapshot_trash_add", pack_u64(snap_id), 16)
+
+
+def remove_snapshot(ioctx: Any, image_id: str, snap_id: int) -> None:
+    """rados.ObjectBusy while it has children."""
+    ioctx.execute(header_object(image_id), "rbd", "snapshot_remove", pack_u64(snap_id), 16)
+
+
+def attach_child(ioctx: Any, image_id: str, snap_id: int, child: Child) -> None:
+    """rados.ObjectExists if it is attached; rados.ObjectNotFound if the snapshot is gone or in the trash."""
+    ioctx.execute(header_object(image_id), "rbd", "child_attach", pack_u64(snap_id) + _pack_child(child), 16)
+
+
+def detach_child(ioctx: Any, image_id: str, snap_id: int, child: Child) -> None:
+    """rados.ObjectNotFound if it is not attached."""
+    ioctx.execute(header_object(image_id), "rbd", "child_detach", pack_u64(snap_id) + _pack_child(child), 16)
+
+
+def attach_parent(ioctx: Any, image_id: str, parent: Parent, metadata: dict[str, Optional[str]]) -> None:
+    """Make the image a child and change its metadata, in one step. rados.ObjectExists if it has a parent."""
+    spec = pack_i64(parent.pool_id) + pack_string(parent.namespace) + pack_string(parent.image_id)
+    request = pack_struct(1, 1, spec + pack_u64(parent.snap_id)) + pack_u64(parent.overlap_bytes or 0)
+    with rados.WriteOpCtx() as operation:
+        operation.execute("rbd", "parent_attach", request)
+        operation.execute("rbd", "op_features_set", pack_u64(CLONE_CHILD, CLONE_CHILD))
+        _change_metadata(operation, metadata)
+        ioctx.operate_write_op(operation, header_object(image_id))
+
+
+def detach_parent(ioctx: Any, image_id: str) -> None:
+    """The image needs its parent no more (its snapshots may). rados.ObjectNotFound if it has none."""
+    ioctx.execute(header_object(image_id), "rbd", "parent_detach", b"", 16)
+
+
+def _pack_child(child: Child) -> bytes:
+    return pack_struct(2, 1, pack_i64(child.pool_id) + pack_string(child.image_id) + pack_string(child.namespace))
+
+
+def _pack_metadata(values: dict[str, str]) -> bytes:
+    return pack_map({METADATA_PREFIX + key: value for key, value in values.items()})
+
+
+def _change_metadata(operation: Any, values: dict[str, Optional[str]]) -> None:
+    kept = {key: value for key, value in values.items() if value is not None}
     if kept:
-        request = struct.pack("<I", len(kept)) + b"".join(_pack_string(k) + _pack_string(v) for k, v in kept.items())
-        ioctx.execute(oid, "rbd", "metadata_set", request, 64)
+        operation.execute("rbd", "metadata_set", _pack_metadata(kept))
     for key in [key for key, value in values.items() if value is None]:
-        ioctx.execute(oid, "rbd", "metadata_remove", _pack_string(METADATA_PREFIX + key), 64)
-
-
-def decode_size(answer: bytes) -> int:
-    return int(struct.unpack_from("<BQ", answer)[1])
-
-
-def decode_metadata(answer: bytes) -> dict[str, str]:
-    """Our own entries of an encoded map of strings, without their prefix."""
-    (count,) = struct.unpack_from("<I", answer)
-    offset, found = 4, {}
-    for _ in range(count):
-        key, offset = _unpack_string(answer, offset)
-        value, offset = _unpack_string(answer, offset)
-        name = key.decode()
-        if name.startswith(METADATA_PREFIX):
-            found[name[len(METADATA_PREFIX) :]] = value.decode()
-    return found
-
-
-def _pack_string(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<I", len(data)) + data
-
-
-def _unpack_string(data: bytes, offset: int) -> tuple[bytes, int]:
-    (length,) = struct.unpack_from("<I", data, offset)
-    start = offset + 4
-    if start + length > len(data):
-        raise ValueError(f"truncated answer: a string of {length} bytes at {offset} of {len(data)}")
-    return data[start : start + length], start + length
+        operation.execute("rbd", "metadata_remove", pack_string(METADATA_PREFIX + key))

@@ -1,162 +1,133 @@
-"""What can be done with one volume: an RBD image `vdi-<id>` in a pool, with Shoal's metadata in its header.
+"""What can be done with one volume: an RBD image `vdi-<id>` in a pool, with the driver's metadata in its header.
 
-Each function may be repeated after any crash, here or by another service, and ends in the same state. Snapshots and
-clones will be functions of this shape, too. It must not know of HTTP.
+Each function may be repeated after any crash, here or by another service, and ends in the same state. It must not know
+of HTTP.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
+import errno
+import logging
 from typing import Any, Optional
 
 import rados
-import rbd
 
-from volumes import header
-from volumes.errors import ServiceError, not_found
-from volumes.listing import IMAGE_PREFIX
+from volumes import directory, header, holders, takeover
+from volumes.errors import ServiceError, exists, has_errno, not_found
+from volumes.header import Header
+from volumes.names import HALF_MADE_MARK, TAKES_OVER_MARK, VOLUME_MARK, base_name, drivers_keys, volume_name
+from volumes.pool import Pool
 
-HALF_MADE_WAIT_S = 3.0
-REMOVED_MARK = "removed"  # in the metadata of an image on its way out: only such images are purged
-
-
-def image_name(volume_id: str) -> str:
-    return IMAGE_PREFIX + volume_id
+log = logging.getLogger("volumes")
 
 
-def create(ioctx: Any, volume_id: str, size_bytes: int, metadata: dict[str, Optional[str]]) -> dict[str, Any]:
-    """Make the volume; one of that id and size that is there already is the answer as well."""
-    name = image_name(volume_id)
-    try:
-        _create_image(ioctx, name, size_bytes)
-    except rbd.ImageExists:
-        found = _find_whole(ioctx, volume_id)
-        if found is None:
-            # A creation was cut short before the header was written.
-            _clean_up(ioctx, name)
-            _create_image(ioctx, name, size_bytes)
-        elif found["size_bytes"] != size_bytes:
-            message = f"volume {volume_id} exists with {found['size_bytes']} bytes, not {size_bytes}"
-            raise ServiceError(409, "exists", message) from None
-    image_id = header.find_id(ioctx, name)
-    if image_id is None:
-        raise not_found(f"volume {volume_id} any more: it was removed while it was made")
-    header.write_metadata(ioctx, image_id, metadata)
+def describe(volume_id: str, found: Header) -> dict[str, Any]:
+    return {"id": volume_id, "size_bytes": found.size_bytes, "metadata": drivers_keys(found.metadata)}
+
+
+def create(
+    pool: Pool, volume_id: str, size_bytes: int, metadata: dict[str, Optional[str]], data_pool: Optional[str] = None
+) -> dict[str, Any]:
+    """Make the volume; one of that id and size that is there already is the answer as well.
+
+    First the name, then the header: one that was cut short after its name is finished under the id that it has got.
+    """
+    data_pool_id = None if data_pool is None else _checked_data_pool(pool, data_pool)
     kept = {key: value for key, value in metadata.items() if value is not None}
+    name = volume_name(volume_id)
+    image_id = directory.claim(pool.ioctx, name)
+    try:
+        header.create(pool.ioctx, image_id, size_bytes, {**kept, VOLUME_MARK: volume_id}, data_pool_id)
+    except rados.ObjectExists:
+        _refuse_other_size(pool, volume_id, size_bytes)
+        header.write_metadata(pool.ioctx, image_id, metadata)
     return {"id": volume_id, "size_bytes": size_bytes, "metadata": kept}
 
 
-def _find_whole(ioctx: Any, volume_id: str) -> Optional[dict[str, Any]]:
-    """The volume, given that its name is taken: another service may be making it at this very moment."""
-    end = time.monotonic() + HALF_MADE_WAIT_S
-    while True:
-        found = _find(ioctx, volume_id)
-        if found is not None or time.monotonic() > end:
-            return found
-        time.sleep(0.1)
+def _refuse_other_size(pool: Pool, volume_id: str, size_bytes: int) -> None:
+    found = find(pool, volume_id)
+    if found is None:
+        raise exists(f"volume {volume_id} is being made by a clone or deleted")
+    if found.size_bytes != size_bytes:
+        raise exists(f"volume {volume_id} exists with {found.size_bytes} bytes, not {size_bytes}")
 
 
-def _clean_up(ioctx: Any, name: str) -> None:
+def _checked_data_pool(pool: Pool, name: str) -> int:
+    """Its id. A pool that cannot be written to piece by piece (erasure coded, without overwrites) is refused now."""
+    pool_id = pool.find_data_pool(name)
+    ioctx = pool.data_of(pool_id)
     try:
-        rbd.RBD().remove(ioctx, name)
-    except rbd.ImageNotFound:
-        # Not even in the pool's directory: librbd does not see what its very first step has left.
-        with contextlib.suppress(rados.ObjectNotFound):
-            ioctx.remove_object(header.id_object(name))
+        ioctx.write_full("shoal.overwrite", b"00")
+        ioctx.write("shoal.overwrite", b"1", 0)
+    except (rados.Error, OSError) as error:
+        if not has_errno(error, errno.EOPNOTSUPP):
+            raise
+        message = f"pool {name} cannot hold the data of a volume ({error}); is allow_ec_overwrites set?"
+        raise ServiceError(400, "bad_request", message) from error
+    return pool_id
 
 
-def _create_image(ioctx: Any, name: str, size_bytes: int) -> None:
-    # What the oldest dom0 kernel (4.19) can map: nothing beyond layering and exclusive-lock.
-    features = rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
-    rbd.RBD().create(ioctx, name, size_bytes, old_format=False, features=features)
+def stat(pool: Pool, volume_id: str) -> dict[str, Any]:
+    return describe(volume_id, get(pool, volume_id))
 
 
-def stat(ioctx: Any, volume_id: str) -> dict[str, Any]:
-    found = _find(ioctx, volume_id)
+def get(pool: Pool, volume_id: str) -> Header:
+    found = find(pool, volume_id)
     if found is None:
         raise not_found(f"volume {volume_id}")
     return found
 
 
-def _find(ioctx: Any, volume_id: str) -> Optional[dict[str, Any]]:
-    image_id = header.find_id(ioctx, image_name(volume_id))
-    if image_id is None:
+def find(pool: Pool, volume_id: str) -> Optional[Header]:
+    """The header of the volume's image, if it is whole. A take-over that was cut short is finished first: until then
+    the kernel would map the old image under this name.
+    """
+    image_id = directory.find_id(pool.ioctx, volume_name(volume_id))
+    found = header.read(pool.ioctx, image_id) if image_id else None
+    if found is None or HALF_MADE_MARK in found.metadata:
         return None
-    try:
-        size = header.read_size(ioctx, image_id)
-        metadata = header.read_metadata(ioctx, image_id)
-    except rados.ObjectNotFound:
-        return None
-    return {"id": volume_id, "size_bytes": size, "metadata": metadata}
+    if TAKES_OVER_MARK in found.metadata:
+        takeover.finish(pool, volume_id, found)
+    return found
 
 
-def write_metadata(ioctx: Any, volume_id: str, values: dict[str, Optional[str]]) -> dict[str, Any]:
-    image_id = header.find_id(ioctx, image_name(volume_id))
-    if image_id is None:
-        raise not_found(f"volume {volume_id}")
-    header.write_metadata(ioctx, image_id, values)
-    return stat(ioctx, volume_id)
+def write_metadata(pool: Pool, volume_id: str, values: dict[str, Optional[str]]) -> dict[str, Any]:
+    found = get(pool, volume_id)
+    header.write_metadata(pool.ioctx, found.image_id, values)
+    return stat(pool, volume_id)
 
 
-def resize(ioctx: Any, volume_id: str, size_bytes: int) -> dict[str, Any]:
-    """Grow the volume. The size that it has already is success; a smaller one is refused."""
-    found = stat(ioctx, volume_id)
-    if size_bytes < found["size_bytes"]:
-        message = f"volume {volume_id} has {found['size_bytes']} bytes and cannot shrink to {size_bytes}"
+def resize(pool: Pool, volume_id: str, size_bytes: int) -> dict[str, Any]:
+    """Grow the volume, also while it is held. The size that it has already is success; a smaller one is refused."""
+    found = get(pool, volume_id)
+    if size_bytes < found.size_bytes:
+        message = f"volume {volume_id} has {found.size_bytes} bytes and cannot shrink to {size_bytes}"
         raise ServiceError(409, "shrink", message)
-    if size_bytes > found["size_bytes"]:
-        _refuse_if_held(ioctx, volume_id)
-        with rbd.Image(ioctx, image_name(volume_id)) as image:
-            image.resize(size_bytes, allow_shrink=False)
-    return {**found, "size_bytes": size_bytes}
+    if size_bytes > found.size_bytes and not header.grow(pool.ioctx, found.image_id, found.size_bytes, size_bytes):
+        raise ServiceError(409, "in_use", f"volume {volume_id} is being resized by another request")
+    # Also when the size was right: whoever set it may have died before it told anybody.
+    if holders.notice_change(pool.ioctx, found.image_id).silent:
+        log.warning("volume %s: a holder has not answered that it has seen the new size", volume_id)
+    return {**describe(volume_id, found), "size_bytes": size_bytes}
 
 
-def remove(ioctx: Any, volume_id: str) -> dict[str, Any]:
-    """Move the image to the trash, from where `purge` frees its space. One that is not there is success."""
-    name = image_name(volume_id)
-    image_id = header.find_id(ioctx, name)
+def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
+    """Take its name away; the sweeper does the rest. One that is not there is success."""
+    name = volume_name(volume_id)
+    image_id = directory.find_id(pool.ioctx, name)
     if image_id is None:
+        left = directory.read_id_object(pool.ioctx, name)
+        if left is not None:
+            directory.remove_id_object(pool.ioctx, name, left)
         return {"id": volume_id, "removed": False}
-    _refuse_if_held(ioctx, volume_id)
     try:
-        header.write_metadata(ioctx, image_id, {REMOVED_MARK: "1"})
-        rbd.RBD().trash_move(ioctx, name, 0)
-    except (rados.ObjectNotFound, rbd.ImageNotFound):
-        # Half made, or another service was quicker: in both cases nothing may remain.
-        if header.find_id(ioctx, name) is not None:
-            _clean_up(ioctx, name)
+        holders.refuse_if_held(pool.ioctx, image_id, f"volume {volume_id}")
+    except rados.ObjectNotFound:
+        log.info("volume %s has no header: half made", volume_id)
+    directory.rename(pool.ioctx, image_id, name, base_name(image_id))
+    pool.sweep_later(image_id)
     return {"id": volume_id, "removed": True}
 
 
-def holders(ioctx: Any, volume_id: str) -> dict[str, Any]:
-    """Who has the volume open. A lock whose owner does not watch any more belongs to a client that is gone."""
-    try:
-        with rbd.Image(ioctx, image_name(volume_id), read_only=True) as image:
-            locks = image.list_lockers() or {}
-            watchers = list(image.watchers_list())
-    except rbd.ImageNotFound:
-        raise not_found(f"volume {volume_id}") from None
-    watching = {f"client.{watcher['id']}" for watcher in watchers}
-    lockers = [
-        {"client": client, "cookie": cookie, "address": address, "alive": client in watching}
-        for client, cookie, address in locks.get("lockers", [])
-    ]
-    return {
-        "id": volume_id,
-        "locks": lockers,
-        "watchers": [{"client": f"client.{w['id']}", "address": w["addr"]} for w in watchers],
-    }
-
-
-def _refuse_if_held(ioctx: Any, volume_id: str) -> None:
-    try:
-        held = holders(ioctx, volume_id)
-    except ServiceError as error:
-        if error.code == "not_found":
-            return
-        raise
-    addresses = sorted({watcher["address"] for watcher in held["watchers"]})
-    if addresses:
-        message = f"volume {volume_id} is in use by {', '.join(addresses)}"
-        raise ServiceError(409, "in_use", message, holders=held)
+def read_holders(pool: Pool, volume_id: str) -> dict[str, Any]:
+    return {"id": volume_id, **holders.read(pool.ioctx, get(pool, volume_id).image_id)}

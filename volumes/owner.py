@@ -8,8 +8,9 @@ from typing import Any, Optional
 
 import rados
 
+from volumes import listing
 from volumes.errors import ServiceError
-from volumes.listing import read_names
+from volumes.pool import Pool
 
 MARK = "shoal.owner"
 
@@ -36,16 +37,17 @@ def claim(ioctx: Any, sr: str) -> dict[str, Any]:
     return {"sr": sr}
 
 
-def release(ioctx: Any, sr: str) -> dict[str, Any]:
-    """Remove the mark of `sr`, if no volume remains."""
+def release(pool: Pool, sr: str) -> dict[str, Any]:
+    """Remove the mark of `sr`, if no volume and no snapshot remains."""
+    ioctx = pool.ioctx
     owner = read(ioctx)
     if owner is None:
         return {"sr": None}
     if owner != sr:
         raise ServiceError(409, "owned", f"the pool belongs to SR {owner}", owner=owner)
-    remaining = len(read_names(ioctx))
+    remaining = listing.count(pool)
     if remaining:
-        raise ServiceError(409, "not_empty", f"{remaining} volumes remain", volumes=remaining)
+        raise ServiceError(409, "not_empty", f"{remaining} volumes and snapshots remain", volumes=remaining)
     with contextlib.suppress(rados.ObjectNotFound):
         ioctx.remove_object(MARK)
     return {"sr": None}

@@ -1,90 +1,107 @@
-"""Frees the space of removed volumes, in the background: removing an image takes seconds, a caller waits for none.
+"""Sweeps pools in the background: a caller waits for no image to be freed, which takes seconds.
 
-Any service may do it for any pool, so nothing is lost when one dies half-way: the trash itself is the list of what is
-to be done. Pools are those that were asked about since the start. Only images with Shoal's mark are touched.
+Any service may do it for any pool, one at a time, so nothing is lost when one dies half-way: what is to be done is to
+be seen in the pool. Pools are those that were asked about since the start.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, Callable
 
 import rados
-import rbd
 
-from volumes import header
 from volumes.errors import ServiceError
-from volumes.images import REMOVED_MARK
-from volumes.listing import IMAGE_PREFIX
+from volumes.pool import Pool, Pools
+from volumes.sweep import Sweep
 
 log = logging.getLogger("volumes")
 LOCK_OBJECT = "shoal.purge"
 LOCK_DURATION_S = 300
+LOCK_RENEW_S = 30.0
 LOCK_FLAG_RENEW = 1  # librados has the name in C only
 SWEEP_EVERY_S = 60.0
+WHOLE_SWEEP_EVERY_S = 600.0  # reads every header: what other services have left behind when they died
 
-WithPool = Callable[[str, str, Callable[[Any], int], str], int]
+WithPool = Callable[[str, str, Callable[[Any], bool], str], bool]
 
 
 class Purger:
     """`with_pool` is Ceph.with_pool."""
 
-    def __init__(self, with_pool: WithPool) -> None:
+    def __init__(self, with_pool: WithPool, pools: Pools) -> None:
         self._with_pool = with_pool
-        self._pools: set[tuple[str, str]] = set()
+        self._pools = pools
+        self._lock = threading.Lock()
+        self._dirty: dict[tuple[str, str], set[str]] = {}
+        self._whole_at: dict[tuple[str, str], float] = {}
         self._wake = threading.Event()
 
     def start(self) -> None:
         threading.Thread(target=self._work, name="purge", daemon=True).start()
 
-    def notice(self, pool: str, namespace: str, *, now: bool) -> None:
-        """Sweep this pool from now on; at once if it is new or something was just removed."""
-        if now or (pool, namespace) not in self._pools:
-            self._pools.add((pool, namespace))
+    def notice(self, pool: str, namespace: str, images: set[str]) -> None:
+        """Sweep this pool from now on; at once if it is new, or for those images."""
+        with self._lock:
+            wake = bool(images) or (pool, namespace) not in self._dirty
+            self._dirty.setdefault((pool, namespace), set()).update(images)
+        if wake:
             self._wake.set()
 
     def _work(self) -> None:
         while True:
             self._wake.wait(SWEEP_EVERY_S)
             self._wake.clear()
-            for pool, namespace in sorted(self._pools):
-                try:
-                    self._with_pool(pool, namespace, sweep, "purge")
-                except ServiceError as error:
-                    log.warning("purge of pool %s: %s (tried again in %g s)", pool, error.message, SWEEP_EVERY_S)
+            with self._lock:
+                waiting = {where: set(images) for where, images in self._dirty.items()}
+            for (pool, namespace), images in sorted(waiting.items()):
+                self._sweep(pool, namespace, images)
+
+    def _sweep(self, name: str, namespace: str, images: set[str]) -> None:
+        where = (name, namespace)
+        whole = time.monotonic() - self._whole_at.get(where, float("-inf")) > WHOLE_SWEEP_EVERY_S
+
+        def work(ioctx: Any) -> bool:
+            return sweep(Pool(ioctx, self._pools, images.add), images, whole=whole)
+
+        try:
+            done = self._with_pool(name, namespace, work, "sweep")
+        except ServiceError as error:
+            log.warning("sweep of pool %s: %s (tried again in %g s)", name, error.message, SWEEP_EVERY_S)
+            return
+        if not done:  # another service is at it, but knows nothing of these images
+            return
+        if whole:
+            self._whole_at[where] = time.monotonic()
+        with self._lock:
+            self._dirty[where] -= images
 
 
-def sweep(ioctx: Any) -> int:
-    """Remove what is in the trash with our mark; how many. Nothing if another service is at it."""
-    waiting = [entry for entry in rbd.RBD().trash_list(ioctx) if entry["name"].startswith(IMAGE_PREFIX)]
-    purged = 0
-    for entry in waiting:
-        if not _lock(ioctx):
-            break
-        purged += _purge(ioctx, entry["id"], entry["name"])
-    if purged:
-        ioctx.unlock(LOCK_OBJECT, "purge", "purge")
-    return purged
+def sweep(pool: Pool, images: set[str], *, whole: bool) -> bool:
+    """Whether it was done. Nothing is while another service is at it."""
+    renewed_at = float("-inf")
 
+    def go_on() -> bool:
+        nonlocal renewed_at
+        if time.monotonic() - renewed_at > LOCK_RENEW_S:
+            if not _take_lock(pool.ioctx):
+                return False
+            renewed_at = time.monotonic()
+        return True
 
-def _lock(ioctx: Any) -> bool:
-    """Take or renew the lock; it ends by itself if we die."""
-    try:
-        ioctx.lock_exclusive(LOCK_OBJECT, "purge", "purge", "frees removed volumes", LOCK_DURATION_S, LOCK_FLAG_RENEW)
-    except (rados.ObjectBusy, rados.ObjectExists):
+    if not go_on():
         return False
+    Sweep(pool, go_on).run(images, whole=whole)
+    pool.ioctx.unlock(LOCK_OBJECT, "purge", "purge")
     return True
 
 
-def _purge(ioctx: Any, image_id: str, name: str) -> int:
+def _take_lock(ioctx: Any) -> bool:
+    """Take or renew the lock; it ends by itself if we die."""
     try:
-        if REMOVED_MARK not in header.read_metadata(ioctx, image_id):
-            return 0
-        rbd.RBD().trash_remove(ioctx, image_id, force=True)
-    except (rados.ObjectNotFound, rbd.ImageNotFound):
-        return 0  # another service was quicker
-    except rbd.Error as error:
-        log.warning("%s stays in the trash for now: %s", name, error)
-        return 0
-    return 1
+        ioctx.lock_exclusive(LOCK_OBJECT, "purge", "purge", "clears up", LOCK_DURATION_S, LOCK_FLAG_RENEW)
+    except (rados.ObjectBusy, rados.ObjectExists):
+        return False
+    return True

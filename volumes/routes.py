@@ -11,19 +11,25 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from volumes import VERSION, images, listing, owner
+from volumes import VERSION, changes, clones, images, listing, owner, revert, snapshots
 from volumes.bounded import Workers
 from volumes.ceph import Ceph
 from volumes.errors import ServiceError, bad_request
+from volumes.pool import Pool
 from volumes.purge import Purger
 
 CALL_TIMEOUT_S = 12.0
 LIST_TIMEOUT_S = 30.0
+CHANGES_TIMEOUT_S = 30.0
 SIZE_MAX_BYTES = 2**63 - 1
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 POOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+LOCATION = re.compile(rf"([0-9a-zA-Z]{{1,64}})@({UUID.pattern})")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,40}")
 METADATA_VALUE_MAX = 8192
+
+
+Work = Callable[[Pool], "dict[str, Any]"]
 
 
 @dataclass(frozen=True)
@@ -68,27 +74,42 @@ class Routes:
             return self._in_pool(request, work, timeout_s)
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(path)}")
 
-    def _in_pool(self, request: Request, work: Callable[[Any], dict[str, Any]], timeout_s: float) -> dict[str, Any]:
-        pool, doing = request.path[2], f"{request.method} {'/'.join(request.path)}"
-        self._purger.notice(pool, request.namespace, now=False)
-        result = self._workers.run(lambda: self._ceph.with_pool(pool, request.namespace, work, doing), timeout_s, doing)
-        if request.method == "DELETE":
-            self._purger.notice(pool, request.namespace, now=True)
-        return result
+    def _in_pool(self, request: Request, work: Work, timeout_s: float) -> dict[str, Any]:
+        name, doing = request.path[2], f"{request.method} {'/'.join(request.path)}"
+        changed: set[str] = set()
 
-    def _pool_work(self, request: Request, rest: tuple[str, ...]) -> tuple[Callable[[Any], dict[str, Any]], float]:
-        """What to do with the pool's ioctx, and how long it may take."""
+        def run(ioctx: Any) -> dict[str, Any]:
+            return work(Pool(ioctx, self._ceph, changed.add))
+
+        try:
+            return self._workers.run(
+                lambda: self._ceph.with_pool(name, request.namespace, run, doing), timeout_s, doing
+            )
+        finally:
+            self._purger.notice(name, request.namespace, set(changed))
+
+    def _pool_work(self, request: Request, rest: tuple[str, ...]) -> tuple[Work, float]:
+        """What to do with the pool, and how long it may take."""
         method, body = request.method, request.body
         if rest == () and method == "GET":
-            pool = request.path[2]
-            return lambda ioctx: self._pool_stats(pool, ioctx), CALL_TIMEOUT_S
+            name = request.path[2]
+            return lambda pool: self._pool_stats(name, pool), CALL_TIMEOUT_S
         if rest == ("volumes",) and method == "GET":
-            return lambda ioctx: listing.read_all(ioctx, LIST_TIMEOUT_S), LIST_TIMEOUT_S
+            return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S), LIST_TIMEOUT_S
         if rest == ("owner",):
             return _owner_work(method, body), CALL_TIMEOUT_S
         if rest[:1] == ("volumes",) and len(rest) in (2, 3):
             volume_id = _uuid(rest[1], "volume id")
             return _volume_work((method, *rest[2:]), volume_id, body), CALL_TIMEOUT_S
+        if rest[:1] == ("snapshots",) and len(rest) in (2, 3):
+            return _snapshot_work((method, *rest[2:]), _location(rest[1]), body), CALL_TIMEOUT_S
+        if rest == ("changes",) and method == "POST":
+            older, newer = body.get("from"), _source(body.get("to"))
+            older = None if older is None else _source(older)
+            return lambda pool: changes.changed(pool, older, newer), CHANGES_TIMEOUT_S
+        if rest[:1] == ("usage",) and len(rest) == 2 and method == "GET":
+            what = _source(rest[1])
+            return lambda pool: changes.used(pool, what), CALL_TIMEOUT_S
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(request.path)}")
 
     def _status(self) -> dict[str, Any]:
@@ -101,17 +122,17 @@ class Routes:
         ceph = {"fsid": self._ceph.fsid(), "monitors": monitors, "health": health["status"], "checks": checks}
         return {"service": "shoal-volumes", "version": VERSION, "ceph": ceph}
 
-    def _pool_stats(self, pool: str, ioctx: Any) -> dict[str, Any]:
+    def _pool_stats(self, name: str, pool: Pool) -> dict[str, Any]:
         """Bytes that a client can still write and has written, replicas already taken out of both.
 
         Both are 0 for a pool so new that Ceph has not counted it yet.
         """
-        found = [entry["stats"] for entry in self._ceph.command(prefix="df")["pools"] if entry["name"] == pool]
+        found = [entry["stats"] for entry in self._ceph.command(prefix="df")["pools"] if entry["name"] == name]
         used, available = (int(found[0]["stored"]), int(found[0]["max_avail"])) if found else (0, 0)
         return {
-            "pool": pool,
+            "pool": name,
             "fsid": self._ceph.fsid(),
-            "owner": owner.read(ioctx),
+            "owner": owner.read(pool.ioctx),
             "total_bytes": used + available,
             "used_bytes": used,
         }
@@ -121,35 +142,89 @@ def _v1_addresses(mon: dict[str, Any]) -> list[str]:
     return [str(entry["addr"]) for entry in mon["public_addrs"]["addrvec"] if entry["type"] == "v1"]
 
 
-def _owner_work(method: str, body: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+def _owner_work(method: str, body: dict[str, Any]) -> Work:
     if method == "GET":
-        return lambda ioctx: {"sr": owner.read(ioctx)}
+        return lambda pool: {"sr": owner.read(pool.ioctx)}
     if method == "PUT":
         sr = _uuid(body.get("sr"), "sr")
-        return lambda ioctx: owner.claim(ioctx, sr)
+        return lambda pool: owner.claim(pool.ioctx, sr)
     if method == "DELETE":
         sr = _uuid(body.get("sr"), "sr")
-        return lambda ioctx: owner.release(ioctx, sr)
+        return lambda pool: owner.release(pool, sr)
     raise ServiceError(405, "no_such_method", f"no {method} here")
 
 
-def _volume_work(call: tuple[str, ...], volume_id: str, body: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+def _volume_work(call: tuple[str, ...], volume_id: str, body: dict[str, Any]) -> Work:
     if call == ("GET",):
-        return lambda ioctx: images.stat(ioctx, volume_id)
+        return lambda pool: images.stat(pool, volume_id)
     if call == ("PUT",):
-        size_bytes, metadata = _size(body), _metadata(body.get("metadata", {}))
-        return lambda ioctx: images.create(ioctx, volume_id, size_bytes, metadata)
+        return _creation(volume_id, body)
     if call == ("DELETE",):
-        return lambda ioctx: images.remove(ioctx, volume_id)
+        return lambda pool: images.remove(pool, volume_id)
     if call == ("POST", "resize"):
         size_bytes = _size(body)
-        return lambda ioctx: images.resize(ioctx, volume_id, size_bytes)
+        return lambda pool: images.resize(pool, volume_id, size_bytes)
     if call == ("PATCH", "metadata"):
         metadata = _metadata(body)
-        return lambda ioctx: images.write_metadata(ioctx, volume_id, metadata)
+        return lambda pool: images.write_metadata(pool, volume_id, metadata)
     if call == ("GET", "holders"):
-        return lambda ioctx: images.holders(ioctx, volume_id)
+        return lambda pool: images.read_holders(pool, volume_id)
+    return _history_work(call, volume_id, body)
+
+
+def _history_work(call: tuple[str, ...], volume_id: str, body: dict[str, Any]) -> Work:
+    if call == ("POST", "snapshot"):
+        snapshot_id, metadata = _uuid(body.get("snapshot"), "snapshot"), _metadata(body.get("metadata", {}))
+        return lambda pool: snapshots.take(pool, volume_id, snapshot_id, metadata)
+    if call == ("POST", "revert"):
+        where = _location(body.get("snapshot"))
+        return lambda pool: revert.revert(pool, volume_id, *where)
+    if call == ("PUT", "reset_point"):
+        return lambda pool: revert.make_reset_point(pool, volume_id)
+    if call == ("DELETE", "reset_point"):
+        return lambda pool: revert.drop_reset_point(pool, volume_id)
+    if call == ("POST", "reset"):
+        return lambda pool: revert.reset(pool, volume_id)
     raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a volume")
+
+
+def _creation(volume_id: str, body: dict[str, Any]) -> Work:
+    metadata = _metadata(body.get("metadata", {}))
+    if "source" in body:
+        source = _source(body["source"])
+        if source == volume_id:
+            raise bad_request("source: a volume cannot be a clone of itself")
+        return lambda pool: clones.clone(pool, volume_id, source, metadata)
+    size_bytes, data_pool = _size(body), body.get("data_pool")
+    if data_pool is not None and (not isinstance(data_pool, str) or not POOL.fullmatch(data_pool)):
+        raise bad_request("data_pool: letters, digits, '.', '_' and '-' only")
+    return lambda pool: images.create(pool, volume_id, size_bytes, metadata, data_pool)
+
+
+def _snapshot_work(call: tuple[str, ...], where: tuple[str, str], body: dict[str, Any]) -> Work:
+    if call == ("GET",):
+        return lambda pool: snapshots.stat(pool, *where)
+    if call == ("DELETE",):
+        return lambda pool: snapshots.remove(pool, *where)
+    if call == ("PATCH", "metadata"):
+        metadata = _metadata(body)
+        return lambda pool: snapshots.write_metadata(pool, *where, metadata)
+    if call == ("GET", "holders"):
+        return lambda pool: snapshots.read_holders(pool, *where)
+    raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a snapshot")
+
+
+def _location(value: Any) -> tuple[str, str]:
+    """Image id and snapshot id."""
+    match = LOCATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise bad_request("snapshot: not <image id>@<uuid>")
+    return match.group(1), match.group(2)
+
+
+def _source(value: Any) -> str:
+    """A volume's id or a snapshot's location."""
+    return "@".join(_location(value)) if isinstance(value, str) and "@" in value else _uuid(value, "volume or snapshot")
 
 
 def _uuid(value: Any, what: str) -> str:

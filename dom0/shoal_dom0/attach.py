@@ -1,89 +1,171 @@
-"""Commands that give a host a disk and take it away.
+"""Commands that give a host a disk or a snapshot and take it away.
 
 The image is mapped in vdi_activate, not in vdi_attach: a live migration attaches on the target while the disk is still
-active on the source, and a map is exclusive. What vdi_attach returns is a link that vdi_activate makes.
+active on the source, and a map is exclusive. What vdi_attach returns are links that vdi_activate makes.
 """
 
 import errno
 
-from . import datapath, log, records
-from .errors import VDIUnavailable
+from . import datapath, log, tapctl, tapdisk
+from .errors import BadRequest, SRError, SRInUse, VDIInUse, VDIUnavailable
 
 _HELD = (errno.EIO, errno.EROFS, errno.EBUSY)  # what kernels say when another client keeps the lock
-_WATCH_TIMEOUT_S = 30
 
 
 def vdi_attach(call):
     """Where the disk will be. Nothing is asked of Ceph, so it takes no time in a migration's pause."""
-    return {
-        "params": datapath.link_path(call.sr_uuid, call.vdi_uuid),
-        "params_nbd": "",
-        "o_direct": True,
-        "o_direct_reason": "",
-        "xenstore_data": {},
-    }
+    _writable(call)
+    path = datapath.link_path(call.sr_uuid, call.vdi_uuid)
+    answer = {"params_nbd": "", "o_direct": True, "o_direct_reason": "", "xenstore_data": {}}
+    through_tapdisk = _wants_tapdisk(call)
+    if through_tapdisk:
+        answer["params_nbd"] = "nbd:unix:%s:exportname=%s" % (tapdisk.nbd_link(_name(call)), call.vdi_uuid)
+    if not through_tapdisk or tapdisk.has_devices():
+        answer["params"] = path  # with it, xapi looks at params_nbd no more
+    return answer
 
 
 def vdi_activate(call):
-    writable = call.argument(0, "writable") == "true"
-    holders = call.volumes.holders(call.vdi_uuid)
-    found = _usable_map(call, holders, writable) or _map(call, holders, writable)
-    datapath.make_link(datapath.link_path(call.sr_uuid, call.vdi_uuid), found.device)
+    writable, through_tapdisk = _writable(call), _wants_tapdisk(call)
+    found = _activate_snapshot(call) if call.is_snapshot else _activate_volume(call, writable)
+    device = found.device
+    if through_tapdisk:
+        device = tapdisk.start(_name(call), device, writable, call.deadline).device or device
+    elif tapctl.available():
+        tapdisk.stop(_name(call), [device], call.deadline)  # the VBD has been told to do without since
+    datapath.make_link(datapath.link_path(call.sr_uuid, call.vdi_uuid), device)
 
 
 def vdi_deactivate(call):
-    """Unmap, if it is mapped. The link goes first: nobody can open the device by it any more."""
-    datapath.remove_link(datapath.link_path(call.sr_uuid, call.vdi_uuid))
-    for found in _maps(call):
-        datapath.unmap(found, call.deadline)
+    _release(call, call.vdi_uuid, _maps(call))
 
 
 def vdi_detach(call):
-    """As vdi_deactivate, for a map that a killed call has left."""
+    """As vdi_deactivate, for what a killed call has left."""
     vdi_deactivate(call)
 
 
+def refresh(call):
+    """After a resize: this host's tapdisk, if the disk has one here, opens the device anew. The kernel knows."""
+    if tapctl.available():
+        for found in _maps(call):
+            tapdisk.refresh(_name(call), found.device, call.deadline)
+
+
+def release_all(call):
+    """Take away what xapi has forgotten to; a disk that is still open is an error."""
+    settings = call.settings
+    for uuid in sorted(set(datapath.linked(call.sr_uuid)) | datapath.mapped(settings)):
+        maps = datapath.find(settings.pool, settings.namespace, "vdi-" + uuid)
+        maps += datapath.find(settings.pool, settings.namespace, None, "snap-" + uuid)
+        try:
+            _release(call, uuid, maps)
+        except VDIInUse as error:
+            raise SRInUse("disk %s: %s" % (uuid, error.reason))
+
+
+def _release(call, uuid, maps):
+    """The link goes first: the device behind it becomes another disk's some day."""
+    datapath.remove_link(datapath.link_path(call.sr_uuid, uuid))
+    if tapctl.available():
+        tapdisk.stop("%s/%s" % (call.sr_uuid, uuid), [found.device for found in maps], call.deadline)
+    for found in maps:
+        datapath.unmap(found, call.deadline)
+
+
+def _writable(call):
+    writable = call.argument(0, "writable") == "true"
+    if writable and call.is_snapshot:
+        raise VDIUnavailable("snapshot %s can only be read: clone it to write" % call.vdi_uuid)
+    return writable
+
+
+def _name(call):
+    """What tapdisk and its links know the disk by."""
+    return "%s/%s" % (call.sr_uuid, call.vdi_uuid)
+
+
+def _wants_tapdisk(call):
+    """Wherever there is tapdisk it stands in front, since xapi's VBDs are for it; but one VBD can ask for blkback."""
+    if not tapctl.available():
+        return False
+    ref = call.text("vdi_ref")
+    if '"' in ref:
+        raise BadRequest("%s: vdi_ref is not a reference" % call.command)
+    vbds = call.xapi.call("VBD.get_all_records_where", 'field "VDI" = "%s"' % ref)
+    return not any(vbd["other_config"].get("backend-kind") == "vbd" for vbd in vbds.values())
+
+
 def _maps(call):
-    return datapath.find(call.settings.pool, call.settings.namespace, call.image)
+    settings = call.settings
+    if not call.is_snapshot:
+        return datapath.find(settings.pool, settings.namespace, "vdi-" + call.vdi_uuid)
+    image_id = call.location.partition("@")[0]
+    return datapath.find(settings.pool, settings.namespace, None, "snap-" + call.vdi_uuid, image_id)
 
 
-def _usable_map(call, holders, writable):
-    """The map that is there, if it still serves; one that does not is removed.
+def _activate_volume(call, writable):
+    from . import fencing
 
-    A map whose client does not own the image's lock is stale: Ceph has shut that client out, since another host took
-    the disk over while this one was cut off.
-    """
-    owners = {lock["client"].replace("client.", "") for lock in holders["locks"]}
+    holders = call.volumes.holders(call.location)
+    owners = fencing.owners(holders)
+    image_id = holders.get("image_id")
+
+    def fits(found):
+        """A map whose client does not own the lock is stale: another host took the disk while this one was cut off."""
+        right = found.read_only is not writable and (not writable or found.client in owners)
+        return right and not (image_id and found.image_id and found.image_id != image_id)
+
+    found = _usable_map(call, fits)
+    if found:
+        return found
+    if writable:
+        fencing.wait_until_free(call, holders)
+    try:
+        return _map(call, "vdi-" + call.vdi_uuid, writable)
+    except datapath.MapRefused as refusal:
+        if writable and refusal.number in _HELD:
+            fencing.wait_until_free(call, call.volumes.holders(call.location))
+        raise _no_map(call, refusal)
+
+
+def _activate_snapshot(call):
+    """Any number of hosts may read a snapshot, also while its disk is written to."""
+    snapshot = call.volumes.stat(call.location)
+    if snapshot.get("snap") != "snap-" + call.vdi_uuid or not isinstance(snapshot.get("image"), str):
+        raise SRError("the volume service's answer on snapshot %s is not understood" % call.location)
+    if snapshot.get("metadata", {}).get("data_destroyed") == "true":
+        raise VDIUnavailable("the data of snapshot %s has been destroyed" % call.vdi_uuid)
+    found = _usable_map(call, lambda found: found.read_only)
+    if found:
+        return found
+    try:
+        return _map(call, snapshot["image"], False, snapshot["snap"])
+    except datapath.MapRefused as refusal:
+        raise _no_map(call, refusal)
+
+
+def _usable_map(call, fits):
+    """The map that is there, if it still serves; one that does not is removed, and its tapdisk before it."""
     usable = None
     for found in _maps(call):
-        serves = found.read_only is not writable and (found.client in owners or not writable)
-        if serves and usable is None:
+        if usable is None and fits(found) and datapath.reads(found, call.deadline):
             usable = found
             continue
-        log.info("%s: map %s is stale: unmapped" % (call.image, found.device))
+        log.info("%s: map %s is stale: unmapped" % (call.location, found.device))
+        if tapctl.available():
+            tapdisk.stop(_name(call), [found.device], call.deadline)
         datapath.unmap(found, call.deadline)
     return usable
 
 
-def _map(call, holders, writable):
-    if writable:
-        _refuse_if_held(call, holders)
+def _map(call, image, writable, snap=datapath.NO_SNAP):
+    from . import records  # what unplugging can do without is not imported for it
+
     secret = records.read_secret(call)
-    try:
-        return datapath.map_image(call.settings, secret, call.image, writable, call.deadline)
-    except datapath.MapRefused as refusal:
-        if writable and refusal.number in _HELD:
-            _refuse_if_held(call, call.volumes.holders(call.vdi_uuid))
-        reason = "this host's kernel cannot map %s: %s (see dmesg). Ceph's monitors are %s"
-        raise VDIUnavailable(reason % (call.image, refusal, ", ".join(call.settings.monitors)))
+    return datapath.map_image(call.settings, secret, image, writable, call.deadline, snap)
 
 
-def _refuse_if_held(call, holders):
-    """Say who has the disk. A lock without a living owner is no obstacle: the kernel fences that owner and takes it."""
-    living = sorted(lock["address"].split("/")[0].rsplit(":", 1)[0] for lock in holders["locks"] if lock["alive"])
-    if living:
-        reason = (
-            "disk %s is in use for writing by the host at %s. Shut down or migrate the VM there; if that host has died,"
-            " the disk is free %d s after its last sign of life"
-        )
-        raise VDIUnavailable(reason % (call.vdi_uuid, ", ".join(living), _WATCH_TIMEOUT_S))
+def _no_map(call, refusal):
+    reason = "this host's kernel cannot map %s: %s (see dmesg). Ceph's monitors are %s"
+    return VDIUnavailable(reason % (call.location, refusal, ", ".join(call.settings.monitors)))

@@ -3,11 +3,12 @@
 import re
 
 from .deadline import Deadline
-from .errors import BadRequest, SRUnavailable, VDIUnavailable
-from .settings import UUID, Settings, own_first
+from .errors import BadRequest, SRUnavailable, VDIType, VDIUnavailable
+from .settings import LOCATION, UUID, Settings, own_first
 
-# xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long.
-TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0}
+# xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long,
+# and so may comparing two snapshots of a large disk.
+TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0, "vdi_list_changed_blocks": 120.0}
 SR_TIMEOUT_S = 9.0
 VDI_TIMEOUT_S = 30.0
 _DECIMAL = re.compile(r"[0-9]{1,20}\Z")
@@ -53,13 +54,38 @@ class Call:
         return self.text("sr_ref")
 
     @property
+    def location(self):
+        """Where the disk or snapshot is: the volume service's name for it, checked."""
+        value = self.text("vdi_location")
+        if not LOCATION.match(value):
+            raise BadRequest("%s: vdi_location is no location of this SR: %r" % (self.command, value[:60]))
+        return value
+
+    @property
+    def is_snapshot(self):
+        return "@" in self.location
+
+    @property
     def vdi_uuid(self):
-        """Also the volume's id: an SR of this type has them the same. What xapi calls the location is a copy of it."""
-        return self.uuid("vdi_location")
+        """Part of the location: what xapi calls vdi_uuid is a copy of it."""
+        return LOCATION.match(self.location).group(1)
+
+    @property
+    def volume_uuid(self):
+        """The uuid of a disk that can be written to."""
+        if self.is_snapshot:
+            raise VDIType("%s: %s is a snapshot; this works with disks only" % (self.command, self.vdi_uuid))
+        return self.vdi_uuid
+
+    @property
+    def snapshot_location(self):
+        if not self.is_snapshot:
+            raise VDIType("%s: %s is no snapshot; this works with snapshots only" % (self.command, self.vdi_uuid))
+        return self.location
 
     @property
     def image(self):
-        return "vdi-" + self.vdi_uuid
+        return "vdi-" + self.volume_uuid
 
     def text(self, key):
         value = self.request.get(key)

@@ -1,16 +1,18 @@
 """The kernel's RBD client: maps, what is mapped, unmaps. Nothing but /sys/bus/rbd and the links to devices.
 
-A write to sysfs can block in the kernel, so a child makes it and this process waits no longer than it may.
+What can block in the kernel a child does, and this process waits no longer than it may.
 """
 
 import collections
 import errno
 import os
+import re
 import select
 import signal
 import time
 
-from .errors import SRError, VDIInUse, VDIUnavailable
+from .deadline import Deadline
+from .errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
@@ -20,8 +22,15 @@ MOUNT_TIMEOUT_S = 8
 NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
+READ_BYTES = 4096
+READ_TIMEOUT_S = 8.0
+NO_SNAP = "-"
 
-Map = collections.namedtuple("Map", "number client device read_only")
+_WORD = re.compile(r"[!-+\--~]{1,512}\Z")  # ASCII without space, comma and control characters
+
+_OWN_NAME = re.compile(r"(?:vdi-([0-9a-f-]{36})@-|.*@snap-([0-9a-f-]{36}))\Z")
+
+Map = collections.namedtuple("Map", "number client device read_only image_id")
 
 
 class MapRefused(Exception):
@@ -32,49 +41,98 @@ class MapRefused(Exception):
         self.number = number
 
 
-def find(pool, namespace, image):
-    """All maps of an image on this host; there should be at most one."""
+def find(pool, namespace, image, snap=NO_SNAP, image_id=""):
+    """All maps of an image or of its snapshot on this host; there should be at most one.
+
+    Without `image` by the snapshot's name and the image's id alone: an image keeps its id when it is renamed.
+    """
     found = []
     for number in sorted(_numbers()):
         folder = os.path.join(BUS, "devices", number)
         try:
-            same = (_read(folder, "pool"), _read(folder, "pool_ns", ""), _read(folder, "name")) == (
-                pool,
-                namespace,
-                image,
-            )
-            if same and _read(folder, "current_snap", "-") == "-":
-                client = _read(folder, "client_id").replace("client", "").strip(".")
+            shown_id = _read(folder, "image_id", "")
+            place = (_read(folder, "pool"), _read(folder, "pool_ns", ""), _read(folder, "current_snap", NO_SNAP))
+            same = place == (pool, namespace, snap) and (not image or _read(folder, "name") == image)
+            if same and (not image_id or shown_id in ("", image_id)):
+                client = _client_number(folder)
                 read_only = _read(os.path.join(BLOCK, "rbd" + number), "ro", "0")
-                found.append(Map(number, client, os.path.join(DEVICES, "rbd" + number), read_only == "1"))
+                device = os.path.join(DEVICES, "rbd" + number)
+                found.append(Map(number, client, device, read_only == "1", shown_id))
         except FileNotFoundError:
             continue  # unmapped while we looked
     return found
 
 
-def map_image(settings, secret, image, writable, deadline):
+def mapped(settings):
+    """The uuids of the SR's disks and snapshots that are mapped here. The cluster's id tells pools of one name apart."""
+    found = set()
+    for number in _numbers():
+        folder = os.path.join(BUS, "devices", number)
+        try:
+            place = (_read(folder, "pool"), _read(folder, "pool_ns", ""), _read(folder, "cluster_fsid", ""))
+            names = (_read(folder, "name"), _read(folder, "current_snap", NO_SNAP))
+        except FileNotFoundError:
+            continue  # unmapped while we looked
+        if settings.fsid and place == (settings.pool, settings.namespace, settings.fsid):
+            match = _OWN_NAME.match("%s@%s" % names)
+            if match:
+                found.add(match.group(1) or match.group(2))
+    return found
+
+
+def clients():
+    """The ids of all Ceph clients that this host's kernel is, for whatever image and pool."""
+    found = set()
+    for number in _numbers():
+        try:
+            found.add(_client_number(os.path.join(BUS, "devices", number)))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     """The new Map. A writable one is exclusive: the kernel keeps the image's lock and gives it to nobody.
 
     `noshare`: each disk is a Ceph client of its own, so that fencing one disk of a host leaves its others alone.
     """
+    _check_words(settings, secret, image, snap)
     _load_module(deadline)
     options = ["name=" + settings.user, "secret=" + secret, "noshare", "mount_timeout=%d" % MOUNT_TIMEOUT_S]
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, "-"])
+    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
     code = _write_bounded(_attribute("add"), line.encode(), deadline)
     if code is None:
-        _undo_late_map(settings, image)
+        _undo_late_map(settings, image, snap)
         message = "mapping %s did not end within %.0f s; Ceph's monitors are %s"
         raise VDIUnavailable(message % (image, deadline.seconds, ", ".join(settings.monitors)))
     if code:
         raise MapRefused(code)
-    maps = find(settings.pool, settings.namespace, image)
+    maps = find(settings.pool, settings.namespace, image, snap)
     if not maps:
         raise SRError("the kernel mapped %s and shows no device for it" % image)
     _wait_for_node(maps[-1].device, deadline)
     return maps[-1]
+
+
+def _check_words(settings, secret, image, snap):
+    """The kernel takes one line of words and options: a space or comma within one would be the start of another."""
+    if not _WORD.match(secret):
+        raise InvalidSecret("the CephX key holds what no key holds: a space, a comma or a character that is not ASCII")
+    for word in settings.monitors + [settings.user, settings.pool, settings.namespace or "-", image, snap]:
+        if not _WORD.match(word):
+            raise SRError("%r cannot be part of a map request to the kernel" % word[:60])
+
+
+def reads(found, deadline):
+    """Whether a map still reads. One whose client Ceph has shut out gives an I/O error for ever."""
+    timeout = Deadline(min(READ_TIMEOUT_S, deadline.remaining()))
+    code = _bounded(lambda: _read_start(found.device), timeout)
+    if code is None:
+        raise VDIUnavailable("reading %s did not end within %.0f s" % (found.device, timeout.seconds))
+    return code == 0
 
 
 def unmap(found, deadline):
@@ -127,6 +185,10 @@ def _numbers():
         return []
 
 
+def _client_number(folder):
+    return _read(folder, "client_id").replace("client", "").strip(".")
+
+
 def _read(folder, name, otherwise=FileNotFoundError):
     """An attribute's text. Older kernels lack some: `otherwise` is then the answer, if given."""
     try:
@@ -167,10 +229,15 @@ def check_kernel(deadline):
 
 def _write_bounded(path, data, deadline):
     """Error number of writing `data` to `path` (0: written), or None when it has not ended in time."""
+    return _bounded(lambda: _write(path, data), deadline)
+
+
+def _bounded(work, deadline):
+    """Error number of `work`, done by a child (0: it succeeded), or None when it has not ended in time."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _write_and_exit(path, data, writer)
+        _work_and_exit(work, writer)
     os.close(writer)
     try:
         ready, _, _ = select.select([reader], [], [], deadline.remaining())
@@ -185,7 +252,7 @@ def _write_bounded(path, data, deadline):
     return None
 
 
-def _write_and_exit(path, data, writer):
+def _work_and_exit(work, writer):
     """In the child. It lets go of our stdout first: xapi would wait for it even after we have answered."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -193,7 +260,7 @@ def _write_and_exit(path, data, writer):
             os.dup2(nothing, descriptor)
         code = 0
         try:
-            _write(path, data)
+            work()
         except OSError as error:
             code = error.errno
         os.write(writer, b"%d" % code)
@@ -206,6 +273,19 @@ def _write(path, data):
     os.write(descriptor, data)
 
 
+def _read_start(path):
+    """The first bytes, from the device itself: what the page cache still has proves nothing."""
+    import mmap
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        descriptor = os.open(path, os.O_RDONLY)  # not a device
+    os.readv(descriptor, [mmap.mmap(-1, READ_BYTES)])
+
+
 def _reap(child):
     """Collect a killed child if it dies soon. One stuck in the kernel is left to init."""
     end = time.monotonic() + 1.0
@@ -215,11 +295,9 @@ def _reap(child):
         time.sleep(0.02)
 
 
-def _undo_late_map(settings, image):
+def _undo_late_map(settings, image, snap):
     """A map that was made in the very moment we gave up belongs to nobody."""
-    from .deadline import Deadline
-
-    for found in find(settings.pool, settings.namespace, image):
+    for found in find(settings.pool, settings.namespace, image, snap):
         unmap(found, Deadline(5.0))
 
 

@@ -4,42 +4,49 @@ from .call import Call
 from .errors import NotImplementedHere
 from .settings import KEYS
 
-# Declared is exactly what works: a test holds the two together.
+# What is declared, with the commands that it promises. A test holds this and `MODULES` and what is served together.
 CAPABILITIES = {
-    "sr_create": "SR_CREATE",
-    "sr_delete": "SR_DELETE",
-    "sr_attach": "SR_ATTACH",
-    "sr_detach": "SR_DETACH",
-    "sr_scan": "SR_SCAN",
-    "sr_probe": "SR_PROBE",
-    "sr_update": "SR_UPDATE",
-    "vdi_create": "VDI_CREATE",
-    "vdi_delete": "VDI_DELETE",
-    "vdi_attach": "VDI_ATTACH",
-    "vdi_detach": "VDI_DETACH",
-    "vdi_activate": "VDI_ACTIVATE",
-    "vdi_deactivate": "VDI_DEACTIVATE",
-    "vdi_resize": "VDI_RESIZE",
-    "vdi_introduce": "VDI_INTRODUCE",
-    "vdi_update": "VDI_UPDATE",
+    "SR_CREATE": ("sr_create",),
+    "SR_DELETE": ("sr_delete",),
+    "SR_ATTACH": ("sr_attach",),
+    "SR_DETACH": ("sr_detach",),
+    "SR_SCAN": ("sr_scan",),
+    "SR_PROBE": ("sr_probe",),
+    "SR_UPDATE": ("sr_update",),
+    "THIN_PROVISIONING": (),  # a quality, not a call
+    "VDI_CREATE": ("vdi_create",),
+    "VDI_DELETE": ("vdi_delete",),
+    "VDI_ATTACH": ("vdi_attach",),
+    "VDI_DETACH": ("vdi_detach",),
+    "VDI_ACTIVATE": ("vdi_activate",),
+    "VDI_DEACTIVATE": ("vdi_deactivate",),
+    "VDI_INTRODUCE": ("vdi_introduce",),
+    "VDI_UPDATE": ("vdi_update",),
+    "VDI_RESIZE": ("vdi_resize",),
+    "VDI_RESIZE_ONLINE": ("vdi_resize",),  # xapi has no other command for it
+    "VDI_SNAPSHOT": ("vdi_snapshot",),
+    "VDI_CLONE": ("vdi_clone",),
+    "VDI_REVERT": ("vdi_revert",),
+    "VDI_RESET_ON_BOOT/2": ("vdi_epoch_begin", "vdi_epoch_end"),
+    "VDI_CONFIG_CBT": ("vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy", "vdi_list_changed_blocks"),
 }
-NO_COMMAND = ["THIN_PROVISIONING"]  # a quality, not a call
+
+MODULES = {
+    "sr": ("sr_create", "sr_delete", "sr_attach", "sr_detach", "sr_probe", "sr_update"),
+    "scan": ("sr_scan",),
+    "vdi": ("vdi_create", "vdi_delete", "vdi_resize", "vdi_introduce", "vdi_update"),
+    "snapshots": ("vdi_snapshot", "vdi_clone", "vdi_revert"),
+    "epoch": ("vdi_epoch_begin", "vdi_epoch_end"),
+    "changes": CAPABILITIES["VDI_CONFIG_CBT"],
+    "attach": ("vdi_attach", "vdi_activate", "vdi_deactivate", "vdi_detach"),
+}
 
 
 def run(command, request):
     """What xapi gets as the answer to `command`."""
     if command == "sr_get_driver_info":
         return describe()
-    if command not in CAPABILITIES:
-        raise NotImplementedHere("the rbd driver has no %s" % command[:60])
-    call = Call(command, request)
-    if command in ("vdi_attach", "vdi_activate", "vdi_deactivate", "vdi_detach"):
-        from . import attach as commands
-    elif command.startswith("vdi_"):
-        from . import vdi as commands
-    else:
-        from . import sr as commands
-    return getattr(commands, command)(call)
+    return getattr(_module(command), command)(Call(command, request))
 
 
 def describe():
@@ -50,6 +57,14 @@ def describe():
         "copyright": "Apache-2.0",
         "driver_version": "1.0",
         "required_api_version": "1.0",
-        "capabilities": sorted(CAPABILITIES.values()) + NO_COMMAND,
+        "capabilities": sorted(CAPABILITIES),
         "configuration": [{"key": key, "description": text} for key, text in KEYS],
     }
+
+
+def _module(command):
+    """The module of a command, and no other: what a call does not need is not imported."""
+    for name, commands in MODULES.items():
+        if command in commands:
+            return getattr(__import__(__package__, fromlist=[name]), name)
+    raise NotImplementedHere("the rbd driver has no %s" % command[:60])

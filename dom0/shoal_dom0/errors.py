@@ -63,8 +63,16 @@ class SRUnavailable(SRError):
     code = 47
 
 
+class VDIType(SRError):
+    code = 66
+
+
 class VDISize(SRError):
     code = 79
+
+
+class SnapshotFailed(SRError):
+    code = 82
 
 
 class ConfigMissing(SRError):
@@ -77,3 +85,7 @@ class BadRequest(SRError):
 
 class VDIMissing(SRError):
     code = 144
+
+
+class ChangedBlocksFailed(SRError):
+    code = 460

@@ -4,6 +4,7 @@ Every error becomes a fault with a number of SM's; nothing but the answer goes t
 `driver`.
 """
 
+import gc
 import sys
 
 from . import xmlrpc
@@ -11,6 +12,7 @@ from .errors import BadRequest, SRError
 
 
 def main(argv):
+    gc.disable()  # the process ends long before it would have anything to collect
     answer = _answer(argv)
     sys.stdout.buffer.write(answer.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()

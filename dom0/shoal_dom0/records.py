@@ -1,10 +1,25 @@
 """xapi's records of an SR's disks, and the same facts as metadata in the images, from which records can be made again."""
 
+import re
+
 from .errors import InvalidSecret
-from .xapi import NULL, XenAPIError, ignore_gone
+from .xapi import NULL, XenAPIError, ignore_gone, is_gone
 
 NO_TIME = "19700101T00:00:00Z"
 TEXT_MAX = 2000  # characters of a name kept with the image: at most 8000 bytes
+_TIME = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_BLANK = {
+    "name_label": "",
+    "name_description": "",
+    "type": "user",
+    "read_only": False,
+    "sm_config": {},
+    "metadata_of_pool": NULL,
+    "is_a_snapshot": False,
+    "snapshot_time": NO_TIME,
+    "snapshot_of": NULL,
+    "cbt_enabled": False,
+}
 
 
 def read_secret(call):
@@ -16,14 +31,9 @@ def read_secret(call):
         raise InvalidSecret("secret %s: %s" % (call.settings.password_secret, error.failure[0]))
 
 
-def read_all(call):
-    """uuid → ref and size of every record of this SR."""
-    found = call.xapi.call("VDI.get_all_records_where", 'field "SR" = "%s"' % call.sr_ref)
-    return {
-        record["location"]: {"ref": ref, "size_bytes": int(record["virtual_size"])}
-        for ref, record in found.items()
-        if record["SR"] == call.sr_ref
-    }
+def read(call, ref):
+    """xapi's record of a disk; an error if there is none."""
+    return call.xapi.call("VDI.get_record", ref)
 
 
 def from_create(call, uuid, size_bytes):
@@ -32,6 +42,7 @@ def from_create(call, uuid, size_bytes):
     rest = (call.request.get("args") or [])[3:] + [""] * 5
     return {
         "uuid": uuid,
+        "location": uuid,
         "size_bytes": size_bytes,
         "name_label": arguments[1],
         "name_description": arguments[2],
@@ -42,28 +53,44 @@ def from_create(call, uuid, size_bytes):
         "snapshot_time": rest[2] or NO_TIME,
         "snapshot_of": rest[3] or NULL,
         "read_only": rest[4] == "true",
+        "cbt_enabled": False,
     }
+
+
+def from_original(original, uuid):
+    """The record of a copy of a disk or snapshot, which can be written to. xapi gives it its own names afterwards."""
+    kept = {name: original[name] for name in ("name_label", "name_description", "type")}
+    return dict(_BLANK, uuid=uuid, location=uuid, **kept)
 
 
 def from_volume(volume):
     """The record that an image found in the pool gets."""
     metadata = volume["metadata"]
-    return {
-        "uuid": volume["id"],
-        "size_bytes": volume["size_bytes"],
-        "name_label": metadata.get("name_label", ""),
-        "name_description": metadata.get("name_description", ""),
-        "type": metadata.get("type", "user"),
-        "sm_config": {},
-        "metadata_of_pool": NULL,
-        "is_a_snapshot": False,
-        "snapshot_time": NO_TIME,
-        "snapshot_of": NULL,
-        "read_only": metadata.get("read_only") == "true",
-    }
+    record = dict(_BLANK, uuid=volume["id"], location=volume["id"], size_bytes=volume["size_bytes"])
+    for name in ("name_label", "name_description", "type"):
+        record[name] = metadata.get(name, record[name])
+    record["read_only"] = metadata.get("read_only") == "true"
+    record["cbt_enabled"] = is_tracked(metadata)
+    return record
+
+
+def from_snapshot(snapshot, snapshot_of):
+    """The record that a snapshot found in the pool gets; `snapshot_of` is the reference of the disk's record."""
+    metadata = snapshot["metadata"]
+    time = metadata.get("snapshot_time", "")
+    record = dict(from_volume(snapshot), location=snapshot["location"], is_a_snapshot=True, snapshot_of=snapshot_of)
+    record["snapshot_time"] = time if _TIME.match(time) else NO_TIME
+    if metadata.get("data_destroyed") == "true":
+        record["type"] = "cbt_metadata"
+    return record
+
+
+def is_tracked(metadata):
+    return metadata.get("cbt") == "true"
 
 
 def as_metadata(record):
+    """What is kept with the image. `record` may be xapi's or one of those above."""
     return {
         "name_label": record["name_label"][:TEXT_MAX],
         "name_description": record["name_description"][:TEXT_MAX],
@@ -72,8 +99,13 @@ def as_metadata(record):
     }
 
 
+def as_snapshot_metadata(record):
+    return dict(as_metadata(record), snapshot_time=record["snapshot_time"])
+
+
 def introduce(call, record):
-    call.xapi.call(
+    """Make the record; its reference."""
+    return call.xapi.call(
         "VDI.db_introduce",
         record["uuid"],
         record["name_label"],
@@ -83,28 +115,39 @@ def introduce(call, record):
         False,  # sharable
         record["read_only"],
         {},  # other_config
-        record["uuid"],  # location
+        record["location"],
         {},  # xenstore_data
         record["sm_config"],
         True,  # managed
         str(record["size_bytes"]),
-        "0",  # physical utilisation: a new image takes no space
+        "0",  # physical utilisation: counting it takes long
         record["metadata_of_pool"],
         record["is_a_snapshot"],
         record["snapshot_time"],
         record["snapshot_of"],
-        False,  # cbt_enabled
+        record["cbt_enabled"],
     )
 
 
-def introduce_found(call, volume):
-    """A record for an image that has none; one that was made meanwhile is as good."""
+def introduce_found(call, record):
+    """As `introduce`; a record that is there already is as good."""
     try:
-        call.xapi.call("VDI.get_by_uuid", volume["id"])
-    except XenAPIError as error:
-        if error.failure[0] not in ("UUID_INVALID", "HANDLE_INVALID"):
+        return introduce(call, record)
+    except XenAPIError:
+        ref = find(call, record["uuid"])
+        if ref == NULL:
             raise
-        introduce(call, from_volume(volume))
+        return ref
+
+
+def find(call, uuid):
+    """The reference of a disk's record, NULL if it has none."""
+    try:
+        return call.xapi.call("VDI.get_by_uuid", uuid)
+    except XenAPIError as error:
+        if not is_gone(error):
+            raise
+        return NULL
 
 
 def forget(call, ref):
@@ -125,13 +168,8 @@ def recorded_size(call):
         return 0
 
 
-def read_labels(call):
-    ref = call.text("vdi_ref")
-    names = ("name_label", "name_description")
-    return {name: call.xapi.call("VDI.get_" + name, ref)[:TEXT_MAX] for name in names}
-
-
 def add_allocation(call, difference_bytes):
     """Correct the SR's sum of disk sizes; the next scan counts anew."""
-    allocated = int(call.xapi.call("SR.get_virtual_allocation", call.sr_ref)) + difference_bytes
-    call.xapi.call("SR.set_virtual_allocation", call.sr_ref, str(max(0, allocated)))
+    if difference_bytes:
+        allocated = int(call.xapi.call("SR.get_virtual_allocation", call.sr_ref)) + difference_bytes
+        call.xapi.call("SR.set_virtual_allocation", call.sr_ref, str(max(0, allocated)))

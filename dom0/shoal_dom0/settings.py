@@ -6,6 +6,8 @@ from .errors import ConfigMissing, InvalidArgument
 
 HOST_FILE = "/etc/shoal/host.json"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# A disk's location is its uuid, a snapshot's the id of the image that holds it, "@", and the snapshot's uuid.
+LOCATION = re.compile(r"(?:[0-9A-Za-z]{1,64}@)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _ENDPOINT = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):([0-9]{1,5})\Z")
 
@@ -16,6 +18,7 @@ KEYS = (
     ("password_secret", "XenAPI secret with that user's key (given as 'password')"),
     ("volumes", "Addresses of all volume services, with ports, separated by commas"),
     ("namespace", "RBD namespace in the pool (optional)"),
+    ("data_pool", "Ceph pool for the disks' data, if not the same as 'pool' (optional)"),
     ("fsid", "Id of the Ceph cluster, checked at every attach (optional)"),
 )
 
@@ -29,6 +32,7 @@ class Settings:
         self.pool = _name(config, "pool")
         self.user = _name(config, "user")
         self.namespace = _name(config, "namespace") if config.get("namespace") else ""
+        self.data_pool = _name(config, "data_pool") if config.get("data_pool") else ""
         self.fsid = _uuid(config, "fsid") if config.get("fsid") else ""
         if "password_secret" not in config and "password" in config:
             raise ConfigMissing("password_secret is missing; xapi makes it of 'password', no other way is accepted")

@@ -1,8 +1,7 @@
 """Commands on a whole SR. None of them maps anything."""
 
-from . import datapath, locking, records, xmlrpc
-from .errors import ScanFailed, SRError, SRInUse, SRUnavailable, VDIInUse
-from .settings import UUID
+from . import datapath, records, xmlrpc
+from .errors import SRError, SRUnavailable
 
 
 def sr_create(call):
@@ -28,40 +27,13 @@ def sr_attach(call):
 
 def sr_detach(call):
     """Unmap what xapi has forgotten to; a disk that is still open is an error."""
-    for name in datapath.linked(call.sr_uuid):
-        path = datapath.link_path(call.sr_uuid, name)
-        try:
-            for found in datapath.find(call.settings.pool, call.settings.namespace, "vdi-" + name):
-                datapath.unmap(found, call.deadline)
-        except VDIInUse as error:
-            raise SRInUse("disk %s: %s" % (name, error.reason))
-        datapath.remove_link(path)
+    from . import attach
 
-
-def sr_scan(call):
-    """Bring xapi's records in line with the pool. A disk that cannot be read fails the scan: xapi would forget it."""
-    with locking.hold(call.sr_uuid, call.deadline):
-        # Records first: a disk that is in them and not in the later list is really gone.
-        known = records.read_all(call)
-        listing = call.volumes.volumes()
-        volumes = {volume["id"]: volume for volume in listing["volumes"] if UUID.match(volume["id"])}
-        broken = {entry["id"]: entry["error"] for entry in listing["broken"]}
-        lost = sorted(set(broken) & set(known))
-        if lost:
-            raise ScanFailed("; ".join("disk %s: %s" % (uuid, broken[uuid]) for uuid in lost))
-        for uuid in sorted(set(volumes) - set(known)):
-            records.introduce_found(call, volumes[uuid])
-        for uuid in sorted(set(known) - set(volumes)):
-            records.forget(call, known[uuid]["ref"])
-        for uuid in set(known) & set(volumes):
-            if known[uuid]["size_bytes"] != volumes[uuid]["size_bytes"]:
-                records.set_size(call, known[uuid]["ref"], volumes[uuid]["size_bytes"])
-        _write_figures(call, sum(volume["size_bytes"] for volume in volumes.values()))
+    attach.release_all(call)
 
 
 def sr_update(call):
-    listing = call.volumes.volumes()
-    _write_figures(call, sum(volume["size_bytes"] for volume in listing["volumes"]))
+    write_figures(call, provisioned_bytes(call.volumes.list()))
 
 
 def sr_probe(call):
@@ -80,9 +52,18 @@ def _check_cluster(call, pool):
         raise SRError("this is Ceph cluster %s, the SR's is %s" % (pool.get("fsid"), wanted))
 
 
-def _write_figures(call, provisioned_bytes):
-    pool = call.volumes.pool()
+def provisioned_bytes(listing):
+    """The sum of the sizes that disks and snapshots show, as SM counts it."""
+    return sum(entry["size_bytes"] for kind in ("volumes", "snapshots") for entry in listing.get(kind, ()))
+
+
+def write_figures(call, provisioned_bytes):
+    """Size and use of the pool, as Ceph counts them with replicas taken out; each written only if it has changed."""
+    pool = call.volumes.figures()
+    figures = {"virtual_allocation": provisioned_bytes}
     if pool["total_bytes"]:  # 0: a new pool that Ceph has not counted yet; the next scan will know
-        call.xapi.call("SR.set_physical_size", call.sr_ref, str(pool["total_bytes"]))
-        call.xapi.call("SR.set_physical_utilisation", call.sr_ref, str(pool["used_bytes"]))
-    call.xapi.call("SR.set_virtual_allocation", call.sr_ref, str(provisioned_bytes))
+        figures.update(physical_size=pool["total_bytes"], physical_utilisation=pool["used_bytes"])
+    known = call.xapi.call("SR.get_record", call.sr_ref)
+    for name, value in figures.items():
+        if int(known[name]) != value:
+            call.xapi.call("SR.set_" + name, call.sr_ref, str(value))

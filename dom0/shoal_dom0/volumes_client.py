@@ -1,18 +1,26 @@
 """Asks the volume services: this host's own first, then the others, each half of the time that is left.
 
 Every call may be repeated anywhere, so one that is cut off is simply made again at the next service. What comes back is
-either a value or an SRError that says what was tried.
+either a value or an SRError that says what was tried. A disk or snapshot is named by its location.
 """
 
 import json
 import socket
-import ssl
 
-from . import log, wire
-from .errors import NoSpace, SRError, SRExists, SRNotEmpty, VDIExists, VDIInUse, VDIMissing, VDISize
-
-FOLDER = "/etc/shoal/volumes/"
-CONNECT_TIMEOUT_S = 3.0
+from . import log
+from .connection import Connection
+from .errors import (
+    ChangedBlocksFailed,
+    NoSpace,
+    NotImplementedHere,
+    SRError,
+    SRExists,
+    SRNotEmpty,
+    VDIExists,
+    VDIInUse,
+    VDIMissing,
+    VDISize,
+)
 
 # The service's codes that are a final answer; all others mean: ask the next service.
 _FINAL = {
@@ -21,6 +29,8 @@ _FINAL = {
     "in_use": VDIInUse,
     "no_space": NoSpace,
     "shrink": VDISize,
+    "too_deep": NotImplementedHere,  # xapi copies the disk instead
+    "no_common_history": ChangedBlocksFailed,
     "owned": SRExists,
     "not_empty": SRNotEmpty,
     "bad_request": SRError,
@@ -28,6 +38,7 @@ _FINAL = {
     "no_such_path": SRError,
     "no_such_method": SRError,
 }
+_ABOUT_DISKS = ("/volumes/", "/snapshots/", "/changes")
 
 
 class Refused(Exception):
@@ -43,34 +54,59 @@ class Volumes:
 
     def __init__(self, settings, endpoints, deadline, unavailable):
         self._settings = settings
-        self._endpoints = endpoints
+        self._connections = [Connection(endpoint) for endpoint in endpoints]
         self._deadline = deadline
         self._unavailable = unavailable
-        self._context = None
 
     def pool(self):
         return self._ask("GET", "", None)
 
-    def volumes(self):
+    def figures(self):
+        """The size and use of the pool that holds the data."""
+        return self._ask("GET", "", None, self._settings.data_pool or self._settings.pool)
+
+    def list(self):
         return self._ask("GET", "/volumes", None)
 
     def create(self, uuid, size_bytes, metadata):
-        return self._ask("PUT", "/volumes/" + uuid, {"size_bytes": size_bytes, "metadata": metadata})
+        body = {"size_bytes": size_bytes, "metadata": metadata}
+        if self._settings.data_pool:
+            body["data_pool"] = self._settings.data_pool
+        return self._ask("PUT", "/volumes/" + uuid, body)
 
-    def stat(self, uuid):
-        return self._ask("GET", "/volumes/" + uuid, None)
+    def clone(self, uuid, source, metadata):
+        """Its data goes where the source's is."""
+        return self._ask("PUT", "/volumes/" + uuid, {"source": source, "metadata": metadata})
 
-    def remove(self, uuid):
-        return self._ask("DELETE", "/volumes/" + uuid, None)
+    def snapshot(self, volume, uuid, metadata):
+        return self._ask("POST", "/volumes/%s/snapshot" % volume, {"snapshot": uuid, "metadata": metadata})
 
-    def resize(self, uuid, size_bytes):
-        return self._ask("POST", "/volumes/%s/resize" % uuid, {"size_bytes": size_bytes})
+    def revert(self, volume, snapshot):
+        return self._ask("POST", "/volumes/%s/revert" % volume, {"snapshot": snapshot})
 
-    def describe(self, uuid, metadata):
-        return self._ask("PATCH", "/volumes/%s/metadata" % uuid, metadata)
+    def resize(self, volume, size_bytes):
+        return self._ask("POST", "/volumes/%s/resize" % volume, {"size_bytes": size_bytes})
 
-    def holders(self, uuid):
-        return self._ask("GET", "/volumes/%s/holders" % uuid, None)
+    def reset(self, volume):
+        return self._ask("POST", "/volumes/%s/reset" % volume, None)
+
+    def drop_reset_point(self, volume):
+        return self._ask("DELETE", "/volumes/%s/reset_point" % volume, None)
+
+    def changes(self, snapshot, to):
+        return self._ask("POST", "/changes", {"from": snapshot, "to": to})
+
+    def stat(self, location):
+        return self._ask("GET", _path(location), None)
+
+    def remove(self, location):
+        return self._ask("DELETE", _path(location), None)
+
+    def describe(self, location, metadata):
+        return self._ask("PATCH", _path(location) + "/metadata", metadata)
+
+    def holders(self, location):
+        return self._ask("GET", _path(location) + "/holders", None)
 
     def claim(self, sr):
         return self._ask("PUT", "/owner", {"sr": sr})
@@ -78,65 +114,56 @@ class Volumes:
     def release(self, sr):
         return self._ask("DELETE", "/owner", {"sr": sr})
 
-    def _ask(self, method, path, body):
+    def _ask(self, method, path, body, pool=None):
         settings = self._settings
-        target = "/v1/pools/" + settings.pool + path
+        target = "/v1/pools/" + (pool or settings.pool) + path
         if settings.namespace:
             target += "?namespace=" + settings.namespace
         data = b"" if body is None else json.dumps(body).encode()
         failures = []
-        for number, endpoint in enumerate(self._endpoints):
-            share = self._deadline.share(len(self._endpoints) - number)
+        for number, connection in enumerate(self._connections):
+            share = self._deadline.share(len(self._connections) - number)
             try:
-                return self._exchange(endpoint, method, target, data, share)
+                value = _understand(*connection.ask(method, target, data, share))
             except Refused as refusal:
                 raise self._final(refusal, path)
             except (OSError, ValueError) as error:
-                failures.append("%s (%s)" % (endpoint, _describe(error)))
+                connection.close()
+                failures.append("%s (%s)" % (connection.endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
+                continue
+            self._prefer(connection)
+            return value
         raise self._unavailable(
             "no volume service could answer: %s. The monitors of this SR are %s. See that the storage VMs run and reach"
             " Ceph: shoal status" % ("; ".join(failures), ", ".join(settings.monitors))
         )
 
+    def _prefer(self, connection):
+        """The one that answered is asked first from now on: the others' time-outs are not waited for again."""
+        self._connections.sort(key=lambda other: other is not connection)
+
     def _final(self, refusal, path):
-        if refusal.code == "not_found" and not path.startswith("/volumes/"):
+        if refusal.code == "not_found" and not path.startswith(_ABOUT_DISKS):
             return self._unavailable("pool %s: %s" % (self._settings.pool, refusal))
         return _FINAL[refusal.code](str(refusal))
 
-    def _exchange(self, endpoint, method, target, data, deadline):
-        host, _, port = endpoint.rpartition(":")
-        host = host.strip("[]")
-        connect_s = min(CONNECT_TIMEOUT_S, deadline.remaining())
-        plain = socket.create_connection((host, int(port)), connect_s)
-        try:
-            plain.settimeout(deadline.remaining())
-            with self._tls().wrap_socket(plain, server_hostname=host) as connection:
-                status, answer = wire.exchange(connection, method, target, data, deadline)
-        finally:
-            plain.close()
-        value = json.loads(answer.decode())
-        if not isinstance(value, dict):
-            raise ValueError("the answer is no JSON object")
-        if status == 200:
-            return value
-        error = value.get("error")
-        error = error if isinstance(error, dict) else {}
-        if error.get("code") in _FINAL:
-            raise Refused(error["code"], str(error.get("message")))
-        raise ValueError("%d: %s" % (status, error.get("message", "no reason given")))
 
-    def _tls(self):
-        if self._context is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-            try:
-                context.load_verify_locations(FOLDER + "ca.pem")
-                context.load_cert_chain(FOLDER + "client.pem", FOLDER + "client.key")
-            except OSError as error:
-                raise SRError("the certificates in %s cannot be read (%s): shoal apply" % (FOLDER, error.strerror))
-            self._context = context
-        return self._context
+def _path(location):
+    return ("/snapshots/" if "@" in location else "/volumes/") + location
+
+
+def _understand(status, answer):
+    value = json.loads(answer.decode())
+    if not isinstance(value, dict):
+        raise ValueError("the answer is no JSON object")
+    if status == 200:
+        return value
+    error = value.get("error")
+    error = error if isinstance(error, dict) else {}
+    if error.get("code") in _FINAL:
+        raise Refused(error["code"], str(error.get("message")))
+    raise ValueError("%d: %s" % (status, error.get("message", "no reason given")))
 
 
 def _describe(error):

@@ -1,54 +1,80 @@
-"""One HTTP request and its answer over a connected socket, within a deadline. HTTP/1.0: one call, one connection."""
+"""One HTTP request and its answer over a connected socket, within a deadline."""
 
 ANSWER_MAX_BYTES = 256 * 1024 * 1024
+HEAD_MAX_BYTES = 64 * 1024
 
 
-def exchange(connection, method, target, body, deadline):
-    """(status, body) of the answer. A malformed or cut-off one raises ValueError, trouble of the wire OSError."""
-    head = "%s %s HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+def exchange(connection, version, method, target, body, deadline):
+    """(status, body, whether the connection can take another request) of the answer.
+
+    `version` 1.1 keeps the connection open if the server agrees. A malformed or cut-off answer raises ValueError,
+    trouble of the wire OSError. The body is text of many megabytes at times: no copy of it is made on the way.
+    """
+    head = "%s %s HTTP/%s\r\nHost: shoal\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     connection.settimeout(deadline.remaining())
-    connection.sendall((head % (method, target, len(body))).encode() + body)
-    head, _, body = _read_all(connection, deadline).partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+    connection.sendall((head % (method, target, version, len(body))).encode() + body)
+    lines, rest = _read_head(connection, deadline)
     words = lines[0].split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
         raise ValueError("the answer is not HTTP")
-    length = _content_length(lines[1:])
-    if length is not None and len(body) < length:
-        raise ValueError("the answer was cut off after %d of %d bytes" % (len(body), length))
-    return int(words[1]), body
+    fields = dict(line.lower().split(":", 1) for line in lines[1:] if ":" in line)
+    if "transfer-encoding" in fields:
+        raise ValueError("the answer has no length")
+    if "content-length" in fields:
+        answer = _read_exactly(connection, rest, int(fields["content-length"]), deadline)
+    else:
+        answer = _read_to_end(connection, rest, deadline)
+    stays = words[0] == "HTTP/1.1" and "content-length" in fields and fields.get("connection", "").strip() != "close"
+    return int(words[1]), answer, stays
 
 
-def _content_length(lines):
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.lower() == "content-length":
-            return int(value)
-    return None
-
-
-def _read_all(connection, deadline):
-    """Up to the end of the connection, or of what Content-Length says: some servers leave the connection open."""
-    parts, size, wanted, start = [], 0, None, b""
-    while wanted is None or size < wanted:
-        if deadline.passed():
-            raise TimeoutError("no whole answer within %.0f s" % deadline.seconds)
-        connection.settimeout(deadline.remaining())
-        part = connection.recv(1 << 18)
+def _read_head(connection, deadline):
+    """The lines of the head, and what was read beyond it."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if len(data) > HEAD_MAX_BYTES:
+            raise ValueError("the answer is not HTTP")
+        part = _receive(connection, deadline)
         if not part:
-            break
-        parts.append(part)
-        size += len(part)
-        if size > ANSWER_MAX_BYTES:
-            raise ValueError("the answer is too long")
-        if wanted is None:
-            start += part[: 1 << 16]
-            wanted = _whole_length(start)
-    return b"".join(parts)
+            raise ValueError("the answer was cut off")
+        data += part
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n"), rest
 
 
-def _whole_length(start):
-    """Head and body together, once the head is complete and says so."""
-    head, end, _ = start.partition(b"\r\n\r\n")
-    length = _content_length(head.decode("latin-1").split("\r\n")) if end else None
-    return None if length is None else len(head) + 4 + length
+def _read_exactly(connection, start, length, deadline):
+    if not 0 <= length <= ANSWER_MAX_BYTES:
+        raise ValueError("the answer is too long")
+    answer = bytearray(length)
+    size = min(len(start), length)
+    answer[:size] = start[:size]
+    with memoryview(answer) as window:
+        while size < length:
+            _check(deadline)
+            connection.settimeout(deadline.remaining())
+            got = connection.recv_into(window[size:], min(length - size, 1 << 20))
+            if not got:
+                raise ValueError("the answer was cut off after %d of %d bytes" % (size, length))
+            size += got
+    return answer
+
+
+def _read_to_end(connection, start, deadline):
+    answer = bytearray(start)
+    while len(answer) <= ANSWER_MAX_BYTES:
+        part = _receive(connection, deadline)
+        if not part:
+            return answer
+        answer += part
+    raise ValueError("the answer is too long")
+
+
+def _receive(connection, deadline):
+    _check(deadline)
+    connection.settimeout(deadline.remaining())
+    return connection.recv(1 << 16)
+
+
+def _check(deadline):
+    if deadline.passed():
+        raise TimeoutError("no whole answer within %.0f s" % deadline.seconds)

@@ -26,10 +26,11 @@ class Xapi:
         self._session = session
         self._deadline = deadline
 
-    def call(self, method, *params):
+    def call(self, method, *params, slim=None):
+        """What xapi answers. `slim` is made of each object as soon as it is read: whole records may fill the memory."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [self._session] + list(params)}
         try:
-            answer = json.loads(self._post(json.dumps(request).encode()).decode())
+            answer = json.loads(self._post(json.dumps(request).encode()), object_hook=slim)
         except (OSError, ValueError) as error:
             raise SRError("xapi did not answer %s: %s" % (method, type(error).__name__))
         if not isinstance(answer, dict):
@@ -42,10 +43,10 @@ class Xapi:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(self._deadline.remaining())
             connection.connect(SOCKET)
-            status, answer = wire.exchange(connection, "POST", "/jsonrpc", body, self._deadline)
+            status, answer, _ = wire.exchange(connection, "1.0", "POST", "/jsonrpc", body, self._deadline)
         if status != 200:
             raise ValueError("HTTP status %d" % status)
-        return answer
+        return answer.decode()
 
 
 def _failure(error):
@@ -54,10 +55,15 @@ def _failure(error):
     return [str(part) for part in error] if isinstance(error, list) else [str(error)]
 
 
+def is_gone(error):
+    """Whether xapi says that there is no such record."""
+    return error.failure[0] in ("HANDLE_INVALID", "UUID_INVALID")
+
+
 def ignore_gone(call, *arguments):
     """Make a call on a record that may have gone meanwhile, which is then as well."""
     try:
         call(*arguments)
     except XenAPIError as error:
-        if error.failure[0] not in ("HANDLE_INVALID", "UUID_INVALID"):
+        if not is_gone(error):
             raise

@@ -4,7 +4,7 @@ Its own reader and writer because the standard library's brings an HTTP client a
 a whole call takes.
 """
 
-from xml.parsers import expat
+import pyexpat as expat
 
 from .errors import BadRequest
 
@@ -122,8 +122,9 @@ def _encode(value):
 
 def escape(text):
     """Text for XML: what XML cannot hold at all becomes a question mark."""
-    clean = "".join(c if _allowed(ord(c)) else "?" for c in text)
-    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if not text.isprintable():  # a list of changed blocks has millions of characters and is
+        text = "".join(c if _allowed(ord(c)) else "?" for c in text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _allowed(code):

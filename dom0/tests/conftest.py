@@ -18,6 +18,8 @@ def host(service: Service, tmp_path: Path) -> Iterator[Host]:
     yield made
     made.stop()
     _, listing = service.ask("GET", "pools/rbd/volumes")
+    for snapshot in listing["snapshots"]:
+        service.ask("DELETE", f"pools/rbd/snapshots/{snapshot['location']}")
     for volume in listing["volumes"]:
         service.ask("DELETE", f"pools/rbd/volumes/{volume['id']}")
     service.ask("DELETE", "pools/rbd/owner", {"sr": made.sr})

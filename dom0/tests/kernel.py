@@ -6,6 +6,7 @@ attribute arrives at a socket (see `launch`), and is answered with an error numb
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socketserver
 import threading
@@ -14,13 +15,17 @@ from pathlib import Path
 
 
 class Kernel:
-    """`lines` are the map requests. `refusal` is the error number of the next ones, `busy` how often unmap is refused."""
+    """`lines` are the map requests. `refusal` is the error number of the next ones, `busy` how often unmap is refused.
+
+    `image_ids` are those of images, by name; without one, the kernel shows none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lines: list[str] = []
         self.refusal = 0
         self.busy = 0
+        self.image_ids: dict[str, str] = {}
         self.hangs_s = 0.0
         for name in ("bus/devices", "block", "dev"):
             (folder / name).mkdir(parents=True)
@@ -45,9 +50,20 @@ class Kernel:
         time.sleep(self.hangs_s)
         return self._add(line) if attribute == "add_single_major" else self._remove(line)
 
-    def add_map(self, image: str, client: str, *, read_only: bool = False, pool: str = "rbd") -> None:
+    def add_map(
+        self,
+        image: str,
+        client: str,
+        *,
+        read_only: bool = False,
+        pool: str = "rbd",
+        snap: str = "-",
+        image_id: str = "",
+    ) -> None:
         number = str(len(list((self.folder / "block").iterdir())))
-        values = {"pool": pool, "pool_ns": "", "name": image, "current_snap": "-", "client_id": client}
+        values = {"pool": pool, "pool_ns": "", "name": image, "current_snap": snap, "client_id": client}
+        if image_id or image in self.image_ids:
+            values["image_id"] = image_id or self.image_ids[image]
         block = self.folder / "block" / f"rbd{number}"
         block.mkdir()
         (block / "ro").write_text(f"{int(read_only)}\n")
@@ -64,8 +80,9 @@ class Kernel:
         self.lines.append(line)
         if self.refusal:
             return self.refusal
-        _, options, pool, image, _ = line.split(" ")
-        self.add_map(image, "client4100", read_only="ro" in options.split(","), pool=pool)
+        _, options, pool, image, snap = line.split(" ")
+        read_only = "ro" in options.split(",") or snap != "-"
+        self.add_map(image, "client4100", read_only=read_only, pool=pool, snap=snap)
         return 0
 
     def _remove(self, line: str) -> int:
@@ -75,7 +92,18 @@ class Kernel:
         if self.busy:
             self.busy -= 1
             return errno.EBUSY
+        if self._is_open(self.folder / "dev" / f"rbd{line.strip()}"):
+            return errno.EBUSY
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
         return 0
+
+    def _is_open(self, device: Path) -> bool:
+        """By a tapdisk, if the test has given this host one: nothing else opens devices here."""
+        for control in self.folder.glob("tap/run/ctl*"):
+            for descriptor in Path(f"/proc/{control.name[3:]}/fd").glob("*"):
+                with contextlib.suppress(OSError):  # it has ended, or closed it
+                    if descriptor.readlink() == device:
+                        return True
+        return False

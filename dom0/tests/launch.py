@@ -6,18 +6,24 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import datapath, locking, settings, volumes_client, xapi  # noqa: E402
+from shoal_dom0 import connection, datapath, fencing, locking, settings, tapctl, tapdisk, xapi  # noqa: E402
 from shoal_dom0.protocol import main  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
-volumes_client.FOLDER = os.path.join(folder, "volumes", "")
+connection.FOLDER = os.path.join(folder, "volumes", "")
 locking.FOLDER = folder
 datapath.BUS = os.path.join(folder, "bus")
 datapath.BLOCK = os.path.join(folder, "block")
 datapath.DEVICES = os.path.join(folder, "dev")
 datapath.LINKS = os.path.join(folder, "links")
+if os.path.exists(os.path.join(folder, "uptime")):
+    fencing.UPTIME = os.path.join(folder, "uptime")
+tapctl.TAP_CTL = os.path.join(folder, "tap", "tap-ctl")  # a host has tapdisk if a test has put it there
+tapdisk.CONTROL = os.path.join(folder, "tap", "run")
+tapdisk.BLKTAP_MODULE = os.path.join(folder, "tap", "blktap")
+tapdisk.BLKTAP_DEVICES = os.path.join(folder, "tap", "blktap")
 
 
 def write_to_kernel(path, data):
@@ -32,4 +38,8 @@ def write_to_kernel(path, data):
 
 
 datapath._write = write_to_kernel
-sys.exit(main(sys.argv))
+code = main(sys.argv)
+with open("/proc/self/status") as status, open(os.path.join(folder, "peak_kib"), "w") as peak:
+    # Not what wait4 says, which knows of the time before exec as well.
+    peak.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
+sys.exit(code)

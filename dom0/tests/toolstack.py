@@ -22,14 +22,16 @@ class Failure(Exception):
 
 
 class Toolstack:
-    """`vdis` are the records by reference; `failing` names calls that shall fail."""
+    """`vdis` are the records by reference; `failing` names calls that shall fail, `calls` those that were made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.vdis: dict[str, dict[str, Any]] = {}
         self.sr = {"virtual_allocation": "0", "physical_size": "0", "physical_utilisation": "0"}
+        self.vbds: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, str] = {}
         self.failing: set[str] = set()
+        self.calls: list[str] = []
         self._server = socketserver.ThreadingUnixStreamServer(str(path), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -42,6 +44,7 @@ class Toolstack:
         return next(ref for ref, record in self.vdis.items() if record["uuid"] == vdi)
 
     def answer(self, method: str, params: list[Any]) -> Any:
+        self.calls.append(method)
         if method in self.failing:
             raise Failure("INTERNAL_ERROR", "by the test's wish")
         if params[:1] != [SESSION]:
@@ -66,6 +69,8 @@ class Toolstack:
         record = dict(zip(FIELDS, values, strict=True))
         if any(known["uuid"] == record["uuid"] for known in self.vdis.values()):
             raise Failure("DB_UNIQUENESS_CONSTRAINT_VIOLATION", "VDI", "uuid", record["uuid"])
+        if any(known["location"] == record["location"] for known in self.vdis.values()):
+            raise Failure("LOCATION_NOT_UNIQUE", record["SR"], record["location"])
         assert isinstance(record["virtual_size"], str) and isinstance(record["managed"], bool)
         ref = f"OpaqueRef:{uuid.uuid4()}"
         self.vdis[ref] = record
@@ -87,11 +92,26 @@ class Toolstack:
     def call_VDI_get_virtual_size(self, ref: str) -> int:
         return int(self._vdi(ref)["virtual_size"])
 
-    def call_VDI_get_name_label(self, ref: str) -> str:
-        return str(self._vdi(ref)["name_label"])
+    def call_VDI_get_record(self, ref: str) -> dict[str, Any]:
+        return self._vdi(ref)
 
-    def call_VDI_get_name_description(self, ref: str) -> str:
-        return str(self._vdi(ref)["name_description"])
+    def call_VDI_set_cbt_enabled(self, ref: str, value: bool) -> None:
+        assert isinstance(value, bool)
+        self._vdi(ref)["cbt_enabled"] = value
+
+    def call_VDI_set_is_a_snapshot(self, ref: str, value: bool) -> None:
+        assert isinstance(value, bool)
+        self._vdi(ref)["is_a_snapshot"] = value
+
+    def call_VDI_set_snapshot_of(self, ref: str, value: str) -> None:
+        self._vdi(value)
+        self._vdi(ref)["snapshot_of"] = value
+
+    def call_SR_get_record(self, _: str) -> dict[str, str]:
+        return self.sr
+
+    def call_VBD_get_all_records_where(self, expression: str) -> dict[str, Any]:
+        return {ref: record for ref, record in self.vbds.items() if expression == f'field "VDI" = "{record["VDI"]}"'}
 
     def call_SR_get_virtual_allocation(self, _: str) -> str:
         return self.sr["virtual_allocation"]

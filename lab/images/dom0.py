@@ -61,7 +61,7 @@ MASKED = (
 )
 GENERATORS_KEPT = ("systemd-fstab-generator",)
 UDEV_RULES_KEPT = (
-    *("50-udev-default.rules", "55-dm.rules", "56-dm*.rules", "60-block.rules", "60-persistent-storage*.rules"),
+    *("50-udev-default.rules", "55-dm.rules", "56-lvm.rules", "60-block.rules", "60-persistent-storage*.rules"),
     *("10-dm.rules", "11-dm*.rules", "13-dm*.rules", "69-lvm.rules", "73-*", "75-net-description.rules"),
     *("80-drivers.rules",),
     *("95-dm-notify.rules", "99-systemd.rules", "80-net-setup-link.rules"),

@@ -12,6 +12,7 @@ wire formats, error codes, order of checks. What it does in dom0 is real: SM dri
     database       the pool's objects
     toolstack      one host's xapi: dispatch, sessions, tasks
     sm             storage operations as driver requests (the pool's side)
+    attached       disks in dom0 for a while: `copying` and `imports` have their content moved there by `transfer`
     agent          what only the host itself can do: drivers, VMs, plugins (the host's side)
     startup        what happens in which order when a toolstack starts
 

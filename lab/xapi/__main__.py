@@ -22,6 +22,7 @@ from lab.xapi.drivers import Drivers
 from lab.xapi.hypervisor import StorageVms, XenGuests
 from lab.xapi.seed import seed
 from lab.xapi.toolstack import Peer, Settings, Toolstack
+from lab.xapi.transfer import Transfers
 from lab.xapi.web import Web
 
 ANNOUNCE_EVERY_S = 2.0
@@ -46,10 +47,11 @@ def run(lab: Lab, host: Host) -> None:
     dom0 = SshDom0(lab, host)
     drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
     stop = threading.Event()
-    local = LocalAgent(dom0, drivers, StorageVms(lab, host, dom0), XenGuests(dom0), stop.set)
+    hvm, pv = StorageVms(lab, host, dom0), XenGuests(dom0)
+    local = LocalAgent(settings, dom0, drivers, hvm, pv, Transfers(dom0), stop.set)
     remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
     toolstack = Toolstack(settings, local, remotes)
-    web = Web(toolstack, stop.set)
+    web = Web(toolstack, local, stop.set)
     if settings.is_master:
         seed(toolstack.db, settings)
         startup.forget_operations(toolstack)

@@ -9,9 +9,9 @@ import http.client
 import json
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from xmlrpc.client import Fault, dumps, loads
 
 from lab.xapi.clock import now
@@ -20,8 +20,11 @@ from lab.xapi.drivers import Drivers
 from lab.xapi.failure import Failure, internal_error
 from lab.xapi.hypervisor import Disk, Guests, Plan
 from lab.xapi.toolstack import Peer, Settings
+from lab.xapi.transfer import Transfers
 
 CONNECT_TIMEOUT_S = 5.0
+STATE_TIMEOUT_S = 600.0
+PIECE_BYTES = 1024**2
 PLUGINS = "/etc/xapi.d/plugins"
 INVENTORY = "/etc/xensource-inventory"
 PLUGIN_TIMEOUT_S = 600.0
@@ -39,10 +42,12 @@ class Agent(Protocol):
 class LocalAgent:
     """This host. `storage_vms` are its HVM guests, `guests` its PV guests."""
 
+    settings: Settings
     dom0: Dom0
     drivers: Drivers
     storage_vms: Guests
     guests: Guests
+    transfers: Transfers
     restart: Callable[[], None]  # of this toolstack
 
     def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:  # noqa: ARG002  dom0's own bounds hold
@@ -55,6 +60,12 @@ class LocalAgent:
             "destroy_vm": self.destroy_vm,
             "plug": self.plug,
             "unplug": self.unplug,
+            "save_vm": self.save_vm,
+            "send_state": self.send_state,
+            "restore_vm": self.restore_vm,
+            "forget_state": self.forget_state,
+            "start_copy": self.transfers.start_copy,
+            "copy_state": self.transfers.copy_state,
             "call_plugin": self.call_plugin,
             "time": self.time,
             "power": self.power,
@@ -100,6 +111,53 @@ class LocalAgent:
     def unplug(self, uuid: str, *, hvm: bool, userdevice: str) -> None:
         self._of(hvm=hvm).unplug(uuid, userdevice)
 
+    # A VM that moves: its memory is a file in dom0 meanwhile
+
+    def save_vm(self, uuid: str, *, hvm: bool) -> None:
+        """Stop it, its memory kept; its domain is gone afterwards and its disks are closed."""
+        self._of(hvm=hvm).save(uuid, state_file(uuid))
+
+    def send_state(self, uuid: str, peer: str) -> None:
+        """Bring a saved VM's memory to another host's dom0, over the LAN."""
+        file = state_file(uuid)
+        size = self.dom0.run(["stat", "-c", "%s", file], timeout_s=LOOK_TIMEOUT_S)
+        if size.code != 0:
+            raise internal_error(f"no saved memory of {uuid}: {size.stderr.strip()}")
+        stream = self.dom0.open(["cat", file])
+        try:
+            pieces = iter(lambda: stream.read(PIECE_BYTES), b"")
+            to = self.settings.peers[peer]
+            status, _ = post(
+                to, f"/lab/state?vm={uuid}", pieces, self.settings, timeout_s=STATE_TIMEOUT_S, length=int(size.stdout)
+            )
+        finally:
+            stream.kill()
+        if status != 200:
+            raise internal_error(f"{peer} did not take the memory of {uuid}: it answered {status}")
+
+    def take_state(self, uuid: str, source: BinaryIO, length_bytes: int) -> None:
+        """What `send_state` of another host brings."""
+        stream = self.dom0.open(["sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1"', "sh", state_file(uuid)])
+        try:
+            while length_bytes:
+                piece = source.read(min(PIECE_BYTES, length_bytes))
+                if not piece:
+                    raise internal_error("the saved memory broke off")
+                stream.write(piece)
+                length_bytes -= len(piece)
+            if (done := stream.finish()).code != 0:
+                raise internal_error(f"cannot write the saved memory: {done.stderr.strip()}")
+        finally:
+            stream.kill()
+
+    def restore_vm(self, plan: dict[str, Any]) -> int:
+        """Go on where it was saved; its domain id."""
+        parsed = Plan.parse(plan)
+        return self._of(hvm=parsed.hvm).restore(parsed, state_file(parsed.uuid))
+
+    def forget_state(self, uuid: str) -> None:
+        self.dom0.run(["rm", "-f", state_file(uuid)], timeout_s=LOOK_TIMEOUT_S)
+
     def _of(self, *, hvm: bool) -> Guests:
         return self.storage_vms if hvm else self.guests
 
@@ -130,6 +188,10 @@ class LocalAgent:
     def mark_started(self) -> None:
         """What units in dom0 wait for after a start of the toolstack."""
         self.dom0.run(["touch", "/var/run/xapi_init_complete.cookie"], timeout_s=LOOK_TIMEOUT_S)
+
+
+def state_file(vm: str) -> str:
+    return f"/var/tmp/lab-state/{vm}"
 
 
 class RemoteAgent:
@@ -174,8 +236,11 @@ UNCHECKED.check_hostname = False  # between hosts the pool's secret says who is 
 UNCHECKED.verify_mode = ssl.CERT_NONE
 
 
-def post(peer: Peer, path: str, body: bytes, settings: Settings, *, timeout_s: float) -> tuple[int, bytes]:
-    """One request to another host's toolstack. Raises OSError or HTTPException."""
+def post(
+    peer: Peer, path: str, body: bytes | Iterator[bytes], settings: Settings, *, timeout_s: float,
+    length: int | None = None,
+) -> tuple[int, bytes]:  # fmt: skip
+    """One request to another host's toolstack; pieces need their length. Raises OSError or HTTPException."""
     # From this host's own address: what cuts this host off stops its packets.
     source = (settings.source_address, 0) if settings.source_address else None
     connection = http.client.HTTPSConnection(
@@ -184,7 +249,10 @@ def post(peer: Peer, path: str, body: bytes, settings: Settings, *, timeout_s: f
     try:
         connection.connect()
         connection.sock.settimeout(timeout_s)
-        connection.request("POST", path, body, {"X-Pool-Secret": settings.pool_secret})
+        headers = {"X-Pool-Secret": settings.pool_secret}
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -19,7 +19,10 @@ from lab.xapi.dom0 import SECTOR_BYTES, BlockDevice, Dom0, find
 LOOK_TIMEOUT_S = 30.0
 COPY_TIMEOUT_S = 600.0
 NOT_IMPLEMENTED = Fault(38, "not implemented")
-NOTHING_TO_DO = frozenset({"sr_delete", "sr_detach", "vdi_update", "vdi_detach", "vdi_activate", "vdi_deactivate"})
+NOTHING_TO_DO = frozenset(
+    {"sr_delete", "sr_detach", "vdi_update", "vdi_detach", "vdi_activate", "vdi_deactivate"}
+    | {"vdi_epoch_begin", "vdi_epoch_end"}
+)
 
 
 def _info(name: str, description: str, *capabilities: str) -> dict[str, Any]:

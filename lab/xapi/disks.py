@@ -1,4 +1,7 @@
-"""A VM's disks given to its host and taken back: vdi_attach, vdi_activate; vdi_deactivate, vdi_detach."""
+"""A VM's disks given to its host and taken back: vdi_attach, vdi_activate; vdi_deactivate, vdi_detach.
+
+An epoch is a VM's run from start to shutdown or reboot: a disk with on_boot=reset begins each with its old content.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ def check_sharing(context: Context, vbd: str) -> None:
     vdi = context.db.row("VDI", row["VDI"])
     if not vdi["managed"]:
         raise Failure("VDI_NOT_MANAGED", vbd)
-    if vdi["current_operations"]:
-        operation = next(iter(vdi["current_operations"].values()))
-        raise Failure("OTHER_OPERATION_IN_PROGRESS", "VDI", row["VDI"], operation)
+    busy = [operation for operation in vdi["current_operations"].values() if operation != "copy"]
+    if busy:
+        raise Failure("OTHER_OPERATION_IN_PROGRESS", "VDI", row["VDI"], busy[0])
+    if vdi["type"] == "cbt_metadata":
+        raise Failure("VDI_INCOMPATIBLE_TYPE", row["VDI"], "cbt_metadata")
     others = [context.db.row("VBD", ref) for ref in vdi["VBDs"] if ref != vbd]
     active = [other for other in others if other["currently_attached"] or other["current_operations"]]
     writes = row["mode"] == "RW"
@@ -59,8 +64,26 @@ def attach(context: Context, vbd: str, host: str) -> dict[str, Any]:
 
 def detach(context: Context, vbd: str, host: str) -> None:
     """Deactivate and detach; idempotent in the driver."""
-    row = context.db.row("VBD", vbd)
-    sr_type = context.db.get("SR", context.db.get("VDI", row["VDI"], "SR"), "type")
+    deactivate(context, vbd, host)
+    ask_detach(context, context.db.get("VBD", vbd, "VDI"), host)
+
+
+def ask_detach(context: Context, vdi: str, host: str) -> None:
+    sm.ask_vdi(context, "vdi_detach", vdi, host)
+
+
+def deactivate(context: Context, vbd: str, host: str) -> None:
+    """The half of it after which another host may have the disk."""
+    vdi = context.db.get("VBD", vbd, "VDI")
+    sr_type = context.db.get("SR", context.db.get("VDI", vdi, "SR"), "type")
     if sm.has_feature(context, sr_type, "VDI_DEACTIVATE"):
-        sm.ask_vdi(context, "vdi_deactivate", row["VDI"], host)
-    sm.ask_vdi(context, "vdi_detach", row["VDI"], host)
+        sm.ask_vdi(context, "vdi_deactivate", vdi, host)
+
+
+def begin_epoch(context: Context, vbd: str, host: str) -> None:
+    """Asked for every disk at every start, whatever its on_boot: the driver knows what to do."""
+    sm.ask_vdi(context, "vdi_epoch_begin", context.db.get("VBD", vbd, "VDI"), host)
+
+
+def end_epoch(context: Context, vbd: str, host: str) -> None:
+    sm.ask_vdi(context, "vdi_epoch_end", context.db.get("VBD", vbd, "VDI"), host)

@@ -81,6 +81,12 @@ class Guests(Protocol):
     def unplug(self, uuid: str, userdevice: str) -> None:
         """Take a disk from a running VM."""
 
+    def save(self, uuid: str, file: str) -> None:
+        """Stop it and keep its memory in a file of dom0; its disks are closed afterwards."""
+
+    def restore(self, plan: Plan, file: str) -> int:
+        """Go on from such a file, with the plan's disks; its domain id."""
+
 
 def device_name(userdevice: str) -> str:
     """What a guest calls the disk at a position: "0" is xvda."""
@@ -146,6 +152,12 @@ class StorageVms:
     def unplug(self, uuid: str, userdevice: str) -> None:  # noqa: ARG002
         raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
 
+    def save(self, uuid: str, file: str) -> None:  # noqa: ARG002
+        raise internal_error("the lab's HVM guests are containers: they cannot be migrated")
+
+    def restore(self, plan: Plan, file: str) -> int:  # noqa: ARG002
+        raise internal_error("the lab's HVM guests are containers: they cannot be migrated")
+
 
 def pseudo_domain(uuid: str) -> int:
     """A container has no domain id; clients see a number that is always the same."""
@@ -160,12 +172,18 @@ class XenGuests:
         self._lock = threading.Lock()
 
     def start(self, plan: Plan) -> int:
+        return self._begin(plan, "create")
+
+    def restore(self, plan: Plan, file: str) -> int:
+        return self._begin(plan, "restore", file)
+
+    def _begin(self, plan: Plan, verb: str, *more: str) -> int:
         config = f"/var/run/lab-vm-{plan.uuid}.cfg"
         self._dom0.write(config, xl_config(plan))
         with self._lock:
-            done = self._dom0.run(["xl", "create", config], timeout_s=XL_TIMEOUT_S)
+            done = self._dom0.run(["xl", verb, config, *more], timeout_s=XL_TIMEOUT_S)
         if done.code != 0:
-            raise internal_error(f"xl create: {done.stderr.strip() or done.stdout.strip()}")
+            raise internal_error(f"xl {verb}: {done.stderr.strip() or done.stdout.strip()}")
         domains = self.running()
         if plan.uuid not in domains:
             raise internal_error("the domain ended right after it was started")
@@ -188,8 +206,15 @@ class XenGuests:
             if done.code != 0 and uuid in self.running():
                 raise internal_error(f"xl destroy: {done.stderr.strip()}")
 
-    def running(self) -> dict[str, int]:
+    def save(self, uuid: str, file: str) -> None:
+        domain = str(self._domain(uuid))
+        self._dom0.run(["mkdir", "-p", file.rpartition("/")[0]], timeout_s=XL_TIMEOUT_S)
+        with self._lock:  # the domain suspends itself, is written out and destroyed: blkback lets its disks go
+            done = self._dom0.run(["xl", "save", domain, file], timeout_s=XL_TIMEOUT_S)
+        if done.code != 0:
+            raise internal_error(f"xl save: {done.stderr.strip() or done.stdout.strip()}")
 
+    def running(self) -> dict[str, int]:
         found = self._dom0.run(["xl", "vm-list"], timeout_s=XL_TIMEOUT_S)
         if found.code != 0:
             raise OSError(f"xl vm-list in {self._dom0.name}'s dom0: {found.stderr.strip()}")

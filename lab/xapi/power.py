@@ -74,6 +74,11 @@ def disk_vbds(context: Context, vm: str) -> list[str]:
     return sorted(filled, key=lambda ref: int(rows[ref]["userdevice"]))
 
 
+def plug_order(context: Context, vm: str) -> list[str]:
+    """Those that are written first: the storage layer cannot make a reader a writer."""
+    return sorted(disk_vbds(context, vm), key=lambda vbd: context.db.get("VBD", vbd, "mode") != "RW")
+
+
 def start(context: Context, vm: str, host: str | None) -> None:
     """Start on that host, or on one that can: the VM's affinity first."""
     check(context, vm, "start_on" if host else "start", "Halted")
@@ -104,21 +109,23 @@ def _start_there(context: Context, vm: str, host: str) -> None:
     given: list[dict[str, Any]] = []
     try:
         for vbd in disk_vbds(context, vm):
+            disks.begin_epoch(context, vbd, host)
+        for vbd in plug_order(context, vm):
             given.append(disks.attach(context, vbd, host))
             attached.append(vbd)
             # From now on nobody else gets it.
             device = device_name(context.db.get("VBD", vbd, "userdevice"))
             context.db.set("VBD", vbd, currently_attached=True, device=device)
-        plan = _plan(context, vm, given)
+        plan = make_plan(context, vm, given)
         domain = context.agent(host).call("start_vm", START_TIMEOUT_S, plan=plan)
     except Failure:
         for vbd in reversed(attached):
-            _give_back(context, vbd, host)
+            give_back(context, vbd, host)
         raise
     set_running(context, vm, host, domain)
 
 
-def _give_back(context: Context, vbd: str, host: str) -> None:
+def give_back(context: Context, vbd: str, host: str) -> None:
     try:
         disks.detach(context, vbd, host)
     except Failure as failure:  # the reason why the VM did not start matters more
@@ -126,7 +133,7 @@ def _give_back(context: Context, vbd: str, host: str) -> None:
     context.db.set("VBD", vbd, currently_attached=False)
 
 
-def _plan(context: Context, vm: str, given: list[dict[str, Any]]) -> dict[str, Any]:
+def make_plan(context: Context, vm: str, given: list[dict[str, Any]]) -> dict[str, Any]:
     row = context.db.row("VM", vm)
     vifs = sorted((context.db.row("VIF", ref) for ref in row["VIFs"]), key=lambda vif: int(vif["device"]))
     return {
@@ -139,7 +146,7 @@ def _plan(context: Context, vm: str, given: list[dict[str, Any]]) -> dict[str, A
         "ramdisk": row["PV_ramdisk"],
         "kernel_args": row["PV_args"],
         "vifs": [[vif["MAC"], context.db.get("network", vif["network"], "bridge")] for vif in vifs],
-        "disks": given,
+        "disks": sorted(given, key=lambda disk: int(disk["userdevice"])),
     }
 
 
@@ -190,10 +197,15 @@ def shut_down(context: Context, vm: str, how: str) -> None:
 
 
 def release(context: Context, vm: str, host: str) -> None:
-    """Give a stopped VM's disks back and record that it is off."""
-    for vbd in reversed(disk_vbds(context, vm)):
-        if context.db.get("VBD", vbd, "currently_attached"):
-            _give_back(context, vbd, host)
+    """Give a stopped VM's disks back, end their epoch and record that it is off."""
+    attached = [vbd for vbd in plug_order(context, vm) if context.db.get("VBD", vbd, "currently_attached")]
+    for vbd in reversed(attached):
+        give_back(context, vbd, host)
+    for vbd in attached:
+        try:
+            disks.end_epoch(context, vbd, host)
+        except Failure as failure:
+            log.warning("the epoch of VBD %s did not end: %s", vbd, failure)
     set_halted(context, vm)
 
 

@@ -18,6 +18,11 @@ from lab.xapi.model import NULL
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
 
+
+class Unimplemented(Failure):
+    """The driver does not do this. For some calls xapi then does something else."""
+
+
 DRIVER_TIMEOUT_S = 3600.0  # xapi has none; a driver that hangs hangs its caller here, too
 FAULTS = {16: "SR_DEVICE_IN_USE", 24: "VDI_IN_USE", 39: "SR_NOT_EMPTY", 144: "VDI_MISSING"}
 NOT_IMPLEMENTED = 38
@@ -144,7 +149,7 @@ def understand(question: Question, said: dict[str, Any]) -> Any:
 
 def _fault(question: Question, fault: Fault, stderr: str) -> Failure:
     if fault.faultCode == NOT_IMPLEMENTED:
-        return Failure("UNIMPLEMENTED_IN_SM_BACKEND", question.command)
+        return Unimplemented("UNIMPLEMENTED_IN_SM_BACKEND", question.command)
     if known := FAULTS.get(fault.faultCode):
         about = question.members.get("vdi_ref") or question.members.get("sr_ref") or ""
         return Failure(known, about)

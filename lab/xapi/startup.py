@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from lab.xapi import power
+from lab.xapi import attached, power
 from lab.xapi.classes import pbd as pbds
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
@@ -36,7 +36,8 @@ def host_started(toolstack: Toolstack, name: str) -> None:
     try:
         hello = context.agent(host).call("hello", HELLO_TIMEOUT_S)
         _record_drivers(toolstack, name, hello["drivers"])
-        _forget_attachments(context, host, hello["boot"])
+        booted = _forget_attachments(context, host, hello["boot"])
+        attached.release_leftovers(context, host, booted=booted)
         _start_host(context, host, hello["running"])
         context.agent(host).call("mark_started", PULSE_TIMEOUT_S)
     except Failure as failure:
@@ -56,14 +57,15 @@ def _start_host(context: Context, host: str, running: dict[str, int]) -> None:
         autostart_vms(context)
 
 
-def _forget_attachments(context: Context, host: str, boot: str) -> None:
+def _forget_attachments(context: Context, host: str, boot: str) -> bool:
     """A host that has booted since has nothing attached; a restart of the toolstack alone leaves all as it was."""
     other = context.db.get("host", host, "other_config")
     if other.get("lab-boot-id") == boot:
-        return
+        return False
     context.db.set("host", host, other_config={**other, "lab-boot-id": boot})
     for pbd in context.db.where("PBD", host=host):
         context.db.set("PBD", pbd, currently_attached=False)
+    return True
 
 
 def _create_missing_pbds(context: Context, host: str) -> None:

@@ -91,17 +91,21 @@ class Context:
 
     @contextmanager
     def operation(self, kind: str, ref: str, what: str) -> Iterator[None]:
-        """Mark an object busy; OTHER_OPERATION_IN_PROGRESS if it is."""
+        """Mark an object busy; OTHER_OPERATION_IN_PROGRESS if it is. Copies of a VDI may go on beside others."""
         own = self.task or f"OpaqueRef:{uuid.uuid4()}"
         with self.db.lock:
-            if busy := self.db.get(kind, ref, "current_operations"):
-                raise Failure("OTHER_OPERATION_IN_PROGRESS", kind, ref, next(iter(busy.values())))
-            self.db.set(kind, ref, current_operations={own: what})
+            others = self.db.get(kind, ref, "current_operations")
+            if busy := [other for other in others.values() if (kind, other) != ("VDI", "copy")]:
+                raise Failure("OTHER_OPERATION_IN_PROGRESS", kind, ref, busy[0])
+            self.db.set(kind, ref, current_operations={**others, own: what})
         try:
             yield
         finally:
-            if self.db.exists(kind, ref):
-                self.db.set(kind, ref, current_operations={})
+            with self.db.lock:
+                if self.db.exists(kind, ref):
+                    others = self.db.get(kind, ref, "current_operations")
+                    others.pop(own, None)
+                    self.db.set(kind, ref, current_operations=others)
 
 
 class Toolstack:

@@ -6,10 +6,12 @@ how xapi does it and what no ASGI server allows. On a member the local socket's 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import http.client
 import json
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -18,15 +20,16 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from lab.xapi import imports, startup
-from lab.xapi.agent import post
-from lab.xapi.built_in import Ext
+from lab.xapi.agent import LocalAgent, post
 from lab.xapi.failure import Failure, internal_error
 from lab.xapi.protocols import Malformed, Request, parse_json, parse_xml
 from lab.xapi.toolstack import Caller, Toolstack
+from lab.xapi.transfer import Place
 
 FORWARD_TIMEOUT_S = 3600.0
 HANDSHAKE_TIMEOUT_S = 15.0
 IDLE_TIMEOUT_S = 300.0
+CLOSE_TIMEOUT_S = 5.0
 PATHS = {"/": parse_xml, "/RPC2": parse_xml, "/jsonrpc": parse_json}
 
 log = logging.getLogger(__name__)
@@ -35,10 +38,10 @@ log = logging.getLogger(__name__)
 class Web:
     """What a host answers. `listen` may be called for several addresses."""
 
-    def __init__(self, toolstack: Toolstack, restart: Callable[[], None]) -> None:
+    def __init__(self, toolstack: Toolstack, local: LocalAgent, restart: Callable[[], None]) -> None:
         self.toolstack = toolstack
+        self.local = local
         self.restart = restart
-        self.ext = Ext(toolstack.settings.storage_dir)
 
     def listen(self, address: str, port: int, tls: ssl.SSLContext | None, *, is_local: bool = False) -> Listener:
         """Serve in the background. `is_local`: what comes here is dom0's local socket, root without a password."""
@@ -100,9 +103,14 @@ class Web:
         wanted = json.loads(body)
         if path == "/lab/import/begin":
             return json.dumps(imports.begin(self.toolstack, host, wanted["query"], wanted["path"])).encode()
+        if path == "/lab/import/attach":
+            try:
+                given = imports.attach(self.toolstack, host, wanted["vdi"], writable=wanted["writable"])
+            except Failure as failure:
+                given = {"failure": failure.description}
+            return json.dumps(given).encode()
         if path == "/lab/import/end":
-            failure = Failure(*wanted["failure"]) if wanted["failure"] else None
-            self.toolstack.end_task(wanted["task"], failure=failure)
+            imports.end(self.toolstack, host, wanted)
             return b"{}"
         if path == "/lab/import/progress":
             if self.toolstack.db.exists("task", wanted["task"]):
@@ -156,6 +164,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
+        if url.path == "/lab/state":
+            self._take_state(dict(parse_qsl(url.query)))
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         web = self.server.web
         try:
@@ -176,19 +187,44 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(500, f"<html><body><h1>HTTP 500 internal server error</h1>{error}</body></html>".encode())
 
+    def _take_state(self, query: dict[str, str]) -> None:
+        """The memory of a VM that moves here from another host."""
+        self.close_connection = True
+        if not self._is_of_the_pool():
+            self._send(404, b"")
+            return
+        source: Any = self.rfile
+        try:
+            self.server.web.local.take_state(query["vm"], source, int(self.headers["Content-Length"]))
+            self._send(200, b"")
+        except (Failure, OSError) as error:
+            log.warning("the memory of %s was not taken: %s", query["vm"], error)
+            self._send(500, str(error).encode())
+
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        self.close_connection = True
         if url.path != "/export_raw_vdi":
             self._send(404, b"")
             return
         grant = self._begin_import(url.path, dict(parse_qsl(url.query)))
         if grant is None:
             return
-        self._start(200, grant["size_bytes"], "application/octet-stream")
-        with self.server.web.ext.file(grant["location"]).open("rb") as source:
-            while piece := source.read(imports.PIECE_BYTES):
-                self.wfile.write(piece)
-        self._end_import(grant["task"], None)
+        name = f'attachment; filename="{grant["uuid"]}.raw"'
+        self._start_stream(grant, {"Content-Type": "application/octet-stream", "Content-Disposition": name})
+        sink: Any = self.wfile
+
+        def move(place: Place) -> None:
+            imports.send(self.server.web.local.transfers, place, sink, self._progress(grant["task"]))
+            sink.flush()
+
+        is_whole = self._with_disk(grant, move, is_import=False)
+        self.connection.settimeout(CLOSE_TIMEOUT_S)
+        with contextlib.suppress(OSError):
+            if is_whole and isinstance(self.connection, ssl.SSLSocket):
+                self.connection.unwrap()  # TLS says that this was the end
+            elif not is_whole:
+                self.connection.shutdown(socket.SHUT_RDWR)  # the client sees that it was not
 
     def do_PUT(self) -> None:
         url = urlsplit(self.path)
@@ -199,26 +235,44 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding"):
             self._send(403, b"")
             return
-        query = dict(parse_qsl(url.query))
+        query = {**dict(parse_qsl(url.query)), "content-length": self.headers.get("Content-Length", "")}
         chunked = "chunked" in query or "chunked=" in self.headers.get("Cookie", "")
         grant = self._begin_import(url.path, query)
         if grant is None:
             return
+        self._start_stream(grant, {"Content-Type": "application/octet-stream"})
+        source: Any = self.rfile
+
+        def move(place: Place) -> None:
+            report = self._progress(grant["task"])
+            imports.receive(source, self.server.web.local.transfers, place, report, chunked=chunked)
+
+        self._with_disk(grant, move, is_import=True)
+
+    def _start_stream(self, grant: dict[str, Any], headers: dict[str, str]) -> None:
+        """200 OK, before anything is done: that is how xapi has it."""
         self.send_response(200)
-        self.send_header("Connection", "close")
-        self.send_header("task-id", grant["task"])
+        for name, value in {"Connection": "close", "task-id": grant["task"], **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
-        file = self.server.web.ext.file(grant["location"])
+
+    def _with_disk(self, grant: dict[str, Any], move: Callable[[Place], None], *, is_import: bool) -> bool:
+        """Have the disk attached here, do it, have it taken back, end the task. Whether all went well."""
+        web, vbd, failure = self.server.web, "", None
         try:
-            progress = self._progress(grant["task"])
-            imports.receive(self.rfile, file, grant["size_bytes"], chunked=chunked, progress=progress)  # type: ignore[arg-type]
-            failure = None
+            given = web.tell_master("/lab/import/attach", {"vdi": grant["vdi"], "writable": is_import})
+            if "failure" in given:
+                raise Failure(*given["failure"])
+            vbd = given["vbd"]
+            move(Place(**given["disk"]))
         except Failure as error:
             failure = error
         except OSError as error:
-            failure = internal_error(f"the import broke off: {error}")
-        self._end_import(grant["task"], failure)
+            failure = internal_error(f"the transfer broke off: {error}")
+        told = {"task": grant["task"], "vbd": vbd, "vdi": grant["vdi"], "is_import": is_import}
+        web.tell_master("/lab/import/end", {**told, "failure": failure.description if failure else None})
+        return failure is None
 
     def _begin_import(self, path: str, query: dict[str, str]) -> dict[str, Any] | None:
         """The master's leave, or None when the answer has been sent already."""
@@ -246,10 +300,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.web.tell_master("/lab/import/progress", what)
 
         return report
-
-    def _end_import(self, task: str, failure: Failure | None) -> None:
-        description = failure.description if failure else None
-        self.server.web.tell_master("/lab/import/end", {"task": task, "failure": description})
 
     def _is_of_the_pool(self) -> bool:
         given = self.headers.get("X-Pool-Secret", "")

@@ -38,6 +38,8 @@ def main() -> int:
         apply = shoal("apply", "--yes", "--json")
         say("shoal apply again")
         again = shoal("apply", "--yes", "--json")
+        say("the data path")
+        data_path = measure_data_path()
     finally:
         lab_cli("down", "--purge")
     by_hand_s = sum(by_hand.values())
@@ -52,6 +54,7 @@ def main() -> int:
                 "no_op_apply_s": again["wall_s"],
                 "no_op_exit_code": again["code"],
                 "ratio_apply_to_by_hand": round(apply["wall_s"] / by_hand_s, 2),
+                "data_path": data_path,
                 "aims": {"ratio_apply_to_by_hand": 1.0, "no_op_apply_s": 10},
             },
             indent=2,
@@ -103,6 +106,13 @@ def shoal(verb: str, *words: str) -> dict[str, Any]:
         sys.stderr.write(done.stderr[-3000:])
     answer = json.loads(done.stdout) if done.stdout.strip() else {}
     return {"wall_s": round(time.monotonic() - began, 1), "code": done.returncode, "answer": answer}
+
+
+def measure_data_path() -> Any:
+    """In the pool that was just applied. Trouble there does not cost the other figures, and is said."""
+    argv = [sys.executable, "-m", "tests.bench.datapath"]
+    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=3600, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else {"failed": f"exit code {done.returncode}, see above"}
 
 
 def lab_cli(*words: str) -> None:

@@ -36,6 +36,7 @@ mon_warn_on_pool_no_redundancy = false
 mon_data_avail_warn = 1
 mon_data_avail_crit = 0
 mon_mds_skip_sanity = true
+paxos_propose_interval = 0.1
 ms_bind_ipv6 = false
 log_to_file = false
 log_to_stderr = false
@@ -125,6 +126,11 @@ class Cluster:
     def start_process(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as output:
             return subprocess.Popen([*self._inside(), *argv], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+    def start_dialog(self, *argv: str) -> subprocess.Popen[str]:
+        """A process inside that is spoken to by its standard input and output."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen([*self._inside(), *argv], stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     def ceph(self, *arguments: str, timeout_s: float = 60) -> str:
         admin = ("--keyring", "/scratch/admin.keyring", "--connect-timeout", "20")

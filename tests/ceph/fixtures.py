@@ -9,6 +9,7 @@ import pytest
 
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster
+from tests.ceph.dialog import Inside
 from tests.ceph.service import CAPS, Service, write_client_files
 
 
@@ -44,3 +45,10 @@ def service(cluster: Cluster, authority: Authority, client_files: Path) -> Itera
         yield running
     finally:
         running.kill()
+
+
+@pytest.fixture(scope="session")
+def inside(cluster: Cluster) -> Iterator[Inside]:
+    dialog = Inside(cluster)
+    yield dialog
+    dialog.stop()

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
+from tests.ceph.dialog import Dialog
 
 CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
@@ -25,6 +26,7 @@ class Service:
         self.authority = authority
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._sweeper: Dialog | None = None
 
     @property
     def endpoint(self) -> str:
@@ -38,18 +40,25 @@ class Service:
     def inside(self) -> Path:
         return self.cluster.files / f"volumes-{self.port}"
 
-    def start(self) -> None:
+    def start(self, *, dying_at: int = 0) -> None:
+        """With `dying_at` it kills itself before that call of Ceph, counted from the first one for a request."""
         if not self.inside.exists():
             self._write_files()
-        main = "/opt/shoal/volumes/__main__.py"
         config = f"/scratch/{self.inside.name}/config.json"
-        self.process = self.cluster.start_process("python3", "-B", main, "--config", config, log=self.log)
+        argv = ("/opt/shoal/volumes/__main__.py", "--config", config)
+        if dying_at:
+            argv = ("/repository/tests/ceph/dying_service.py", config, str(dying_at))
+        self.process = self.cluster.start_process("python3", "-B", *argv, log=self.log)
         self.cluster.wait_for(self._listens, 20, f"the volume service (see {self.log})")
 
     def kill(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.stop()
+            self._sweeper = None
         if self.process is None:
             return
-        self.cluster.kill_process(self.process)
+        if self.process.poll() is None:
+            self.cluster.kill_process(self.process)
         self.process = None
 
     def connect(self, *, certificate: bool = True, timeout_s: float = 40) -> http.client.HTTPSConnection:
@@ -66,6 +75,13 @@ class Service:
             return response.status, json.loads(response.read())
         finally:
             connection.close()
+
+    def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0) -> None:
+        """A whole sweep now, as if everything half made that is older than that were old."""
+        if self._sweeper is None:
+            self._sweeper = Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}")
+        self._sweeper.say({"pool": pool, "namespace": namespace, "age_s": age_s})
+        self._sweeper.answer()
 
     def _listens(self) -> bool:
         assert self.process is not None

@@ -17,8 +17,9 @@ PROBE = Path(shoal.observe.__file__).with_name("ceph_probe.py")
 pytestmark = pytest.mark.ceph
 
 
-def look(cluster: Cluster) -> str:
-    return cluster.run("python3", "-", "/scratch/ceph.conf", "/scratch/admin.keyring", stdin=PROBE.read_text())
+def look(cluster: Cluster, *images: str) -> str:
+    arguments = ("/scratch/ceph.conf", "/scratch/admin.keyring", *images)
+    return cluster.run("python3", "-", *arguments, stdin=PROBE.read_text())
 
 
 def test_a_real_cluster_is_understood(cluster: Cluster) -> None:
@@ -43,6 +44,22 @@ def test_a_real_cluster_is_understood(cluster: Cluster) -> None:
     assert len(ceph.certificate_authority) == 64
     # This little Ceph has no orchestrator, and that is said.
     assert "orch host ls" in ceph.unreachable
+
+
+def test_images_are_looked_at_and_those_that_are_not_there_are_missing(cluster: Cluster) -> None:
+    rbd = ("rbd", "-c", "/scratch/ceph.conf", "-k", "/scratch/admin.keyring")
+    for name, features in (("lvm-a", "layering"), ("lvm-b", "layering,exclusive-lock")):
+        cluster.run(*rbd, "create", f"rbd/{name}", "--size", "64M", "--image-feature", features)
+    try:
+        answer = json.loads(look(cluster, "rbd/lvm-a", "rbd/lvm-b", "rbd/lvm-none", "nowhere/lvm-a"))
+    finally:
+        for name in ("lvm-a", "lvm-b"):
+            cluster.run(*rbd, "rm", "--no-progress", f"rbd/{name}")
+    assert [key for key in answer["errors"] if key.startswith("image")] == []
+    assert answer["images"] == {
+        "rbd/lvm-a": {"size_bytes": 64 << 20, "features": ["layering"]},
+        "rbd/lvm-b": {"size_bytes": 64 << 20, "features": ["exclusive-lock", "layering"]},
+    }
 
 
 def test_a_silent_monitor_is_said_in_time(cluster: Cluster) -> None:

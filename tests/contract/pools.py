@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,16 @@ def vm_record(name: str = "guest", memory_bytes: int = 256 * MIB, **more: Any) -
         "recommendations": "",
         **more,
     }
+
+
+def wait_for_task(api: Any, task: str) -> dict[str, Any]:
+    """The record of an `Async.` call's task that has succeeded, its result without the XML."""
+    deadline = time.monotonic() + 20
+    while (record := api.task.get_record(task))["status"] == "pending":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert record["status"] == "success", record["error_info"]
+    return {**record, "result": record["result"].removeprefix("<value>").removesuffix("</value>")}
 
 
 def refused(call: Any, *arguments: Any) -> list[str]:

@@ -126,7 +126,9 @@ def test_refusals_of_srs_and_disks(api: Any, pool: LoopbackPool) -> None:
     ]
     sr = make_sr(api, pool)
     vdi = api.VDI.create(vdi_record(sr))
-    assert refused(api.VDI.snapshot, vdi, {}) == ["SR_OPERATION_NOT_SUPPORTED", sr]
+    (local,) = api.SR.get_by_name_label("Local storage")
+    there = api.VDI.create(vdi_record(local))
+    assert refused(api.VDI.enable_cbt, there) == ["SR_OPERATION_NOT_SUPPORTED", local]
     assert refused(api.VDI.create, {**vdi_record(sr), "type": "nonsense"}) == ["FIELD_TYPE_ERROR", "type"]
     incomplete = vdi_record(sr)
     del incomplete["sharable"]
@@ -173,7 +175,7 @@ def test_passthrough_finds_block_devices(api: Any, pool: LoopbackPool) -> None:
     (vdi,) = api.SR.get_VDIs(sr)
     assert api.VDI.get_location(vdi) == "/passthrough/one"
     api.VDI.set_name_label(vdi, "disk of xen1")
-    assert refused(api.VDI.destroy, vdi)[0] == "VDI_IS_A_PHYSICAL_DEVICE"
+    assert refused(api.VDI.destroy, vdi) == ["SR_OPERATION_NOT_SUPPORTED", sr]
     api.SR.scan(sr)
     assert [api.VDI.get_name_label(one) for one in api.SR.get_VDIs(sr)] == ["disk of xen1"]
     (folder / "one").unlink()

@@ -35,11 +35,11 @@ def test_a_vm_from_creation_to_its_end(api: Any, pool: LoopbackPool) -> None:
     plan = pool.master.guests.plans[uuid]
     assert (plan.hvm, plan.kernel, plan.memory_bytes) == (False, "/boot/guest/vmlinuz", 256 * MIB)
     assert plan.disks[0].params.startswith("/storage/")
-    assert commands(pool.master)[-2:] == ["vdi_attach", "vdi_activate"]
+    assert commands(pool.master)[-3:] == ["vdi_epoch_begin", "vdi_attach", "vdi_activate"]
     assert refused(api.VM.start, vm, False, False) == ["VM_BAD_POWER_STATE", vm, "Halted", "Running"]
     assert refused(api.VM.destroy, vm)[0] == "VM_BAD_POWER_STATE"
     api.VM.clean_shutdown(vm)
-    assert commands(pool.master)[-2:] == ["vdi_deactivate", "vdi_detach"]
+    assert commands(pool.master)[-3:] == ["vdi_deactivate", "vdi_detach", "vdi_epoch_end"]
     assert (api.VM.get_power_state(vm), api.VM.get_resident_on(vm)) == ("Halted", NULL)
     api.VM.destroy(vm)
     assert refused(api.VBD.get_uuid, vbd)[0] == "HANDLE_INVALID"

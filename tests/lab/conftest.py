@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SPEC = ROOT / "examples" / "lab.yaml"
 DEFAULT_DIR = "/var/lib/shoal-lab-test"
-ORDER = ["test_refusals", "test_apply", "test_pool", "test_driver", "test_witness", "test_cold_start", "test_keeper"]
+ORDER = [
+    *("test_refusals", "test_apply", "test_pool", "test_driver", "test_witness", "test_cold_start", "test_lvm"),
+    "test_keeper",
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -15,6 +15,7 @@ from shoal.plan.action import Action, Change, Plan
 from shoal.plan.planner import KINDS, make_plan
 from tests.model.world import Crash, World, make_facts, make_spec
 
+BREAKAGES = ("vm", "ceph", "pbd", "kit", "link", "map", "default")
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 2))
 
 
@@ -109,7 +110,7 @@ def test_needs_name_actions_that_exist_and_make_no_circle() -> None:
     assert len(done) == len(plan.actions)
 
 
-@given(st.lists(st.sampled_from(["vm", "ceph", "pbd", "kit", "link", "default"]), min_size=1, max_size=4), st.data())
+@given(st.lists(st.sampled_from(BREAKAGES), min_size=1, max_size=4), st.data())
 @settings(max_examples=60, deadline=None)
 def test_what_breaks_afterwards_is_mended(breakages: list[str], data: st.DataObject) -> None:
     world = new_world(3, 1)
@@ -146,5 +147,11 @@ def _break(world: World, what: str, host: str) -> None:
             gone = replace(seen.dom0, kit=replace(seen.dom0.kit, digest="")) if what == "kit" else None
             hosts.append(replace(seen, dom0=gone or replace(seen.dom0, passthrough_links={})))
         world.facts = replace(now, hosts=tuple(hosts))
+    elif what == "map":
+        booted = tuple(
+            replace(h, dom0=replace(h.dom0, maps=replace(h.dom0.maps, mapped={}))) if h.dom0 and h.name == host else h
+            for h in now.hosts
+        )
+        world.facts = replace(now, hosts=booted)
     else:
         world.facts = replace(now, pool=replace(now.pool, default_sr="another"))

@@ -14,13 +14,24 @@ from shoal import facts
 from shoal.facts import Facts
 from shoal.kit.secret import Secret
 from shoal.kit.sizes import GiB, MiB
-from shoal.plan import ceph_user, shared_sr, storage_vm
+from shoal.plan import ceph_image, ceph_mons, ceph_user, lvm_conf, rbd_map, shared_sr, storage_vm
 from shoal.plan.action import Action
 from shoal.spec.model import Spec
-from shoal.spec.names import VOLUME_SERVICE, disk_name, disk_target, passthrough_sr_name, storage_vm_name
+from shoal.spec.names import (
+    IMAGE_FEATURES,
+    LVM_FOLDERS,
+    VOLUME_SERVICE,
+    disk_name,
+    disk_target,
+    image_in_pool,
+    passthrough_sr_name,
+    storage_vm_name,
+)
 
 CA = "ca" * 32
 WANTED = {"kit": "kit" * 20, "volume_service": "vol" * 20, "storage_vm_image": "img" * 20}
+
+LVM_CONF = 'devices {\nscan = [ "/dev/disk/by-id" ]\ntypes = [ "scini", 16 ]\n}'
 
 
 def by_id(host: str, number: int = 1) -> str:
@@ -51,7 +62,10 @@ def make_spec(host_count: int = 3, disks_per_host: int = 1, **changes: object) -
             "osd_memory": "1GiB",
             "settings": {"mon/mon_data_avail_warn": 5, "osd_heartbeat_grace": 10},
         },
-        "srs": [{"name": "shoal", "type": "rbd", "pool": "rbd", "default": True}],
+        "srs": [
+            {"name": "shoal", "type": "rbd", "pool": "rbd", "default": True},
+            {"name": "shoal LVM", "type": "lvm", "pool": "lvm", "image_size": "4TiB"},
+        ],
     }
     return Spec.model_validate({**values, **changes})
 
@@ -82,7 +96,8 @@ def _host(name: str, index: int, disk_count: int) -> facts.Host:
         facts.Disk(f"/dev/sd{chr(ord('a') + number - 1)}", (by_id(name, number),), 20 * GiB)
         for number in range(2, disk_count + 1)
     )
-    dom0 = facts.Dom0("4.19.0+1", facts.Kit(""), ("ext", "udev", "lvm"), 0.1, (first, *others))
+    lvm = tuple(facts.LvmConf(folder, LVM_CONF, "# the owner's\n") for folder in LVM_FOLDERS)
+    dom0 = facts.Dom0("4.19.0+1", facts.Kit(""), ("ext", "udev", "lvm"), 0.1, (first, *others), lvm=lvm)
     return facts.Host(
         name, f"host-{name}", f"10.77.0.{10 + index}", index == 1, True, True, "XCP-ng 8.3.0", 16 * GiB, 12 * GiB, dom0
     )
@@ -110,10 +125,8 @@ def _dom0(world: Facts, host: str) -> facts.Dom0:
 def _dom0_kit(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     dom0 = _dom0(world, action.target)
     yield _change_dom0(world, action.target, kit=replace(dom0.kit, digest="half of the files"))
-    world = _change_dom0(world, action.target, kit=replace(dom0.kit, digest=WANTED["kit"]))
-    yield world
-    world = _change_dom0(world, action.target, sm_plugins=tuple(sorted({*dom0.sm_plugins, "rbd"})))
-    yield world
+    yield (world := _change_dom0(world, action.target, kit=replace(dom0.kit, digest=WANTED["kit"])))
+    yield (world := _change_dom0(world, action.target, sm_plugins=tuple(sorted({*dom0.sm_plugins, "rbd"}))))
     yield _change_dom0(world, action.target, kit=replace(_dom0(world, action.target).kit, keeper_runs=True))
 
 
@@ -189,8 +202,7 @@ def _storage_vm_ready(spec: Spec, world: Facts, action: Action) -> Iterator[Fact
 
 def _toolstack(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     pool = replace(world.pool, sm_types=tuple(sorted({*world.pool.sm_types, "rbd"})))
-    world = replace(world, pool=pool)
-    yield world
+    yield (world := replace(world, pool=pool))
     hosts = (replace(h, toolstack_kit=WANTED["kit"]) if h.name == action.target else h for h in world.hosts)
     yield replace(world, hosts=tuple(hosts))
 
@@ -248,10 +260,12 @@ def _ceph_osd(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 
 def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    yield _ceph(world, pools=(facts.CephPool(action.target, 3, 2),))
+    assert world.ceph
+    others = tuple(pool for pool in world.ceph.pools if pool.name != action.target)
+    yield _ceph(world, pools=(*others, facts.CephPool(action.target, 3, 2)))
     size, min_size = spec.ceph.replicas, spec.ceph.min_replicas
-    yield _ceph(world, pools=(facts.CephPool(action.target, size, min_size),))
-    yield _ceph(world, pools=(facts.CephPool(action.target, size, min_size, ("rbd",)),))
+    yield _ceph(world, pools=(*others, facts.CephPool(action.target, size, min_size)))
+    yield _ceph(world, pools=(*others, facts.CephPool(action.target, size, min_size, ("rbd",))))
 
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
@@ -285,14 +299,43 @@ def _volume_client(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     yield _change_dom0(world, action.target, kit=replace(kit, volume_service=f"{action.settings['address']}:7443"))
 
 
+def _ceph_image(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
+    assert world.ceph
+    sr = next(sr for sr in spec.lvm_srs if sr.name == action.target)
+    image = facts.CephImage(ceph_image.size_of(sr), IMAGE_FEATURES)
+    yield _ceph(world, images={**world.ceph.images, image_in_pool(sr.pool, sr.name): image})
+
+
+def _lvm_conf(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
+    done = list(_dom0(world, action.target).lvm)
+    for index, conf in enumerate(done):
+        done[index] = replace(conf, local=lvm_conf.merge(conf))
+        yield _change_dom0(world, action.target, lvm=tuple(done))
+
+
+def _rbd_map(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
+    assert world.ceph
+    maps = replace(_dom0(world, action.target).maps, has_key=True)
+    yield _change_dom0(world, action.target, maps=maps)
+    monitors = tuple(sorted(ceph_mons.monitor_addresses(spec, world)))
+    maps = replace(maps, fsid=world.ceph.fsid, user="shoal-xen", monitors=monitors, images=rbd_map.wanted_images(spec))
+    yield _change_dom0(world, action.target, maps=maps)
+    maps = replace(maps, is_enabled=True)
+    yield _change_dom0(world, action.target, maps=maps)
+    yield _change_dom0(world, action.target, maps=replace(maps, mapped=dict.fromkeys(maps.images, "/dev/rbd0")))
+
+
 def _shared_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    config = {"monitors": ",".join(sorted(shared_sr.monitors(spec, world)))}
+    wanted = next(sr for sr in spec.srs if sr.name == action.target)
+    config = {"device": shared_sr.device_of(wanted)}
+    if wanted.type == "rbd":
+        config = {"monitors": ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))}
     others = tuple(sr for sr in world.srs if sr.name != action.target)
     pbds: tuple[facts.Pbd, ...] = ()
     for host in spec.hosts:
         for attached in (False, True):
-            now = (*pbds, facts.Pbd(f"pbd-shoal-{host.name}", host.name, attached, config))
-            yield replace(world, srs=(*others, facts.Sr(f"sr-{action.target}", action.target, "rbd", True, now)))
+            now = (*pbds, facts.Pbd(f"pbd-{action.target}-{host.name}", host.name, attached, config))
+            yield replace(world, srs=(*others, facts.Sr(f"sr-{action.target}", action.target, wanted.type, True, now)))
         pbds = now
 
 
@@ -304,7 +347,7 @@ _KINDS: dict[str, Callable[[Spec, Facts, Action], Iterator[Facts]]] = {
     name.removeprefix("_"): function
     for name, function in globals().items()
     if name.startswith(("_dom0_kit", "_pool_key", "_partition", "_passthrough", "_system", "_storage_vm", "_toolstack"))
-    or name.startswith(("_ceph_", "_volume_", "_shared_sr", "_default_sr"))
+    or name.startswith(("_ceph_", "_volume_", "_shared_sr", "_default_sr", "_lvm_conf", "_rbd_map"))
 }
 
 
@@ -338,6 +381,7 @@ class World:
             "srs": sorted(str(sr) for sr in now.srs if sr.name == "Local storage"),
             "roots": sorted(str(p) for disk in disks for p in disk.partitions if p.name == "root"),
             "pool": [now.pool.other_config.get("owner"), now.pool.secrets[0]],
+            "lvm": ["# the owner's\n" in conf.local for h in now.hosts if h.dom0 for conf in h.dom0.lvm],
             "plugins": [{"ext", "udev", "lvm"} <= set(h.dom0.sm_plugins) for h in now.hosts if h.dom0],
         }  # fmt: skip
         return json.dumps(kept)

@@ -22,8 +22,11 @@ from lab.xapi.classes import (  # noqa: F401  each registers its kind
     task,
     vbd,
     vdi,
+    vdi_copies,
+    vdi_states,
     vif,
     vm,
+    vm_copies,
     vm_metrics,
 )
 from lab.xapi.implicit import add_implicit_calls

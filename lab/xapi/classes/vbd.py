@@ -94,7 +94,7 @@ def _running_vm(context: Context, vbd: str, *, attached: bool) -> dict[str, Any]
         raise Failure("VM_BAD_POWER_STATE", row["VM"], "Running", vm["power_state"])
     if row["currently_attached"] != attached:
         raise Failure("DEVICE_ALREADY_DETACHED" if attached else "DEVICE_ALREADY_ATTACHED", vbd)
-    if vm["HVM_boot_policy"] or vm["is_control_domain"]:
+    if vm["HVM_boot_policy"]:
         raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
     return vm
 
@@ -103,15 +103,20 @@ def _running_vm(context: Context, vbd: str, *, attached: bool) -> dict[str, Any]
 def plug(context: Context, self: str) -> None:
     vm = _running_vm(context, self, attached=False)
     disks.check_sharing(context, self)
-    host = vm["resident_on"]
+    host, is_dom0 = vm["resident_on"], vm["is_control_domain"]
     with context.operation("VBD", self, "plug"):
+        if not is_dom0:
+            disks.begin_epoch(context, self, host)
         disk = disks.attach(context, self, host)
         try:
-            context.agent(host).call("plug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, disk=disk)
+            if not is_dom0:
+                context.agent(host).call("plug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, disk=disk)
         except Failure:
             disks.detach(context, self, host)
             raise
         device = device_name(context.db.get("VBD", self, "userdevice"))
+        # dom0 takes the disk where its driver put it.
+        device = disk["params"].removeprefix("/dev/") if is_dom0 else device
         context.db.set("VBD", self, currently_attached=True, device=device)
 
 
@@ -122,8 +127,11 @@ def unplug(context: Context, self: str) -> None:
         raise Failure("VBD_NOT_UNPLUGGABLE", self)
     host, position = vm["resident_on"], context.db.get("VBD", self, "userdevice")
     with context.operation("VBD", self, "unplug"):
-        context.agent(host).call("unplug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, userdevice=position)
+        if not vm["is_control_domain"]:
+            context.agent(host).call("unplug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, userdevice=position)
         disks.detach(context, self, host)
+        if not vm["is_control_domain"]:
+            disks.end_epoch(context, self, host)
         context.db.set("VBD", self, currently_attached=False)
 
 

@@ -6,10 +6,10 @@ import uuid as uuids
 from typing import TYPE_CHECKING, Any
 
 from lab.xapi import sm
-from lab.xapi.clock import now
 from lab.xapi.failure import Failure
 from lab.xapi.model import NEVER, NULL, kind
 from lab.xapi.records import check_record, serve_setters
+from lab.xapi.vdi_operations import check
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
@@ -51,7 +51,7 @@ VDI = kind(
     """,
 )
 
-serve_setters(VDI, "read_only", "sharable", "on_boot", "allow_caching")
+serve_setters(VDI, "read_only", "sharable", "allow_caching")
 serve_setters(
     VDI, "managed", "missing", "virtual_size", "physical_utilisation", "is_a_snapshot", "snapshot_of",
     "snapshot_time", "metadata_of_pool", "cbt_enabled", hidden=True,
@@ -64,6 +64,8 @@ def create(context: Context, args: dict[str, Any]) -> str:
     sr = values["SR"]
     context.db.row("SR", sr)
     sm.require_feature(context, sr, "VDI_CREATE")
+    if values["type"] == "cbt_metadata":
+        raise Failure("VDI_INCOMPATIBLE_TYPE", "", "cbt_metadata")
     pbd = sm.plugged_pbd(context, sr)
     given = [str(values["virtual_size"]), values["name_label"], values["name_description"], "", "false", NEVER, "",
              str(values["read_only"]).lower()]  # fmt: skip
@@ -78,27 +80,10 @@ def create(context: Context, args: dict[str, Any]) -> str:
     return vdi
 
 
-def check(context: Context, vdi: str, operation: str, *, live: bool = False) -> None:
-    """xapi's order: busy, not plugged, in use, its VBDs busy."""
-    row = context.db.row("VDI", vdi)
-    if row["current_operations"]:
-        raise Failure("OTHER_OPERATION_IN_PROGRESS", "VDI", vdi, next(iter(row["current_operations"].values())))
-    if operation == "resize" and not context.db.where("PBD", SR=row["SR"], currently_attached=True):
-        raise Failure("SR_HAS_NO_PBDS", row["SR"])
-    vbds = [context.db.row("VBD", ref) for ref in row["VBDs"]]
-    if not live and any(vbd["currently_attached"] for vbd in vbds):
-        raise Failure("VDI_IN_USE", vdi, operation)
-    if any(vbd["current_operations"] for vbd in vbds):
-        raise Failure("OTHER_OPERATION_IN_PROGRESS", "VDI", vdi)
-
-
 @VDI.call(self="VDI ref")
 def destroy(context: Context, self: str) -> None:
     check(context, self, "destroy")
     sr = context.db.get("VDI", self, "SR")
-    if context.db.get("SR", sr, "type") == "udev":
-        raise Failure("VDI_IS_A_PHYSICAL_DEVICE", self)
-    sm.require_feature(context, sr, "VDI_DELETE")
     with context.operation("VDI", self, "destroy"), context.toolstack.storage_lock(sr):
         vbds = context.db.get("VDI", self, "VBDs")
         sm.ask_vdi(context, "vdi_delete", self, None)
@@ -118,43 +103,31 @@ def forget(context: Context, vdi: str) -> None:
 
 @VDI.call(vdi="VDI ref")
 def update(context: Context, vdi: str) -> None:
-    check(context, vdi, "update", live=True)
-    sm.require_feature(context, context.db.get("VDI", vdi, "SR"), "VDI_UPDATE")
+    check(context, vdi, "update")
     sm.ask_vdi(context, "vdi_update", vdi, None)
 
 
 @VDI.call(vdi="VDI ref", size="int")
 def resize(context: Context, vdi: str, size: int) -> None:
-    check(context, vdi, "resize")
+    _resize(context, vdi, size, "resize")
+
+
+@VDI.call(vdi="VDI ref", size="int")
+def resize_online(context: Context, vdi: str, size: int) -> None:
+    """Also while a VM uses it. The model has it as removed, and real xapi answers MESSAGE_REMOVED.
+
+    The lab serves it as releases before 7.3 did: without it nobody could ask a driver to grow a disk in use.
+    """
+    _resize(context, vdi, size, "resize_online")
+
+
+def _resize(context: Context, vdi: str, size: int, operation: str) -> None:
+    check(context, vdi, operation)
     sr = context.db.get("VDI", vdi, "SR")
-    sm.require_feature(context, sr, "VDI_RESIZE")
-    with context.operation("VDI", vdi, "resize"), context.toolstack.storage_lock(sr):
-        info = sm.ask_vdi(context, "vdi_resize", vdi, None, str(size))
+    with context.operation("VDI", vdi, operation), context.toolstack.storage_lock(sr):
+        info = sm.ask_vdi(context, "vdi_resize", vdi, None, str(size))  # SM has one command for both
         if "virtual_size" in info:
             context.db.set("VDI", vdi, virtual_size=int(info["virtual_size"]))
-
-
-def _copy(context: Context, vdi: str, command: str, params: dict[str, str]) -> str:
-    operation = command.removeprefix("vdi_")
-    check(context, vdi, operation, live=True)
-    row = context.db.row("VDI", vdi)
-    sm.require_feature(context, row["SR"], command.upper())
-    with context.operation("VDI", vdi, operation), context.toolstack.storage_lock(row["SR"]):
-        info = sm.ask_vdi(context, command, vdi, None, driver_params=params)
-        kept = {name: row[name] for name in ("name_label", "name_description", "virtual_size", "type")}
-        return sm.record_new_vdi(context, row["SR"], info, **kept)
-
-
-@VDI.call("VDI ref", vdi="VDI ref", driver_params="(string -> string) map")
-def snapshot(context: Context, vdi: str, driver_params: dict[str, str] | None = None) -> str:
-    made = _copy(context, vdi, "vdi_snapshot", driver_params or {})
-    context.db.set("VDI", made, is_a_snapshot=True, snapshot_of=vdi, snapshot_time=now())
-    return made
-
-
-@VDI.call("VDI ref", vdi="VDI ref", driver_params="(string -> string) map")
-def clone(context: Context, vdi: str, driver_params: dict[str, str] | None = None) -> str:
-    return _copy(context, vdi, "vdi_clone", driver_params or {})
 
 
 INTRODUCED: dict[str, Any] = {
@@ -183,8 +156,11 @@ def introduce(
     managed: bool = True,  # noqa: ARG001, FBT001, FBT002
     *_: Any,
 ) -> str:
-    """A VDI that the storage has and the pool does not know; the driver says what it is."""
+    """A VDI that the storage has and the pool does not know; the driver says what it is: a snapshot, for one."""
     pbd = sm.plugged_pbd(context, sr)
+    for known in context.db.where("VDI", SR=sr, location=location):
+        if context.db.get("VDI", known, "uuid") != uuid:
+            raise Failure("LOCATION_NOT_UNIQUE", sr, location)
     members = {"vdi_location": location, "vdi_sm_config": sm_config, "new_uuid": uuid}
     info = sm.ask_sr(context, "vdi_introduce", sr, pbd, **members)
     vdi = sm.record_new_vdi(context, sr, info, type=type_, read_only=read_only)

@@ -1,10 +1,10 @@
-"""VM: its record, and what does not touch its power; that is in `lab.xapi.power`."""
+"""VM: its record and its power; what power means is in `lab.xapi.power`, copies are in `vm_copies`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lab.xapi import power
+from lab.xapi import migration, power
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
 from lab.xapi.model import NULL, kind
@@ -70,6 +70,11 @@ VM = kind("VM", """
     snapshot_of                  run  VM ref                              Null
     snapshots                    run  VM ref set                          <- snapshot_of
     snapshot_time                run  datetime                            19700101T00:00:00Z
+    transportable_snapshot_id    run  string                              ""
+    snapshot_info                run  (string -> string) map              {}
+    snapshot_metadata            run  string                              ""
+    parent                       run  VM ref                              Null
+    children                     run  VM ref set                          <- parent
     tags                         rw   string set                          {}
     blocked_operations           rw   (enum vm_operations -> string) map  {}
     bios_strings                 run  (string -> string) map              {}
@@ -102,12 +107,12 @@ def create(context: Context, args: dict[str, Any]) -> str:
         raise Failure("MEMORY_CONSTRAINT_VIOLATION", "static_min <= dynamic_min <= dynamic_max <= static_max")
     if not 0 < values["VCPUs_at_startup"] <= values["VCPUs_max"]:
         raise Failure("INVALID_VALUE", "VCPUs_at_startup", str(values["VCPUs_at_startup"]))
-    return _new(context, {**values, "power_state": "Halted"})
+    return create_halted(context, values)
 
 
-def _new(context: Context, values: dict[str, Any]) -> str:
+def create_halted(context: Context, values: dict[str, Any]) -> str:
     metrics = context.db.create("VM_metrics", {"last_updated": now(), "install_time": now()})
-    return context.db.create("VM", {**values, "metrics": metrics, "domid": -1})
+    return context.db.create("VM", {**values, "power_state": "Halted", "metrics": metrics, "domid": -1})
 
 
 @VM.call(self="VM ref")
@@ -116,6 +121,8 @@ def destroy(context: Context, self: str) -> None:
     power.check(context, self, "destroy", "Halted", template_too=True)
     if row["is_control_domain"]:
         raise Failure("OPERATION_NOT_ALLOWED", "the control domain cannot be destroyed")
+    for child in row["children"]:
+        context.db.set("VM", child, parent=row["parent"])
     for kind_, refs in (("VBD", row["VBDs"]), ("VIF", row["VIFs"]), ("console", row["consoles"])):
         for ref in refs:
             context.db.destroy(kind_, ref)
@@ -123,23 +130,6 @@ def destroy(context: Context, self: str) -> None:
         if ref != NULL and context.db.exists(kind_, ref):
             context.db.destroy(kind_, ref)
     context.db.destroy("VM", self)
-
-
-COPIED_NEVER = frozenset(
-    {"uuid", "resident_on", "scheduled_to_be_resident_on", "domid", "metrics", "guest_metrics", "is_default_template"}
-    | {"consoles", "VIFs", "VBDs", "snapshots", "current_operations", "allowed_operations", "power_state"}
-)
-
-
-@VM.call("VM ref", vm="VM ref", new_name="string")
-def clone(context: Context, vm: str, new_name: str) -> str:
-    """A copy of the record. Only of one without disks, as the default templates are."""
-    power.check(context, vm, "clone", "Halted", template_too=True)
-    row = context.db.row("VM", vm)
-    if row["VBDs"]:
-        raise Failure("OPERATION_NOT_ALLOWED", "the lab clones only VMs without disks")
-    kept = {name: value for name, value in row.items() if name not in COPIED_NEVER}
-    return _new(context, {**kept, "name_label": new_name, "power_state": "Halted"})
 
 
 @VM.call(vm="VM ref")
@@ -231,6 +221,11 @@ def hard_reboot(context: Context, vm: str) -> None:
     host = context.db.get("VM", vm, "resident_on")
     power.shut_down(context, vm, "hard_reboot")
     power.start(context, vm, host)
+
+
+@VM.call(vm="VM ref", host="host ref", options="(string -> string) map")
+def pool_migrate(context: Context, vm: str, host: str, options: dict[str, str]) -> None:  # noqa: ARG001  always live
+    migration.migrate(context, vm, host)
 
 
 @VM.call(vm="VM ref")

@@ -33,6 +33,9 @@ WORDS = {
     "volume_service": "volume service's files",
     "volume_services": "volume services",
     "volume_client": "volume client in dom0",
+    "ceph_image": "RBD image of the SR",
+    "lvm_conf": "LVM's settings in dom0",
+    "rbd_map": "RBD images mapped in dom0",
     "shared_sr": "shared SR",
     "default_sr": "default SR",
 }

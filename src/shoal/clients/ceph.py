@@ -26,7 +26,9 @@ if [ ! -s $k ]; then
 fi
 """
 _CEPH = f'{_KEYRING}exec ceph --connect-timeout {CONNECT_TIMEOUT_S} "$@"'
-_PYTHON = f"{_KEYRING}exec python3 - /etc/ceph/ceph.conf $k"
+_PYTHON = f'{_KEYRING}exec python3 - /etc/ceph/ceph.conf $k "$@"'
+_RBD = f'{_KEYRING}s=$1; shift; exec timeout "$s" rbd "$@"'
+_TIMED_OUT = 124
 
 
 class CephUnreachable(TemporaryError):
@@ -34,11 +36,12 @@ class CephUnreachable(TemporaryError):
 
 
 class CephRefused(ShoalError):
-    """`ceph` ended with an error. `code` is its exit code (an errno), `argv` what it was asked."""
+    """`ceph` or `rbd` ended with an error. `code` is its exit code (an errno), `argv` what it was asked."""
 
-    def __init__(self, argv: Sequence[str], completed: Completed) -> None:
+    def __init__(self, argv: Sequence[str], completed: Completed, *, program: str = "ceph") -> None:
         said = completed.stderr.strip().splitlines()
-        super().__init__(f"ceph {' '.join(argv)[:200]}: {said[-1] if said else f'exit code {completed.code}'}")
+        why = said[-1] if said else f"exit code {completed.code}"
+        super().__init__(f"{program} {' '.join(argv)[:200]}: {why}")
         self.argv, self.code, self.details = tuple(argv), completed.code, "\n".join(said[-10:])
 
 
@@ -77,12 +80,21 @@ class Ceph:
             raise CephRefused(argv, done)
         return done.stdout
 
-    async def python(self, source: bytes, *, timeout_s: float) -> str:
+    async def rbd(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> str:
+        """`rbd ARGV` and what it printed. It waits for placement groups that are not active, so it is ended in time."""
+        done = await self._in_mon(_RBD, [f"{timeout_s:g}", *argv], timeout_s + 5, None)
+        if done.code == _TIMED_OUT:
+            raise CephUnreachable(f"rbd {' '.join(argv)[:200]}: no answer within {timeout_s:g} s")
+        if done.code != 0:
+            raise CephRefused(argv, done, program="rbd")
+        return done.stdout
+
+    async def python(self, source: bytes, argv: Sequence[str] = (), *, timeout_s: float) -> str:
         """Run a Python program beside the monitor (librados is there) and return what it printed.
 
-        Its arguments are the paths of ceph.conf and of the administrator's keyring.
+        Its arguments are the paths of ceph.conf and of the administrator's keyring, and then `argv`.
         """
-        done = await self._in_mon(_PYTHON, [], timeout_s, source)
+        done = await self._in_mon(_PYTHON, argv, timeout_s, source)
         if done.code != 0:
             raise CommandFailed(self.ssh.name, ["python3", "-"], done)
         return done.stdout

@@ -3,15 +3,16 @@
 `None` for a whole part (no `ceph`, a host with no `dom0`) means "not there or not reachable"; the reason is beside it.
 """
 
-from shoal.facts.ceph import Ceph, CephHost, CephPool, Mgr, Mon, Osd
+from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
-from shoal.facts.host import Dom0, Host, Kit
+from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.storage_vm import Guest, StorageVm
 
 __all__ = [
     "Ceph",
     "CephHost",
+    "CephImage",
     "CephPool",
     "Disk",
     "Dom0",
@@ -19,6 +20,8 @@ __all__ = [
     "Guest",
     "Host",
     "Kit",
+    "LvmConf",
+    "Maps",
     "Mgr",
     "Mon",
     "Osd",

@@ -47,6 +47,12 @@ class CephPool:
 
 
 @dataclass(frozen=True, slots=True)
+class CephImage:
+    size_bytes: int
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ceph:
     """`is_bootstrapped` but no answer: `unreachable` says why and the lists are empty."""
 
@@ -58,6 +64,7 @@ class Ceph:
     hosts: tuple[CephHost, ...] = ()
     osds: tuple[Osd, ...] = ()
     pools: tuple[CephPool, ...] = ()
+    images: dict[str, CephImage] = field(default_factory=dict)  # those that SRs of type lvm lie on, "pool/name" → image
     users: dict[str, dict[str, str]] = field(default_factory=dict)  # "client.shoal-xen" → caps
     settings: dict[str, str] = field(default_factory=dict)  # "section/name" → value, of `ceph config dump`
     services: dict[str, int] = field(default_factory=dict)  # orchestrator's service name → running daemons

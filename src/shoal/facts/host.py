@@ -19,6 +19,28 @@ class Kit:
 
 
 @dataclass(frozen=True, slots=True)
+class LvmConf:
+    """A folder of LVM's configuration in a dom0."""
+
+    folder: str  # "/etc/lvm/master"
+    main: str  # lvm.conf without its comments
+    local: str  # lvmlocal.conf as it is, which is read after it
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The RBD images that a dom0 maps at every boot, and what of them is mapped now."""
+
+    fsid: str = ""
+    user: str = ""
+    monitors: tuple[str, ...] = ()  # "10.77.0.21:6789"
+    images: tuple[str, ...] = ()  # "lvm/lvm-shoal-lvm"
+    has_key: bool = False
+    is_enabled: bool = False  # the units that map at boot
+    mapped: dict[str, str] = field(default_factory=dict)  # image → device, where its link is right
+
+
+@dataclass(frozen=True, slots=True)
 class Dom0:
     kernel: str  # "6.1.0-35-amd64"
     kit: Kit
@@ -28,6 +50,8 @@ class Dom0:
     passthrough_links: dict[str, str] = field(default_factory=dict)  # name in the passthrough SR's folder → target
     missing_tools: tuple[str, ...] = ()  # programs that Shoal needs and dom0 lacks
     has_rbd: bool = True  # the rbd module is loaded or can be
+    lvm: tuple[LvmConf, ...] = ()
+    maps: Maps = Maps()
 
 
 @dataclass(frozen=True, slots=True)

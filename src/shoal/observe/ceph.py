@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shoal import facts
@@ -24,10 +24,15 @@ from shoal.observe.reading import (
 TIMEOUT_S = 15.0
 
 
-async def look_at_ceph(ceph: Ceph, fsid: str, devices: Mapping[str, Mapping[str, str]]) -> facts.Ceph | None:
-    """`devices`: Ceph's host name → kernel's name of a disk → the name by which the storage VM knows it."""
+async def look_at_ceph(
+    ceph: Ceph, fsid: str, devices: Mapping[str, Mapping[str, str]], images: Sequence[str] = ()
+) -> facts.Ceph | None:
+    """`devices`: Ceph's host name → kernel's name of a disk → the name by which the storage VM knows it.
+
+    `images`: those to look at, "pool/name".
+    """
     source = Path(__file__).with_name("ceph_probe.py").read_bytes()
-    return read_ceph(parse(await ceph.python(source, timeout_s=TIMEOUT_S), "Ceph"), fsid, devices)
+    return read_ceph(parse(await ceph.python(source, images, timeout_s=TIMEOUT_S), "Ceph"), fsid, devices)
 
 
 def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]]) -> facts.Ceph | None:
@@ -51,6 +56,7 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
         hosts=hosts,
         osds=osds,
         pools=tuple(_pool(pool) for pool in rows(table(answer, "osd dump"), "pools")),
+        images=_images(table(answer, "images", {})),
         users=_users(table(answer, "auth ls", {})),
         settings=_settings(answer),
         services={text(service, "service_name"): _running(service) for service in _rows(answer, "orch ls")},
@@ -141,6 +147,13 @@ def _pool(pool: Answer) -> facts.CephPool:
         min_size=number(pool, "min_size"),
         applications=tuple(sorted(table(pool, "application_metadata", {}))),
     )
+
+
+def _images(images: Answer) -> dict[str, facts.CephImage]:
+    found = {name: table(images, name) for name in images}
+    return {
+        name: facts.CephImage(number(image, "size_bytes"), texts(image, "features")) for name, image in found.items()
+    }
 
 
 def _users(users: Answer) -> dict[str, dict[str, str]]:

@@ -1,7 +1,7 @@
 """A read-only look at Ceph in one round trip. Runs beside a monitor (librados is there), imported nowhere.
 
-The arguments are ceph.conf and the administrator's keyring. Prints {command: answer} and `errors`
-for what was refused or silent. The keys of users never leave this program.
+The arguments are ceph.conf, the administrator's keyring, and the images ("pool/name") to look at. Prints
+{command: answer} and `errors` for what was refused or silent. The keys of users never leave this program.
 """
 
 import hashlib
@@ -34,8 +34,13 @@ def main() -> None:
 def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
     import rados  # type: ignore[import-not-found]  # only there
 
-    settings = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "log_to_stderr": "false"}
-    conf, keyring = sys.argv[1:]
+    settings = {
+        "client_mount_timeout": "5",
+        "rados_mon_op_timeout": "5",
+        "rados_osd_op_timeout": "3",
+        "log_to_stderr": "false",
+    }
+    conf, keyring, *images = sys.argv[1:]
     cluster = rados.Rados(conffile=conf, rados_id="admin", conf={**settings, "keyring": keyring})
     try:
         cluster.connect(timeout=5)
@@ -48,6 +53,34 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
     keep(answers, errors, "ca", command(cluster.mon_command, "config-key get", key="shoal/ca.pem"), digest)
     for name in MGR:
         keep(answers, errors, name, command(cluster.mgr_command, name))
+    if images:
+        look_at_images(answers, errors, cluster, images)
+
+
+def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any, images: list[str]) -> None:
+    import rados
+    import rbd  # type: ignore[import-not-found]
+
+    found: dict[str, Any] = {}
+    for name in images:
+        pool, _, image = name.partition("/")
+        try:
+            with cluster.open_ioctx(pool) as ioctx, rbd.Image(ioctx, image, read_only=True) as opened:
+                found[name] = {"size_bytes": opened.size(), "features": feature_names(opened.features(), vars(rbd))}
+        except (rados.ObjectNotFound, rbd.ImageNotFound):
+            continue
+        except (rados.Error, rbd.Error) as error:
+            errors[f"image {name}"] = str(error)
+    answers["images"] = found
+
+
+def feature_names(features: int, constants: dict[str, Any]) -> list[str]:
+    """As `rbd info` writes them: "exclusive-lock"."""
+    prefix = "RBD_FEATURE_"
+    named = {name[len(prefix) :]: bit for name, bit in constants.items() if name.startswith(prefix)}
+    return sorted(
+        name.lower().replace("_", "-") for name, bit in named.items() if isinstance(bit, int) and features & bit
+    )
 
 
 def command(send: Callable[[str, bytes], Any], prefix: str, **arguments: str) -> tuple[int, bytes, str]:

@@ -6,7 +6,7 @@ import json
 import time
 
 from shoal.clients.ssh import Ssh
-from shoal.facts import Disk, Dom0, Kit, Partition, Range
+from shoal.facts import Disk, Dom0, Kit, LvmConf, Maps, Partition, Range
 from shoal.kit import shipped
 from shoal.observe.clock import skew_s
 from shoal.observe.reading import (
@@ -23,16 +23,22 @@ from shoal.observe.reading import (
     text_table,
     texts,
 )
-from shoal.spec.names import PASSTHROUGH_FOLDER
+from shoal.spec.names import LVM_FOLDERS, MAPS_FILE, MAPS_KEY_FILE, PASSTHROUGH_FOLDER
 
 TIMEOUT_S = 40.0
 ALIGNMENT_BYTES = 1 << 20
 TOOLS = ("sgdisk", "partx", "blockdev", "blkid", "modprobe", "python3", "systemctl")
 REQUEST = {
-    "kit": [shipped.DOM0_DRIVER, shipped.DOM0_CODE, shipped.DOM0_KEEPER_UNIT],
+    "kit": [shipped.DOM0_CODE, *shipped.DOM0_OUTSIDE],
     "keeper": shipped.DOM0_KEEPER_UNIT,
     "passthrough": PASSTHROUGH_FOLDER,
     "tools": TOOLS,
+    "lvm": LVM_FOLDERS,
+    "maps": {
+        "settings": MAPS_FILE,
+        "key": MAPS_KEY_FILE,
+        "units": [unit.rpartition("/")[2] for unit in shipped.DOM0_UNITS],
+    },
 }
 
 
@@ -65,6 +71,22 @@ def read_dom0(answer: Answer, sent: float, received: float) -> Dom0:
         passthrough_links=text_table(answer, "passthrough_links"),
         missing_tools=texts(answer, "missing_tools"),
         has_rbd=flag(answer, "has_rbd"),
+        lvm=tuple(
+            LvmConf(text(conf, "folder"), text(conf, "main"), text(conf, "local")) for conf in rows(answer, "lvm")
+        ),
+        maps=_maps(table(answer, "maps")),
+    )
+
+
+def _maps(maps: Answer) -> Maps:
+    return Maps(
+        fsid=text(maps, "fsid"),
+        user=text(maps, "user"),
+        monitors=texts(maps, "monitors"),
+        images=texts(maps, "images"),
+        has_key=flag(maps, "has_key"),
+        is_enabled=flag(maps, "is_enabled"),
+        mapped=text_table(maps, "mapped"),
     )
 
 

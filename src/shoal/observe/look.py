@@ -19,7 +19,7 @@ from shoal.observe.dom0 import look_at_dom0
 from shoal.observe.guest import Seen, look_at_guest
 from shoal.observe.pool import look_at_pool
 from shoal.spec.model import Spec
-from shoal.spec.names import storage_vm_name
+from shoal.spec.names import image_device, image_in_pool, storage_vm_name
 
 HOST_TIMEOUT_S = 45.0
 DEAD_HOST_TIMEOUT_S = 5.0
@@ -100,13 +100,14 @@ async def _ceph(seen: facts.Facts, inside: Mapping[str, Seen], connections: Conn
         }
         for host, guest in inside.items()
     }
+    images = [image_in_pool(sr.pool, sr.name) for sr in connections.spec.lvm_srs]
     reasons = []
     for host in mons:
         vm = seen.storage_vm(host)
         assert vm is not None
         ceph = Ceph(await connections.storage_vm_with(host, vm.uuid), image=connections.spec.ceph.image)
         try:
-            found = await look_at_ceph(ceph, fsid, devices)
+            found = await look_at_ceph(ceph, fsid, devices, images)
         except ShoalError as error:
             reasons.append(f"{host}: {_told(error)}")
             continue
@@ -120,7 +121,11 @@ def _has_traces(seen: facts.Facts) -> bool:
     """Whether there has been a cluster: an SR on it, or an OSD's signature on a partition of ours."""
     partitions = [part for host in seen.hosts if host.dom0 for disk in host.dom0.disks for part in disk.partitions]
     ours = any(part.name.startswith("shoal-osd-") and part.contents is not None for part in partitions)
-    return ours or any(sr.type == "rbd" for sr in seen.srs)
+    return ours or any(sr.type == "rbd" or _lies_on_image(sr) for sr in seen.srs)
+
+
+def _lies_on_image(sr: facts.Sr) -> bool:
+    return any(pbd.device_config.get("device", "").startswith(image_device("")) for pbd in sr.pbds)
 
 
 def _with_partitions(ceph: facts.Ceph | None, seen: facts.Facts) -> facts.Ceph | None:

@@ -9,6 +9,8 @@ from shoal.spec import model
 from shoal.spec.model import Spec
 from shoal.spec.names import CEPH_CLUSTER, storage_vm_name
 
+MON_V1_PORT = 6789
+
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     hosts = mon_hosts(spec)
@@ -21,6 +23,13 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     change, reason = judge_ceph(facts, _judge, names)
     needs = frozenset(f"ceph_host/{host.name}" for host in hosts)
     return (Action("ceph_mons", CEPH_CLUSTER, change, reason, needs=needs, settings=settings),)
+
+
+def monitor_addresses(spec: Spec, facts: Facts) -> set[str]:
+    """v1 addresses, "10.77.0.21:6789", as the hosts' kernels need them: of those that there are, or are about to be."""
+    if facts.ceph and facts.ceph.mons:
+        return {f"{mon.address}:{mon.v1_port}" for mon in facts.ceph.mons if mon.v1_port}
+    return {f"{host.storage_vm.address}:{MON_V1_PORT}" for host in mon_hosts(spec)}
 
 
 def mon_hosts(spec: Spec) -> tuple[model.Host, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from shoal.facts import Ceph, Facts
 from shoal.kit.sizes import format_size
 from shoal.plan.found import sr_named
+from shoal.spec import model
 from shoal.spec.model import Spec
-from shoal.spec.names import storage_vm_name
+from shoal.spec.names import image_in_pool, storage_vm_name
 
 FULL_WARNING = 0.75  # Ceph itself warns at 0.85, when losing a host of three already leaves no room
 
@@ -100,6 +101,16 @@ def _of_srs(spec: Spec, facts: Facts) -> Iterator[Finding]:
             pbd = next((pbd for pbd in sr.pbds if pbd.host == host.name), None)
             if pbd is None:
                 yield Finding(f"SR {sr.name} has no PBD on {host.name}", "shoal apply")
+            elif not pbd.attached and _lacks_image(facts, wanted, host.name):
+                what = f"SR {sr.name} is not plugged on {host.name}: its image is not mapped there"
+                yield Finding(what, "journalctl -u shoal-map-retry there says why; or shoal apply")
             elif not pbd.attached:
                 remedy = f"xe pbd-plug uuid={pbd.uuid}, or shoal apply"
                 yield Finding(f"SR {sr.name} is not plugged on {host.name}", remedy)
+
+
+def _lacks_image(facts: Facts, sr: model.Sr, host: str) -> bool:
+    seen = facts.host(host)
+    if sr.type != "lvm" or seen is None or seen.dom0 is None:
+        return False
+    return image_in_pool(sr.pool, sr.name) not in seen.dom0.maps.mapped

@@ -8,6 +8,7 @@ from shoal.facts import Facts, Host
 from shoal.kit.sizes import format_size
 from shoal.plan.disk_problems import find_disk_problems
 from shoal.plan.found import sr_named, vdi_in
+from shoal.plan.lvm_problems import find_lvm_problems
 from shoal.plan.storage_vm import digest_of, settings_of
 from shoal.spec import model
 from shoal.spec.model import Spec
@@ -62,6 +63,8 @@ def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
             kind = "shared" if there.shared else "local"
             what = f"the pool already has an SR {sr.name!r}: {kind}, of type {there.type}"
             yield Problem(what, "give Shoal's SR another name", f"srs.{index}.name")
+        elif sr.type == "lvm":
+            yield from find_lvm_problems(spec, facts, sr, f"srs.{index}")
 
 
 def _of_host(host: Host, where: str) -> Iterator[Problem]:

@@ -10,10 +10,11 @@ from shoal.spec.names import PARTITION_NAME_MAX, disk_name
 from shoal.spec.problem import Problem
 
 OSD_MIN_BYTES = 5 * GiB  # BlueStore starts on less, but has no room to live
+IMAGE_MIN_BYTES = 4 * GiB  # of an SR of type lvm
 
 
 def check(spec: Spec) -> tuple[Problem, ...]:
-    checks = (_hosts, _addresses, _disks, _replicas, _srs, _not_yet)
+    checks = (_hosts, _addresses, _disks, _replicas, _srs, _images, _not_yet)
     return tuple(problem for one in checks for problem in one(spec))
 
 
@@ -94,11 +95,24 @@ def _srs(spec: Spec) -> Iterator[Problem]:
         yield Problem(what, "write default: true for one SR", f"srs.{index}.default")
 
 
+def _images(spec: Spec) -> Iterator[Problem]:
+    """An SR of type lvm lies on one image, one of type rbd makes an image for each disk."""
+    smallest = format_size(IMAGE_MIN_BYTES).replace(" ", "")
+    for index, sr in enumerate(spec.srs):
+        where = f"srs.{index}.image_size"
+        if sr.type == "rbd" and sr.image_size is not None:
+            what = "an SR of type rbd has no image of its own: each disk is one"
+            yield Problem(what, "leave it out, or write type: lvm", where)
+        elif sr.type == "lvm" and sr.image_size is None:
+            what = "an SR of type lvm lies on one image, and its size is missing"
+            yield Problem(what, "add image_size, such as 4TiB; it is thin", f"srs.{index}.type")
+        elif sr.image_size is not None and sr.image_size < IMAGE_MIN_BYTES:
+            what = f"{format_size(sr.image_size)} is too small for an SR"
+            yield Problem(what, f"write {smallest} or more", where)
+
+
 def _not_yet(spec: Spec) -> Iterator[Problem]:
     """What the model knows, and this version cannot do."""
-    for index, sr in enumerate(spec.srs):
-        if sr.type == "lvm":
-            yield Problem("SRs of type lvm are not yet in this version", "use type rbd", f"srs.{index}.type")
     if spec.network.cluster is not None:
         what = "a network of its own for replication is not yet in this version"
         yield Problem(what, "leave network.cluster out", "network.cluster")

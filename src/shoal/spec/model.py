@@ -116,5 +116,9 @@ class Spec(Model):
     ceph: Ceph
     srs: Annotated[tuple[Sr, ...], Field(min_length=1)]
 
+    @property
+    def lvm_srs(self) -> tuple[Sr, ...]:
+        return tuple(sr for sr in self.srs if sr.type == "lvm")
+
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 PARTITION_NAME_MAX = 32  # GPT has room for 36 characters; ".new" is added until a partition is complete
 CEPH_CLUSTER = "cluster"
 KERNEL_USER = "client.shoal-xen"  # krbd in dom0
@@ -9,6 +11,11 @@ VOLUMES_USER = "client.shoal-volumes"  # the volume service
 VOLUME_SERVICE = "container.shoal-volumes"  # as the orchestrator names it
 VOLUME_SERVICE_PORT = 7443
 PASSTHROUGH_FOLDER = "/opt/shoal/disks"  # in dom0
+IMAGE_NAME_MAX = 64
+IMAGE_FEATURES = ("layering",)  # of an image that all hosts write to at once: no exclusive lock, see decision 0015
+MAPS_FILE = "/etc/shoal/maps.json"  # in dom0: which images it maps at boot
+MAPS_KEY_FILE = "/etc/shoal/maps.key"
+LVM_FOLDERS = ("/etc/lvm", "/etc/lvm/master")  # of a member, and of the master of an SR
 
 
 def storage_vm_name(host: str) -> str:
@@ -37,3 +44,19 @@ def system_disk_name(host: str) -> str:
 
 def passthrough_sr_name(host: str) -> str:
     return f"Shoal disks {host}"
+
+
+def image_name(sr: str) -> str:
+    """The RBD image that an SR of type lvm lies on. Each SR has a Ceph pool, so the name need not tell them apart."""
+    slug = re.sub(r"[^a-z0-9]+", "-", sr.lower()).strip("-")
+    return f"lvm-{slug or 'sr'}"[:IMAGE_NAME_MAX].rstrip("-")
+
+
+def image_in_pool(pool: str, sr: str) -> str:
+    """As Ceph's tools write it, "lvm/lvm-shoal-lvm"."""
+    return f"{pool}/{image_name(sr)}"
+
+
+def image_device(image: str) -> str:
+    """Where every dom0 has an image of `image_in_pool`, once it is mapped."""
+    return f"/dev/rbd/{image}"

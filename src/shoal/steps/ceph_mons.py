@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shoal.clients.ceph import Ceph
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
@@ -28,6 +30,19 @@ async def apply(action: Action, tools: Tools) -> None:
 
 async def verify(action: Action, tools: Tools) -> str:
     return await _look(await tools.ceph(), settings.texts(action, "names"))
+
+
+def v1_addresses(mon_map: object) -> tuple[str, ...]:
+    """ "10.77.0.21:6789" of each monitor, from `ceph mon dump`: what the hosts' kernels need."""
+    mons: list[dict[str, Any]] = mon_map.get("mons", []) if isinstance(mon_map, dict) else []
+    return tuple(
+        sorted(
+            str(address["addr"])
+            for mon in mons
+            for address in mon["public_addrs"]["addrvec"]
+            if address["type"] == "v1"
+        )
+    )
 
 
 async def _look(ceph: Ceph, names: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Shoal's files in a host's dom0: SM driver, its place on the whitelist, keeper, the rbd module at boot."""
+"""Shoal's files in a dom0: the SM driver and its place on the whitelist, keeper, rbd module, units, udev rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, ShippedFile, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, ShippedFile, dom0_files
 from shoal.plan.action import Action
 from shoal.steps import sm_plugins
 from shoal.steps.tools import Tools
@@ -24,20 +24,23 @@ MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
 # checksums, the keeper's state, the modules file, Shoal's own conf, then every other file that xapi reads, in order.
-# $1 code, $2 driver, $3 modules file, $4 own conf, $5 conf folder, $6 the keeper's unit
-LOOK = """find "$1" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$2" "$6" 2>/dev/null
-printf '\\001'; systemctl is-enabled "${6##*/}" 2>/dev/null; systemctl is-active "${6##*/}" 2>/dev/null
-printf '\\001'; cat "$3" 2>/dev/null; printf '\\001'; cat "$4" 2>/dev/null
-for f in /etc/xapi.conf "$5"/*; do
-[ -f "$f" ] && [ "$f" != "$4" ] || continue; printf '\\001'; cat "$f"; done; true"""
-# $1 stage, $2 code, $3 driver, $4 the keeper's unit; the files come on standard input. The code is put in place first,
-# its entry point last: who calls the driver meanwhile gets the old one or the new one. The keeper is stopped before: if
+# $1 modules file, $2 own conf, $3 conf folder, $4 the keeper's unit, $5 code, then the files outside of it
+LOOK = """modules=$1 own=$2 conf=$3 keeper=${4##*/} code=$5; shift 5
+find "$code" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$@" 2>/dev/null
+printf '\\001'; systemctl is-enabled "$keeper" 2>/dev/null; systemctl is-active "$keeper" 2>/dev/null
+printf '\\001'; cat "$modules" 2>/dev/null; printf '\\001'; cat "$own" 2>/dev/null
+for f in /etc/xapi.conf "$conf"/*; do
+[ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
+# $1 stage, $2 the keeper's unit, $3 code, then the files outside of it; all come on standard input. The code is put in
+# place first, the driver last: who calls it meanwhile gets the old one or the new one. The keeper is stopped before: if
 # it runs afterwards, it runs the new code.
-INSTALL = """set -e; rm -rf "$1" "$1.old"; mkdir -p "$1" "${2%/*}" "${3%/*}" "${4%/*}"; tar -x -C "$1"
-[ ! -e "$4" ] || systemctl stop "${4##*/}"
-[ ! -d "$2" ] || mv "$2" "$1.old"
-mv "$1$2" "$2"; sync -f "$2"; mv -f "$1$3" "$3"; mv -f "$1$4" "$4"; rm -rf "$1" "$1.old" """
-START = """systemctl daemon-reload && systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
+INSTALL = """set -e; stage=$1 keeper=$2 code=$3; shift 3; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
+tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
+[ ! -d "$code" ] || mv "$code" "$stage.old"
+mv "$stage$code" "$code"; sync -f "$code"
+for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
+rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
+START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ async def apply(action: Action, tools: Tools) -> None:
     if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT]
+        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
     if not seen.is_installed or not seen.keeper_runs:
         tools.progress(action, "starting the keeper")
@@ -80,7 +83,8 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _look(dom0: Ssh) -> Look:
-    argv = ["sh", "-c", LOOK, "sh", DOM0_CODE, DOM0_DRIVER, MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_KEEPER_UNIT]
+    paths = (MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE)
+    argv = ["sh", "-c", LOOK, "sh", *paths]
     kit, keeper, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
     wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
     return Look(

@@ -1,38 +1,34 @@
-"""The shared SR: created once in the pool, one PBD per host that knows all monitors, all of them plugged."""
+"""The shared SR: created once in the pool, one PBD per host, all of them plugged.
+
+Of type rbd, each PBD knows all monitors and volume services; of type lvm, each names the image that dom0 has mapped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from shoal.clients.ceph import Ceph
 from shoal.clients.xenapi import XenApi
 from shoal.kit.errors import ShoalError
-from shoal.kit.waiting import wait_until
+from shoal.kit.secret import Secret
 from shoal.plan.action import Action
-from shoal.steps import records, settings
+from shoal.steps import placement_groups, records, settings
+from shoal.steps.ceph_mons import v1_addresses
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
 
 timeout_s = 600.0
 SR_TIMEOUT_S = 300.0
-CLEAN_TIMEOUT_S = 300.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
     ceph, xenapi = await tools.ceph(), tools.xenapi
-    await wait_until(
-        lambda: _unclean(action, tools, ceph),
-        deadline_s=CLEAN_TIMEOUT_S,
-        what=f"the pool {settings.text(action, 'pool')} to be active and clean",
-    )
+    await placement_groups.wait_until_active(action, tools, ceph)
     wanted = await _device_config(action, ceph)
-    sr = await _find(xenapi, action.target)
+    sr = await _find(xenapi, action)
     if sr is None:
         tools.progress(action, "creating the SR")
-        secret = await read_key(ceph, f"client.{settings.text(action, 'user')}")
-        # xapi moves `password` into a secret of its own; only a reference to that stays in the PBDs.
-        config = {**wanted, "password": secret}
+        config = await _with_secret(wanted, ceph)
         master = str((await xenapi.record("pool", await records.pool_ref(xenapi)))["master"])
         description = f"Ceph pool {settings.text(action, 'pool')}, kept by Shoal"
         sr = await xenapi.call_async(
@@ -46,7 +42,7 @@ async def apply(action: Action, tools: Tools) -> None:
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    sr = await _find(tools.xenapi, action.target)
+    sr = await _find(tools.xenapi, action)
     if sr is None:
         return "there is no such SR"
     wanted = await _device_config(action, await tools.ceph())
@@ -62,11 +58,12 @@ async def verify(action: Action, tools: Tools) -> str:
     return ""
 
 
-async def _find(xenapi: XenApi, name: str) -> str | None:
+async def _find(xenapi: XenApi, action: Action) -> str | None:
+    name = action.target
     found = await records.by_name(xenapi, "SR", name)
     for ref in found:
         record = await xenapi.record("SR", ref)
-        if record["type"] != "rbd" or not record["shared"]:
+        if record["type"] != settings.text(action, "type") or not record["shared"]:
             raise ShoalError(
                 f"there is an SR {name!r} of type {record['type']}, not made by Shoal",
                 resolution="Rename it, or give the SR in the spec another name.",
@@ -78,6 +75,8 @@ async def _find(xenapi: XenApi, name: str) -> str | None:
 
 async def _device_config(action: Action, ceph: Ceph) -> dict[str, str]:
     """What every PBD says, but for the secret. The monitors are those that there are now."""
+    if settings.text(action, "type") == "lvm":
+        return {"device": settings.text(action, "device")}
     monitors = v1_addresses(await ceph.command(["mon", "dump"]))
     if not monitors:
         raise ShoalError("no monitor offers messenger v1, which the hosts' kernels need")
@@ -90,23 +89,17 @@ async def _device_config(action: Action, ceph: Ceph) -> dict[str, str]:
     }
 
 
-def v1_addresses(mon_map: object) -> tuple[str, ...]:
-    """ "10.77.0.21:6789" of each monitor, from `ceph mon dump`."""
-    mons: list[dict[str, Any]] = mon_map.get("mons", []) if isinstance(mon_map, dict) else []
-    return tuple(
-        sorted(
-            str(address["addr"])
-            for mon in mons
-            for address in mon["public_addrs"]["addrvec"]
-            if address["type"] == "v1"
-        )
-    )
+async def _with_secret(config: dict[str, str], ceph: Ceph) -> dict[str, str | Secret]:
+    """xapi moves `password` into a secret of its own; only a reference to that stays in the PBDs."""
+    if "user" not in config:
+        return {**config}
+    return {**config, "password": await read_key(ceph, f"client.{config['user']}")}
 
 
 def is_as_wanted(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """The order of monitors does not matter."""
     same = all(found.get(key) == value for key, value in wanted.items() if key != "monitors")
-    return same and set(found.get("monitors", "").split(",")) == set(wanted["monitors"].split(","))
+    return same and set(found.get("monitors", "").split(",")) == set(wanted.get("monitors", "").split(","))
 
 
 async def _plug(xenapi: XenApi, ceph: Ceph, sr: str, host: str, wanted: dict[str, str]) -> None:
@@ -119,22 +112,8 @@ async def _plug(xenapi: XenApi, ceph: Ceph, sr: str, host: str, wanted: dict[str
         await xenapi.call("PBD.destroy", pbd["ref"])
         pbd = None
     if pbd is None:
-        secret = await read_key(ceph, f"client.{wanted['user']}")
-        config = {**wanted, "password": secret}
+        config = await _with_secret(wanted, ceph)
         ref = await xenapi.text("PBD.create", {"host": on_host, "SR": sr, "device_config": config, "other_config": {}})
         await xenapi.call_async("PBD.plug", ref, timeout_s=SR_TIMEOUT_S)
     elif not pbd["currently_attached"]:
         await xenapi.call_async("PBD.plug", pbd["ref"], timeout_s=SR_TIMEOUT_S)
-
-
-async def _unclean(action: Action, tools: Tools, ceph: Ceph) -> str:
-    """Requests to a pool whose placement groups are not active would hang."""
-    status = await ceph.command(["pg", "stat"])
-    summary = status.get("pg_summary", status) if isinstance(status, dict) else {}
-    states = {str(row["name"]): int(row["num"]) for row in summary.get("num_pg_by_state", ())}
-    other = {name: count for name, count in states.items() if "active" not in name.split("+")}
-    if not states or other:
-        seen = ", ".join(f"{count} {name}" for name, count in other.items()) or "no placement groups yet"
-        tools.progress(action, f"waiting for Ceph: {seen}")
-        return seen
-    return ""

@@ -1,6 +1,16 @@
 """What travels with Shoal: complete, without tests, and known by its content."""
 
-from shoal.kit.shipped import DOM0_DRIVER, DOM0_KEEPER_UNIT, ShippedFile, digest, dom0_files, volume_service_files
+from shoal.kit.shipped import (
+    DOM0_DRIVER,
+    DOM0_KEEPER_UNIT,
+    DOM0_MAPPER,
+    DOM0_OUTSIDE,
+    DOM0_UNITS,
+    ShippedFile,
+    digest,
+    dom0_files,
+    volume_service_files,
+)
 
 
 def test_the_kit_is_the_driver_the_keeper_and_their_packages():
@@ -9,6 +19,8 @@ def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
     assert files["/opt/shoal/dom0/shoal_keeper/__main__.py"].mode == 0o644
     assert b"/opt/shoal/dom0/shoal_keeper/__main__.py" in files[DOM0_KEEPER_UNIT].data
+    assert {DOM0_MAPPER, *DOM0_OUTSIDE} <= set(files)
+    assert all(DOM0_MAPPER in files[unit].data.decode() for unit in DOM0_UNITS)
     assert not [path for path in files if "test" in path or path.endswith("probe.py")]
 
 

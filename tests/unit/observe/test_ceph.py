@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shoal.observe
-from shoal.facts import CephHost
+from shoal.facts import CephHost, CephImage
 from shoal.kit.errors import ShoalError
 from shoal.observe.ceph import read_ceph
 from tests.unit.observe.answers import JSON, places, with_value
@@ -24,7 +24,8 @@ SERVICES = [
     {"service_name": "container.shoal-volumes", "service_type": "container", "status": {"running": 2, "size": 3}},
     {"service_name": "osd", "service_type": "osd", "status": {"size": 0}},
 ]
-GOOD = {**RECORDED, "orch host ls": HOSTS, "orch ls": SERVICES, "errors": {}}
+IMAGES = {"lvm/lvm-a": {"size_bytes": 1 << 42, "features": ["layering"]}}
+GOOD = {**RECORDED, "orch host ls": HOSTS, "orch ls": SERVICES, "images": IMAGES, "errors": {}}
 
 
 def test_a_recorded_answer_becomes_facts():
@@ -34,6 +35,7 @@ def test_a_recorded_answer_becomes_facts():
     assert ceph.hosts == (CephHost("shoal-storage-xen1", "10.77.0.21", ("_admin",), ""),)
     assert ceph.services == {"mon": 3, "container.shoal-volumes": 2, "osd": 0}
     assert (ceph.pgs, ceph.clean_pgs) == (16, 0)
+    assert ceph.images == {"lvm/lvm-a": CephImage(1 << 42, ("layering",))}
     assert ceph.mons[0].v1_port == 52647
     assert ceph.unreachable == ""
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.facts import Range
+from shoal.facts import LvmConf, Maps, Range
 from shoal.kit import shipped
 from shoal.kit.errors import ShoalError
 from shoal.observe.clock import skew_s
@@ -145,14 +145,33 @@ def test_the_last_file_with_a_whitelist_wins(probe):
         names["read"], names["entries"] = kept
 
 
+def test_lvms_settings_are_told_without_their_comments_and_the_local_ones_as_they_are(probe, tmp_path):
+    (tmp_path / "lvm.conf").write_text('# scan = [ "/x" ]\ndevices {\n\t# a comment\n\n\tscan = [ "/dev" ]\n}\n')
+    (tmp_path / "lvmlocal.conf").write_text("# mine\n\n")
+    assert probe["lvm"]([str(tmp_path)]) == [
+        {"folder": str(tmp_path), "main": 'devices {\nscan = [ "/dev" ]\n}', "local": "# mine\n\n"}
+    ]
+
+
+def test_a_damaged_list_of_images_reads_as_none(probe, tmp_path):
+    (tmp_path / "maps.json").write_text('{"images": [')
+    (tmp_path / "maps.key").touch()
+    found = probe["maps"]({"settings": str(tmp_path / "maps.json"), "key": str(tmp_path / "maps.key"), "units": ["x"]})
+    assert (found["images"], found["has_key"], found["is_enabled"]) == ([], True, False)
+
+
 def test_the_whole_probe_runs_and_is_understood():
+    maps = {"settings": "/nowhere/maps.json", "key": "/nowhere/maps.key", "units": ["no-such.service"]}
     request = {"kit": [], "keeper": "/no/unit", "passthrough": "/nowhere", "tools": ["sh", "no-such-program"]}
+    request.update(maps=maps, lvm=["/nowhere"])
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
     )
     answer = parse(done.stdout.decode(), "here")
     dom0 = read_dom0({**answer, "errors": {}, "disks": answer.get("disks", [])}, 0.0, 9e9)
     assert dom0.missing_tools == ("no-such-program",)
+    assert dom0.lvm == (LvmConf("/nowhere", "", ""),)
+    assert dom0.maps == Maps()
     assert dom0.clock_skew_s == 0
 
 
@@ -186,6 +205,16 @@ GOOD = {
     "missing_tools": [],
     "clock": [100.0, 101.0],
     "errors": {},
+    "lvm": [{"folder": "/etc/lvm", "main": 'scan = "/dev"', "local": "# mine\n"}],
+    "maps": {
+        "fsid": "f",
+        "user": "shoal-xen",
+        "monitors": ["10.77.0.21:6789"],
+        "images": ["lvm/lvm-a"],
+        "has_key": True,
+        "is_enabled": False,
+        "mapped": {"lvm/lvm-a": "/dev/rbd0"},
+    },
     "disks": [
         {
             "device": "/dev/sda",
@@ -220,6 +249,9 @@ def test_an_answer_becomes_facts():
     assert dom0.disks[0].partitions[0].uuid == "8a"
     assert dom0.clock_skew_s == 0
     assert dom0.kit.volume_service == "a:7443"
+    assert dom0.lvm == (LvmConf("/etc/lvm", 'scan = "/dev"', "# mine\n"),)
+    mapped = {"lvm/lvm-a": "/dev/rbd0"}
+    assert dom0.maps == Maps("f", "shoal-xen", ("10.77.0.21:6789",), ("lvm/lvm-a",), True, False, mapped)
 
 
 def test_a_part_that_could_not_be_read_is_an_error_and_not_nothing():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from shoal.facts import Ceph, Disk, Dom0, Facts, Guest, Host, Kit, Osd, Partition, Pool, Range, Sr, StorageVm, Vdi
+from shoal.facts import Ceph, Disk, Dom0, Facts, Guest, Host, Kit, Osd, Partition, Pbd, Pool, Range, Sr, StorageVm, Vdi
 from shoal.observe.guest import Seen
 from shoal.observe.look import _ceph, _has_traces, _with_partitions
 
@@ -44,6 +44,9 @@ def test_traces_of_a_cluster():
     assert _has_traces(FACTS)
     assert not _has_traces(empty)
     assert _has_traces(replace(empty, srs=(Sr("s", "shoal", "rbd", True),)))
+    for device, expected in (("/dev/rbd/lvm/lvm-shoal", True), ("/dev/sdb", False)):
+        sr = Sr("s", "shoal", "lvm", True, (Pbd("p", "xen1", True, {"device": device}),))
+        assert _has_traces(replace(empty, srs=(sr,))) is expected
 
 
 async def test_a_cluster_whose_vms_are_all_silent_is_unreachable_and_not_absent():

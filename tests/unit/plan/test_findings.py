@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shoal.facts import Facts, Osd, Sr
+from shoal.facts import Facts, Maps, Osd, Sr
 from shoal.kit.sizes import GiB
 from shoal.plan.findings import find_faults
 from shoal.plan.planner import make_plan
@@ -42,6 +42,7 @@ def test_an_untouched_pool() -> None:
         "there is no storage VM shoal-storage-xen3",
         "no Ceph cluster can be seen",
         "there is no SR shoal",
+        "there is no SR shoal LVM",
     ]
 
 
@@ -87,3 +88,19 @@ def test_a_pbd_that_is_not_plugged(healthy: Facts) -> None:
 
     srs = tuple(unplugged(sr) if sr.name == "shoal" else sr for sr in healthy.srs)
     assert found(replace(healthy, srs=srs)) == ["SR shoal is not plugged on xen1"]
+
+
+def test_an_image_that_is_not_mapped_is_why_its_sr_is_not_plugged(healthy: Facts) -> None:
+    hosts = tuple(
+        replace(host, dom0=replace(host.dom0, maps=Maps())) if host.dom0 and host.name == "xen1" else host
+        for host in healthy.hosts
+    )
+    srs = tuple(
+        replace(sr, pbds=tuple(replace(pbd, attached=False) for pbd in sr.pbds)) if sr.type == "lvm" else sr
+        for sr in healthy.srs
+    )
+    assert found(replace(healthy, hosts=hosts, srs=srs)) == [
+        "SR shoal LVM is not plugged on xen1: its image is not mapped there",
+        "SR shoal LVM is not plugged on xen2",
+        "SR shoal LVM is not plugged on xen3",
+    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shoal.facts import Ceph, Facts
+from shoal.facts import Ceph, CephImage, Facts
+from shoal.kit.sizes import TiB
 from shoal.plan.action import Change
 from shoal.plan.planner import make_plan
 from tests.model.world import World, make_facts, make_spec
@@ -12,7 +13,7 @@ from tests.model.world import World, make_facts, make_spec
 SPEC = make_spec()
 
 
-def changes(facts: Facts) -> dict[str, str]:
+def changes_of(facts: Facts) -> dict[str, str]:
     return {action.id: f"{action.change}: {action.reason}" for action in make_plan(SPEC, facts).changes}
 
 
@@ -26,19 +27,63 @@ def finished() -> World:
 def test_an_untouched_pool_gets_everything() -> None:
     plan = make_plan(SPEC, make_facts())
     assert {action.change for action in plan.actions} == {Change.CREATE, Change.UPDATE}
-    assert len(plan.actions) == 44
+    assert len(plan.actions) == 53
 
 
 def test_after_a_power_cut_nothing_is_made_anew() -> None:
     """The storage VMs are down, so Ceph cannot be seen: that must never read as "there is none"."""
     world = finished()
     vms = tuple(replace(vm, power_state="Halted", resident_on="", guest=None) for vm in world.facts.storage_vms)
-    planned = changes(replace(world.facts, storage_vms=vms, ceph=None))
+    planned = changes_of(replace(world.facts, storage_vms=vms, ceph=None))
     assert not [name for name, reason in planned.items() if reason.startswith("create")]
     assert planned["storage_vm_ready/xen1"] == "update: its power state is Halted"
     assert planned["ceph_cluster/cluster"] == (
         "update: cannot be seen yet: the storage VM of xen1, xen2, xen3 does not answer"
     )
+
+
+def maps_changed(world: World, **changes: object) -> str:
+    """What is planned for xen2's maps when they are like that."""
+    hosts = tuple(
+        replace(host, dom0=replace(host.dom0, maps=replace(host.dom0.maps, **changes)))
+        if host.dom0 and host.name == "xen2"
+        else host
+        for host in world.facts.hosts
+    )
+    return changes_of(replace(world.facts, hosts=hosts)).get("rbd_map/xen2", "")
+
+
+def test_a_dom0_that_would_not_map_after_a_boot_is_mended() -> None:
+    world = finished()
+    assert maps_changed(world) == ""
+    assert maps_changed(world, mapped={}) == "update: lvm/lvm-shoal-lvm is not mapped"
+    assert maps_changed(world, is_enabled=False) == "update: nothing maps at boot"
+    assert maps_changed(world, has_key=False) == "update: dom0 has no key to map with"
+    assert maps_changed(world, fsid="other") == "update: dom0 maps images of another cluster"
+    assert maps_changed(world, images=("lvm/lvm-x",)) == "update: dom0 maps lvm/lvm-x, wanted lvm/lvm-shoal-lvm"
+    monitors = ("10.77.0.21:6789", "10.77.0.22:6789")
+    assert maps_changed(world, monitors=monitors) == "update: dom0 does not know the monitor 10.77.0.23:6789"
+
+
+def test_an_image_grows_and_is_never_made_smaller() -> None:
+    world = finished()
+    assert world.facts.ceph
+    (name,) = world.facts.ceph.images
+
+    def with_image(size: int, *features: str) -> Facts:
+        assert world.facts.ceph
+        return replace(world.facts, ceph=replace(world.facts.ceph, images={name: CephImage(size, features)}))
+
+    small = with_image(2 * TiB, "layering")
+    assert changes_of(small)["ceph_image/shoal LVM"] == f"update: {name} has 2 TiB, wanted 4 TiB"
+    assert make_plan(SPEC, small).problems == ()
+    (problem,) = make_plan(SPEC, with_image(8 * TiB, "layering")).problems
+    assert (problem.what, problem.where) == (
+        f"the image {name} has 8 TiB already, and an image is never made smaller",
+        "srs.1.image_size",
+    )
+    (problem,) = make_plan(SPEC, with_image(4 * TiB, "exclusive-lock", "layering")).problems
+    assert "was not made by Shoal: its features are exclusive-lock, layering" in problem.what
 
 
 def test_an_osd_partition_is_not_foreign_while_ceph_cannot_be_seen() -> None:
@@ -62,13 +107,13 @@ def test_a_host_that_cannot_be_asked_stops_everything() -> None:
     hosts = (replace(facts.hosts[0], dom0=None, unreachable="connection refused"), *facts.hosts[1:])
     plan = make_plan(SPEC, replace(facts, hosts=hosts))
     assert [problem.where for problem in plan.problems] == ["hosts.0"]
-    assert len(plan.actions) == 44
+    assert len(plan.actions) == 53
 
 
 def test_a_storage_vm_on_another_host_is_brought_back() -> None:
     world = finished()
     vms = tuple(replace(vm, resident_on="xen3") for vm in world.facts.storage_vms)
-    planned = changes(replace(world.facts, storage_vms=vms))
+    planned = changes_of(replace(world.facts, storage_vms=vms))
     assert planned["storage_vm_ready/xen1"] == "update: it runs on xen3, and its disks are on xen1"
     assert "storage_vm_ready/xen3" not in planned
 
@@ -85,8 +130,10 @@ def test_monitors_that_moved_are_told_to_the_pbds() -> None:
     world = finished()
     assert world.facts.ceph
     mons = (*world.facts.ceph.mons[:2], replace(world.facts.ceph.mons[2], address="10.77.0.99"))
-    planned = changes(replace(world.facts, ceph=replace(world.facts.ceph, mons=mons)))
-    assert planned == {"shared_sr/shoal": "update: the PBD of xen1 does not know the monitor 10.77.0.99:6789"}
+    planned = changes_of(replace(world.facts, ceph=replace(world.facts.ceph, mons=mons)))
+    assert planned.pop("shared_sr/shoal") == "update: the PBD of xen1 does not know the monitor 10.77.0.99:6789"
+    stale = "update: dom0 does not know the monitor 10.77.0.99:6789"
+    assert planned == {f"rbd_map/{host.name}": stale for host in SPEC.hosts}
 
 
 def test_a_new_version_of_the_kit_restarts_toolstacks_one_after_the_other() -> None:
@@ -105,7 +152,7 @@ def test_a_keeper_that_does_not_run_is_started() -> None:
     first, *others = world.facts.hosts
     assert first.dom0
     stopped = replace(first, dom0=replace(first.dom0, kit=replace(first.dom0.kit, keeper_runs=False)))
-    assert changes(replace(world.facts, hosts=(stopped, *others))) == {
+    assert changes_of(replace(world.facts, hosts=(stopped, *others))) == {
         "dom0_kit/xen1": "update: the keeper does not run"
     }
 
@@ -113,4 +160,4 @@ def test_a_keeper_that_does_not_run_is_started() -> None:
 def test_a_new_image_never_replaces_a_system_disk() -> None:
     world = finished()
     digests = {**world.facts.wanted_digests, "storage_vm_image": "another"}
-    assert changes(replace(world.facts, wanted_digests=digests)) == {}
+    assert changes_of(replace(world.facts, wanted_digests=digests)) == {}

@@ -10,9 +10,12 @@ import pytest
 from shoal.kit.errors import ShoalError
 from shoal.spec.names import VOLUME_SERVICE
 from shoal.steps.ceph_cluster import write_conf
+from shoal.steps.ceph_image import Image, parse
+from shoal.steps.ceph_mons import v1_addresses
 from shoal.steps.ceph_user import make_aes_key
 from shoal.steps.passthrough_sr import parse_partitions
-from shoal.steps.shared_sr import is_as_wanted, v1_addresses
+from shoal.steps.placement_groups import describe_inactive
+from shoal.steps.shared_sr import is_as_wanted
 from shoal.steps.volume_services import compose
 
 LSBLK = """NAME="sda" PARTLABEL="" PARTUUID=""
@@ -50,6 +53,24 @@ def test_a_pbd_may_name_the_monitors_in_any_order_and_must_name_all() -> None:
     assert is_as_wanted({"monitors": "b:1,a:1", "pool": "rbd", "password_secret": "u"}, wanted)
     assert not is_as_wanted({"monitors": "a:1", "pool": "rbd"}, wanted)
     assert not is_as_wanted({"monitors": "a:1,b:1", "pool": "other"}, wanted)
+    assert is_as_wanted({"device": "/dev/rbd/lvm/a"}, {"device": "/dev/rbd/lvm/a"})
+    assert not is_as_wanted({"device": "/dev/sdb"}, {"device": "/dev/rbd/lvm/a"})
+
+
+def test_an_image_as_rbd_info_tells_it() -> None:
+    told = {"name": "lvm-a", "size": 4 << 40, "objects": 1, "features": ["layering", "exclusive-lock"], "flags": []}
+    assert parse(json.dumps(told)) == Image(4 << 40, ("exclusive-lock", "layering"))
+    with pytest.raises(ShoalError, match="rbd info"):
+        parse("rbd: error opening image")
+
+
+def test_placement_groups_that_cannot_be_written_to_are_named() -> None:
+    def pg_stat(**counts: int) -> dict[str, object]:
+        return {"pg_summary": {"num_pg_by_state": [{"name": name, "num": count} for name, count in counts.items()]}}
+
+    assert describe_inactive(pg_stat(**{"active+clean": 30, "active+undersized": 2})) == ""
+    assert describe_inactive(pg_stat(**{"active+clean": 30, "peering": 2})) == "2 peering"
+    assert describe_inactive(pg_stat()) == describe_inactive(None) == "no placement groups yet"
 
 
 def test_settings_as_a_conf_file() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, dom0_files
 from shoal.steps import dom0_kit
 
 SYSTEMCTL = """#!/bin/sh
@@ -44,13 +44,13 @@ class Root:
 
     def install(self, *, check: bool = True) -> None:
         files = tuple(replace(file, path=self.path(file.path)) for file in dom0_files())
-        paths = (dom0_kit.STAGE, DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT)
+        paths = (dom0_kit.STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE)
         self.run(dom0_kit.INSTALL, *paths, input=dom0_kit.pack(files), check=check)
 
     def look(self) -> tuple[set[str], list[str]]:
         """Paths of the kit's files that are there, and what systemctl said of the keeper."""
-        paths = (DOM0_CODE, DOM0_DRIVER, dom0_kit.MODULES_CONF, dom0_kit.OWN_CONF, dom0_kit.CONF_FOLDER)
-        kit, keeper, *_ = self.run(dom0_kit.LOOK, *paths, DOM0_KEEPER_UNIT).split("\x01")
+        paths = (dom0_kit.MODULES_CONF, dom0_kit.OWN_CONF, dom0_kit.CONF_FOLDER, DOM0_KEEPER_UNIT)
+        kit, keeper, *_ = self.run(dom0_kit.LOOK, *paths, DOM0_CODE, *DOM0_OUTSIDE).split("\x01")
         return {line.split()[1].removeprefix(str(self.folder)) for line in kit.splitlines()}, keeper.split()
 
 

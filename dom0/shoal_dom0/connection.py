@@ -1,0 +1,73 @@
+"""A TLS connection to one volume service, opened at the first request and kept for the next ones of this call.
+
+The handshake is most of what a short call costs.
+"""
+
+import socket
+import ssl
+import sys
+
+from . import wire
+from .errors import SRError
+
+FOLDER = "/etc/shoal/volumes/"
+CONNECT_TIMEOUT_S = 3.0
+
+
+class Connection:
+    """Many requests, one after the other. After any error the caller closes it; the next request opens it anew."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self._open = None
+
+    def ask(self, method, target, data, deadline):
+        """(HTTP status, body). Raises OSError or ValueError."""
+        if self._open is None:
+            self._open = self._connect(deadline)
+            return self._exchange(method, target, data, deadline)
+        try:
+            return self._exchange(method, target, data, deadline)
+        except (OSError, ValueError):
+            if deadline.passed():
+                raise
+        # The service may have closed an idle connection, or be a new process. All requests may be repeated.
+        self.close()
+        return self.ask(method, target, data, deadline)
+
+    def close(self):
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _exchange(self, method, target, data, deadline):
+        status, answer, stays = wire.exchange(self._open, "1.1", method, target, data, deadline)
+        if not stays:
+            self.close()
+        return status, answer
+
+    def _connect(self, deadline):
+        host, _, port = self.endpoint.rpartition(":")
+        host = host.strip("[]")
+        # Text is run through the codec for international names, whose import takes longer than the handshake. Python
+        # 3.6 needs the text, to compare it with the certificate.
+        name = host.encode() if sys.version_info >= (3, 7) else host
+        plain = socket.create_connection((host.encode(), int(port)), min(CONNECT_TIMEOUT_S, deadline.remaining()))
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.settimeout(deadline.remaining())
+            return _make_context().wrap_socket(plain, server_hostname=name)
+        except BaseException:
+            plain.close()
+            raise
+
+
+def _make_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    try:
+        context.load_verify_locations(FOLDER + "ca.pem")
+        context.load_cert_chain(FOLDER + "client.pem", FOLDER + "client.key")
+    except OSError as error:
+        raise SRError("the certificates in %s cannot be read (%s): shoal apply" % (FOLDER, error.strerror))
+    return context

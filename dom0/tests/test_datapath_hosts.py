@@ -1,0 +1,314 @@
+"""Disks between hosts, with locks, watches and blocklists of a real Ceph. Each map is a client of its own.
+
+The kernel's own taking of a dead host's lock is shown in the lab; here librbd does it by the same rule.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+import xmlrpc.client
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dom0.tests.ceph_kernel import Agent, CephKernel
+from dom0.tests.host import Host
+from tests.ceph.cluster import Cluster
+from tests.ceph.service import Service
+
+pytestmark = pytest.mark.ceph
+WATCH_TIMEOUT_S = 12  # a client says every 5 s that it watches
+
+
+class CephHost(Host):
+    """A host whose maps are real clients, which die when it does."""
+
+    def __init__(self, folder: Path, service: Service, first: CephHost | None = None) -> None:
+        self.cluster = service.cluster
+        self.agent, self.is_on = Agent(service.cluster), True
+        shared = first.toolstack if first else None
+        services = [service.endpoint]
+        super().__init__(folder, service.files, services, kernel=self._make_kernel, toolstack=shared)
+        if first:
+            self.sr = first.sr
+
+    def _make_kernel(self, folder: Path) -> CephKernel:
+        return CephKernel(folder, self.agent)
+
+    def activate(self, disk: str, *, writable: bool = True) -> None:
+        self.call("vdi_attach", disk, args=(str(writable).lower(),))
+        self.call("vdi_activate", disk, args=(str(writable).lower(),))
+
+    def refused(self, disk: str) -> str:
+        with pytest.raises(xmlrpc.client.Fault) as caught:
+            self.call("vdi_activate", disk, args=("true",))
+        assert caught.value.faultCode == 46
+        return caught.value.faultString
+
+    def die(self) -> None:
+        """Power gone: its clients say nothing any more, and its kernel knows nothing after the start."""
+        self.power_off()
+        assert isinstance(self.kernel, CephKernel)
+        self.kernel.crash()
+
+    def power_off(self) -> None:
+        if self.is_on:
+            self.agent.kill(self.cluster)
+        self.is_on = False
+
+    def come_back(self, uptime_s: float) -> None:
+        self.agent, self.is_on = Agent(self.cluster), True
+        assert isinstance(self.kernel, CephKernel)
+        self.kernel.agent = self.agent
+        (self.folder / "uptime").write_text(f"{uptime_s} 1.0\n")
+
+    def maps(self) -> list[tuple[str, str, bool]]:
+        assert isinstance(self.kernel, CephKernel)
+        return self.kernel.mapped()
+
+    def write(self, disk: str, text: str) -> None:
+        assert isinstance(self.kernel, CephKernel)
+        self.agent.ask("write", token=self.kernel.token(f"vdi-{disk}"), text=text)
+
+    def read(self, image: str) -> str:
+        assert isinstance(self.kernel, CephKernel)
+        return str(self.agent.ask("read", token=self.kernel.token(image))["text"])
+
+
+@pytest.fixture(scope="module")
+def short_watches(cluster: Cluster) -> Iterator[None]:
+    """So long a dead client counts as alive; 30 s in real life."""
+    cluster.ceph("config", "set", "osd", "osd_client_watch_timeout", str(WATCH_TIMEOUT_S))
+    yield
+    cluster.ceph("config", "rm", "osd", "osd_client_watch_timeout")
+
+
+@pytest.fixture
+def hosts(service: Service, short_watches: None, tmp_path: Path) -> Iterator[tuple[CephHost, CephHost]]:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = CephHost(tmp_path / "a", service)
+    second = CephHost(tmp_path / "b", service, first)
+    service.ask("PUT", "pools/rbd/owner", {"sr": first.sr})
+    yield first, second
+    for host in (first, second):
+        host.power_off()
+        host.kernel.stop()
+    first.toolstack.stop()
+    service.cluster.ceph("osd", "blocklist", "clear")
+    service.cluster.wait_for(lambda: clean_up(service), 20, "the disks of the test to be free")
+    service.ask("DELETE", "pools/rbd/owner", {"sr": first.sr})
+
+
+def clean_up(service: Service) -> bool:
+    _, listing = service.ask("GET", "pools/rbd/volumes")
+    for snapshot in listing["snapshots"]:
+        service.ask("DELETE", f"pools/rbd/snapshots/{snapshot['location']}")
+    answers = [service.ask("DELETE", f"pools/rbd/volumes/{volume['id']}") for volume in listing["volumes"]]
+    return all(status == 200 for status, _ in answers)
+
+
+def blocklisted(cluster: Cluster) -> list[str]:
+    """The nonces of the addresses that Ceph has shut out: what is the same for a client in all forms of its address."""
+    text = cluster.ceph("osd", "blocklist", "ls", "-f", "json").strip()
+    entries, _ = json.JSONDecoder().raw_decode(text)  # a list of address ranges follows
+    return [nonce(entry["addr"]) for entry in entries]
+
+
+def owner_address(service: Service, disk: str) -> str:
+    _, holders = service.ask("GET", f"pools/rbd/volumes/{disk}/holders")
+    return str(holders["locks"][0]["address"])
+
+
+def nonce(address: str) -> str:
+    return address.rpartition("/")[2]
+
+
+def wait_until_dead(service: Service, disk: str) -> None:
+    def dead() -> bool:
+        _, holders = service.ask("GET", f"pools/rbd/volumes/{disk}/holders")
+        return not any(lock["alive"] for lock in holders["locks"])
+
+    service.cluster.wait_for(dead, 3 * WATCH_TIMEOUT_S, "Ceph to drop the dead host's watch")
+
+
+def test_a_live_migration_hands_the_disk_over(hosts: tuple[CephHost, CephHost]) -> None:
+    source, target = hosts
+    disk = source.create()
+    source.activate(disk)
+    source.write(disk, "from the source")
+    target.call("vdi_attach", disk, args=("true",))
+    assert target.maps() == []
+    assert "in use for writing by the host at 127.0.0.1" in target.refused(disk)
+    assert target.kernel.lines == []  # its kernel was not even asked
+    source.write(disk, "to the last moment")
+    source.call("vdi_deactivate", disk)
+    target.call("vdi_activate", disk, args=("true",))
+    source.call("vdi_detach", disk)
+    assert target.read(f"vdi-{disk}") == "to the last moment"
+    target.write(disk, "from the target")
+    assert (source.maps(), target.maps()) == ([], [(f"vdi-{disk}", "-", True)])
+
+
+def test_a_migration_that_fails_leaves_the_source_writing(hosts: tuple[CephHost, CephHost]) -> None:
+    source, target = hosts
+    disk = source.create()
+    source.activate(disk)
+    target.call("vdi_attach", disk, args=("true",))
+    target.refused(disk)
+    target.call("vdi_detach", disk)
+    source.write(disk, "still here")
+    source.call("vdi_activate", disk, args=("true",))
+    assert len(source.kernel.lines) == 1
+
+
+def test_a_dead_hosts_disk_is_taken_once_it_is_blocklisted(
+    hosts: tuple[CephHost, CephHost], service: Service
+) -> None:
+    dead, heir = hosts
+    disk = dead.create()
+    dead.activate(disk)
+    dead.write(disk, "its last words")
+    address = owner_address(service, disk)
+    dead.die()
+    heir.refused(disk)
+    assert heir.kernel.lines == []
+    assert nonce(address) not in blocklisted(service.cluster)
+    wait_until_dead(service, disk)
+    heir.activate(disk)
+    assert nonce(address) in blocklisted(service.cluster)
+    assert heir.read(f"vdi-{disk}") == "its last words"
+
+
+def test_a_live_hosts_disk_is_never_taken(hosts: tuple[CephHost, CephHost], service: Service) -> None:
+    holder, other = hosts
+    disk = holder.create()
+    holder.activate(disk)
+    end = time.monotonic() + 1.5 * WATCH_TIMEOUT_S
+    while time.monotonic() < end:
+        other.refused(disk)
+    assert other.kernel.lines == []
+    assert nonce(owner_address(service, disk)) not in blocklisted(service.cluster)
+    holder.write(disk, "undisturbed")
+
+
+def test_a_host_that_was_cut_off_and_fenced_makes_its_map_anew(
+    hosts: tuple[CephHost, CephHost], service: Service
+) -> None:
+    cut_off, heir = hosts
+    disk = cut_off.create()
+    cut_off.activate(disk)
+    service.cluster.ceph("osd", "blocklist", "add", owner_address(service, disk))
+    wait_until_dead(service, disk)
+    heir.activate(disk)
+    heir.write(disk, "written meanwhile")
+    assert cut_off.maps() == [(f"vdi-{disk}", "-", True)]  # it does not know yet
+    cut_off.refused(disk)
+    assert cut_off.maps() == []
+    heir.call("vdi_deactivate", disk)
+    cut_off.call("vdi_activate", disk, args=("true",))
+    assert cut_off.read(f"vdi-{disk}") == "written meanwhile"
+
+
+def test_a_host_that_starts_again_waits_for_its_own_past(
+    hosts: tuple[CephHost, CephHost], service: Service
+) -> None:
+    host, _ = hosts
+    disk = host.create()
+    host.activate(disk)
+    host.die()
+    host.come_back(uptime_s=3)
+    host.activate(disk)
+    assert host.maps() == [(f"vdi-{disk}", "-", True)]
+
+
+def test_who_has_just_started_waits_and_takes_nothing_from_the_living(
+    hosts: tuple[CephHost, CephHost], service: Service
+) -> None:
+    """Both have one address here, as behind NAT: what looks like the own past is another host."""
+    holder, started = hosts
+    disk = holder.create()
+    holder.activate(disk)
+    (started.folder / "uptime").write_text("3.0 1.0\n")
+    before = time.monotonic()
+    started.refused(disk)
+    assert time.monotonic() - before > WATCH_TIMEOUT_S
+    assert started.kernel.lines == []
+    holder.write(disk, "undisturbed")
+
+
+def test_a_snapshot_is_read_on_several_hosts_while_its_disk_is_written(hosts: tuple[CephHost, CephHost]) -> None:
+    writer, reader = hosts
+    disk = writer.create()
+    writer.activate(disk)
+    writer.write(disk, "then")
+    snapshot = writer.snapshot(disk)
+    writer.write(disk, "now")
+    for host in (reader, writer):
+        host.activate(snapshot, writable=False)
+        host.activate(snapshot, writable=False)
+    (made,) = reader.maps()
+    assert made == (f"vdi-{disk}", f"snap-{snapshot}", False)
+    assert reader.read(f"vdi-{disk}") == "then"
+    options = reader.kernel.lines[0].split(" ")[1].split(",")
+    assert "ro" in options and "exclusive" not in options
+    assert len(reader.kernel.lines) == 1
+    writer.call("vdi_deactivate", snapshot)
+    assert writer.maps() == [(f"vdi-{disk}", "-", True)]
+    writer.write(disk, "later")
+
+
+def test_a_snapshots_map_is_found_when_its_disk_is_gone(hosts: tuple[CephHost, CephHost]) -> None:
+    host, other = hosts
+    disk = host.create()
+    snapshot = host.snapshot(disk)
+    other.activate(snapshot, writable=False)
+    host.call("vdi_delete", disk)
+    host.activate(snapshot, writable=False)
+    ((image, snap, _),) = host.maps()
+    assert image.startswith("base-") and snap == f"snap-{snapshot}"
+    for at in (other, host):
+        at.call("vdi_deactivate", snapshot)
+        at.call("vdi_detach", snapshot)
+        assert at.maps() == []
+
+
+def test_a_snapshot_is_not_given_for_writing(hosts: tuple[CephHost, CephHost]) -> None:
+    host, _ = hosts
+    snapshot = host.snapshot(host.create())
+    for command in ("vdi_attach", "vdi_activate"):
+        with pytest.raises(xmlrpc.client.Fault, match="can only be read") as caught:
+            host.call(command, snapshot, args=("true",))
+        assert caught.value.faultCode == 46
+    assert host.maps() == []
+
+
+def test_a_snapshot_without_data_is_not_given(hosts: tuple[CephHost, CephHost]) -> None:
+    host, _ = hosts
+    snapshot = host.snapshot(host.create())
+    host.destroy_data(snapshot)
+    with pytest.raises(xmlrpc.client.Fault, match="has been destroyed"):
+        host.call("vdi_activate", snapshot, args=("false",))
+
+
+def test_a_snapshot_that_is_gone_is_said(hosts: tuple[CephHost, CephHost]) -> None:
+    host, _ = hosts
+    snapshot = host.snapshot(host.create())
+    location = host.location(snapshot)
+    host.call("vdi_delete", snapshot)
+    with pytest.raises(xmlrpc.client.Fault) as caught:
+        host.call("vdi_activate", str(uuid.uuid4()), args=("false",), vdi_location=location)
+    assert caught.value.faultCode == 144
+
+
+def test_detaching_the_sr_unmaps_forgotten_snapshots(hosts: tuple[CephHost, CephHost]) -> None:
+    host, _ = hosts
+    disk = host.create()
+    snapshot = host.snapshot(disk)
+    host.activate(snapshot, writable=False)
+    host.activate(disk)
+    host.call("sr_detach")
+    assert host.maps() == []

@@ -1,0 +1,170 @@
+"""The driver while Ceph, a monitor, the manager or this host's volume service is away, or while the pool is full.
+
+Real services and a real Ceph; each test mends what it breaks. Services that lie are in test_driver_trouble.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid
+import xmlrpc.client
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dom0.tests.host import Host
+from tests.ceph.service import Service
+
+pytestmark = pytest.mark.ceph
+GIB = 1 << 30
+NEW_DISK = (str(GIB), "disk", "", "OpaqueRef:NULL", "false", "19700101T00:00:00Z", "", "false")
+SLACK_S = 1.5  # the interpreter, on a busy machine
+# What needs Ceph, with its arguments and the seconds that it may take.
+SR_CALLS = {"sr_create": (("0",), 9), "sr_attach": ((), 9), "sr_probe": ((), 9), "sr_delete": ((), 9)}
+LONG_SR_CALLS = {"sr_update": ((), 30), "sr_scan": ((), 45)}
+VDI_CALLS = {
+    "vdi_create": (NEW_DISK, 30),
+    "vdi_delete": ((), 30),
+    "vdi_resize": ((str(2 * GIB),), 30),
+    "vdi_update": ((), 30),
+    "vdi_introduce": ((), 30),
+    "vdi_activate": (("true",), 30),
+}
+NO_CEPH_NEEDED = {"vdi_attach": ("true",), "vdi_deactivate": (), "vdi_detach": (), "sr_detach": ()}
+
+
+@pytest.fixture
+def second(service: Service) -> Iterator[Service]:
+    """Another storage VM's service."""
+    made = Service(service.cluster, service.files, service.authority)
+    made.start()
+    yield made
+    made.kill()
+
+
+def timed(host: Host, command: str, disk: str, arguments: tuple[str, ...]) -> tuple[float, xmlrpc.client.Fault | None]:
+    """Seconds of a call, and its fault."""
+    began = time.monotonic()
+    keys: dict[str, Any] = {"vdi_sm_config": {}, "vdi_type": "user", "new_uuid": disk, "driver_params": {}}
+    try:
+        host.call(command, None if command.startswith("sr_") else disk, args=arguments, **keys)
+    except xmlrpc.client.Fault as fault:
+        return time.monotonic() - began, fault
+    return time.monotonic() - began, None
+
+
+def check_all_end_in_time(host: Host, disk: str, services: list[str]) -> None:
+    """All that need Ceph, at once: each ends within its bound and says who was asked in vain."""
+    calls = {**SR_CALLS, **LONG_SR_CALLS, **VDI_CALLS}
+    with ThreadPoolExecutor(len(calls)) as threads:
+        jobs = {name: threads.submit(timed, host, name, disk, arguments) for name, (arguments, _) in calls.items()}
+    for name, job in jobs.items():
+        seconds, fault = job.result()
+        assert seconds < calls[name][1] + SLACK_S, f"{name} took {seconds:.1f} s"
+        assert fault is not None, f"{name} succeeded without Ceph"
+        if fault.faultCode == 37:  # it waited for the SR's lock that another of these held
+            assert name in {"sr_scan", "vdi_create", "vdi_delete", "vdi_resize", "vdi_introduce"}
+            continue
+        assert fault.faultCode == (47 if name.startswith("sr_") else 46), f"{name}: {fault}"
+        for said in (*services, *host.device_config["monitors"].split(",")):
+            assert said in fault.faultString, f"{name} does not name {said}: {fault.faultString}"
+
+
+@pytest.mark.parametrize("daemons", [("osd",), ("mon", "osd")], ids="+".join)
+def test_without_ceph_every_call_ends_in_time_and_afterwards_works(
+    host: Host, service: Service, second: Service, daemons: tuple[str, ...]
+) -> None:
+    disk, mapped = host.create(), host.create()
+    host.call("vdi_activate", mapped, args=("false",))
+    services = [service.endpoint, second.endpoint]
+    host.device_config["volumes"] = ",".join(services)
+    for name in daemons:
+        service.cluster.kill_daemon(name)
+    try:
+        for name, arguments in NO_CEPH_NEEDED.items():
+            assert timed(host, name, mapped, arguments)[1] is None, f"{name} needs no Ceph"
+        check_all_end_in_time(host, disk, services)
+        assert len(host.toolstack.vdis) == 2
+    finally:
+        for name in daemons:
+            service.cluster.restart_daemon(name)
+    service.cluster.wait_for(lambda: timed(host, "sr_scan", disk, ())[1] is None, 60, "the driver to work again")
+    assert len(host.toolstack.vdis) == 2
+    host.call("vdi_activate", disk, args=("true",))
+    host.call("vdi_detach", disk)
+
+
+def test_a_call_survives_the_death_of_this_hosts_service(host: Host, service: Service, second: Service) -> None:
+    """It dies while the request is with it: stopped first, so that it has the request and does not answer."""
+    host.device_config["volumes"] = f"{service.endpoint},{second.endpoint}"
+    (host.folder / "host.json").write_text(f'{{"volume_service": "{second.endpoint}"}}')
+    assert second.process is not None
+    (child,) = Path(f"/proc/{second.process.pid}/task/{second.process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGSTOP)
+    timer = threading.Timer(1.0, second.kill)
+    timer.start()
+    began = time.monotonic()
+    made = host.create()
+    assert 0.9 < time.monotonic() - began < 10, "this host's own service was not asked first"
+    timer.join()
+    assert service.ask("GET", f"pools/rbd/volumes/{made}")[0] == 200
+
+
+def test_the_active_manager_is_not_needed(host: Host, service: Service) -> None:
+    service.cluster.kill_daemon("mgr")
+    try:
+        host.call("sr_attach")
+        disk = host.create()
+        host.call("vdi_resize", disk, args=(str(2 * GIB),))
+        host.call("sr_scan")
+        host.call("sr_update")
+        host.call("vdi_delete", disk)
+    finally:
+        service.cluster.restart_daemon("mgr")
+
+
+@pytest.fixture
+def full_pool(service: Service) -> Iterator[None]:
+    """The pool has reached its quota. Ceph notices after some seconds, by the manager's count."""
+    cluster = service.cluster
+    filler = f"filler-{uuid.uuid4()}"
+    cluster.rbd("create", "--size", "16M", f"rbd/{filler}")
+    cluster.rbd("bench", "--io-type", "write", "--io-size", "1M", "--io-total", "8M", f"rbd/{filler}")
+    cluster.ceph("osd", "pool", "set-quota", "rbd", "max_bytes", "1024")
+    try:
+        cluster.wait_for(lambda: "full_quota" in cluster.ceph("osd", "dump"), 60, "Ceph to notice that the pool is full")
+        yield
+    finally:
+        cluster.ceph("osd", "pool", "set-quota", "rbd", "max_bytes", "0")
+        cluster.wait_for(lambda: "full_quota" not in cluster.ceph("osd", "dump"), 60, "Ceph to lift the quota")
+        cluster.rbd("rm", f"rbd/{filler}")
+
+
+def test_a_full_pool_is_no_space_at_once_and_corrupts_nothing(
+    host: Host, service: Service, request: pytest.FixtureRequest
+) -> None:
+    disk, grown, doomed = host.create(name="kept"), host.create(name="grown"), host.create(name="doomed")
+    request.getfixturevalue("full_pool")
+    for _ in range(2):
+        seconds, fault = timed(host, "vdi_create", disk, NEW_DISK)
+        assert fault is not None and fault.faultCode == 44, fault
+        assert seconds < 5, f"it took {seconds:.1f} s to say so"
+    # What frees space or changes nothing works: a person must be able to clean up.
+    host.call("vdi_delete", doomed)
+    host.call("sr_scan")
+    host.call("vdi_activate", disk, args=("false",))
+    host.call("vdi_detach", disk)
+    assert {record["name_label"] for record in host.toolstack.vdis.values()} == {"kept", "grown"}
+    service.cluster.ceph("osd", "pool", "set-quota", "rbd", "max_bytes", "0")
+    service.cluster.wait_for(
+        lambda: timed(host, "vdi_create", disk, NEW_DISK)[1] is None, 60, "room for a disk when the quota is lifted"
+    )
+    host.call("vdi_resize", grown, args=(str(2 * GIB),))
+    host.call("sr_scan")
+    assert len(host.toolstack.vdis) == len(service.ask("GET", "pools/rbd/volumes")[1]["volumes"]) == 3

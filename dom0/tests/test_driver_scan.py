@@ -1,0 +1,118 @@
+"""What a scan costs: one read of either side, a write for each difference, little memory. And one connection a call."""
+
+from __future__ import annotations
+
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dom0.tests.host import Host
+from dom0.tests.paper_pool import GIB, PaperPool, snapshot_of
+from tests.ceph.certificates import Authority
+
+MEMORY_MAX_MIB = 64
+MakePool = Callable[..., PaperPool]
+
+
+@pytest.fixture
+def make_pool(host: Host, authority: Authority, tmp_path: Path) -> Iterator[MakePool]:
+    made: list[PaperPool] = []
+
+    def make(disks: int, snapshots: int = 0) -> PaperPool:
+        made.append(PaperPool(tmp_path, authority, disks, snapshots))
+        host.device_config["volumes"] = made[-1].endpoint
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.stop()
+
+
+@pytest.fixture
+def host(lone_host: Host, client_files: Path) -> Host:
+    (lone_host.folder / "volumes").symlink_to(client_files)
+    return lone_host
+
+
+def test_a_scan_with_nothing_new_writes_nothing(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(20, 5)
+    pool.record_all(host)
+    host.call("sr_scan")  # the SR's figures are new
+    host.toolstack.calls.clear()
+    host.call("sr_scan")
+    assert host.toolstack.calls == ["VDI.get_all_records_where", "SR.get_record"]
+    assert host.toolstack.sr["virtual_allocation"] == str(25 * GIB)
+
+
+def test_a_scan_writes_what_differs_and_no_more(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(20, 5)
+    pool.record_all(host)
+    host.call("sr_scan")
+    host.toolstack.calls.clear()
+    gone, grown, tracked = (pool.listing["volumes"][number] for number in (0, 1, 2))
+    pool.listing["volumes"].remove(gone)
+    grown["size_bytes"] = 2 * GIB
+    tracked["metadata"]["cbt"] = "true"
+    pool.listing["snapshots"].append(snapshot_of(grown["id"], 99))
+    host.call("sr_scan")
+    assert sorted(host.toolstack.calls) == sorted(
+        ["VDI.get_all_records_where", "VDI.db_introduce", "VDI.db_forget", "VDI.set_virtual_size"]
+        + ["VDI.set_cbt_enabled", "SR.get_record", "SR.set_virtual_allocation"]
+    )
+
+
+def test_a_snapshot_is_tied_to_its_disk_again(host: Host, make_pool: MakePool) -> None:
+    """The disk's record was lost and made anew, so its old reference leads nowhere."""
+    pool = make_pool(1, 1)
+    pool.record_all(host)
+    (disk,), (snapshot,) = pool.listing["volumes"], pool.listing["snapshots"]
+    del host.toolstack.vdis[host.toolstack.ref(disk["id"])]
+    host.call("sr_scan")
+    assert host.toolstack.vdis[host.toolstack.ref(snapshot["id"])]["snapshot_of"] == host.toolstack.ref(disk["id"])
+
+
+def test_nothing_is_forgotten_while_something_is_broken(host: Host, make_pool: MakePool) -> None:
+    """Of an image that cannot be read it is not known which snapshots it holds."""
+    pool = make_pool(2, 2)
+    pool.record_all(host)
+    pool.listing["broken"].append({"id": pool.listing["volumes"].pop()["id"], "error": "its header cannot be read"})
+    pool.listing["snapshots"].pop()
+    with pytest.raises(xmlrpc.client.Fault, match="its header cannot be read") as caught:
+        host.call("sr_scan")
+    assert caught.value.faultCode == 40
+    assert len(host.toolstack.vdis) == 4
+
+
+def test_a_broken_image_that_nobody_knows_hinders_nobody(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(2)
+    pool.listing["broken"].append({"id": pool.listing["volumes"].pop()["id"], "error": "its header cannot be read"})
+    host.call("sr_scan")
+    assert len(host.toolstack.vdis) == 1
+
+
+def test_an_image_of_a_strange_name_is_left_alone(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(1, 1)
+    pool.listing["volumes"].append({"id": "../x", "size_bytes": GIB, "metadata": {}})
+    pool.listing["snapshots"].append({**pool.listing["snapshots"][0], "location": "a b@c"})
+    host.call("sr_scan")
+    assert len(host.toolstack.vdis) == 2
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_call_opens_one_connection(host: Host, make_pool: MakePool, closes: bool) -> None:
+    """A server that closes it after an answer is asked again over a new one."""
+    pool = make_pool(1)
+    pool.closes_each = closes
+    host.call("sr_scan")
+    assert len(pool.requests) == 2
+    assert pool.connections == 1 + closes
+
+
+def test_ten_thousand_disks_fit_in_memory(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(8000, 2000)
+    pool.record_all(host)
+    host.call("sr_scan")
+    assert host.toolstack.sr["virtual_allocation"] == str(10_000 * GIB)
+    assert host.peak_mib() < MEMORY_MAX_MIB

@@ -1,0 +1,89 @@
+"""`python -m tests.bench.driver`: how long the driver's calls take, beside `rbd` commands with the same results.
+
+Native Python, a real volume service and a real small Ceph; the toolstack and the kernel are those of the driver's
+tests. Prints JSON; asserts nothing. Aims stand beside the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dom0.tests.ceph_kernel import Agent, CephKernel
+from tests.bench.driver_calls import measure_calls, measure_reverts
+from tests.bench.driver_clock import TimedHost, interpreter_ms
+from tests.bench.driver_commands import CommandLine
+from tests.bench.driver_scan import measure_scans
+from tests.ceph.certificates import Authority
+from tests.ceph.cluster import Cluster
+from tests.ceph.service import CAPS, Service, write_client_files
+
+CALLS = int(os.environ.get("CALLS", "200"))
+SCAN_SIZES = tuple(int(word) for word in os.environ.get("SCAN_SIZES", "100 1000 10000").split())
+# As `shoal apply` sets it: a snapshot waits for the monitors' next round.
+SETTINGS = {"mon/paxos_propose_interval": "0.1"}
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="shoal-bench-") as folder, bench(Path(folder)) as (host, commands):
+        print(json.dumps(measure(host, commands), indent=2))
+    return 0
+
+
+def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
+    say(f"{CALLS} of each call")
+    calls = measure_calls(host, commands, CALLS)
+    say("reverts")
+    reverts = measure_reverts(host, commands, max(5, CALLS // 10))
+    scans = measure_scans(host, SCAN_SIZES, say)
+    return {
+        "what": "driver calls in milliseconds, the interpreter's start taken out; `rbd` commands with the same result",
+        "interpreter_start_ms": interpreter_ms(host.start_seconds),
+        "ceph_settings": SETTINGS,
+        "calls": calls,
+        "revert": reverts,
+        "scan": scans,
+        "memory_peak_mib": {"figure": scans["memory_peak_mib"], "aim": 64},
+    }
+
+
+@contextmanager
+def bench(folder: Path) -> Iterator[tuple[TimedHost, CommandLine]]:
+    """A host with its SR, on a little Ceph of its own."""
+    cluster = Cluster(folder / "cluster")
+    try:
+        say("a little Ceph")
+        cluster.start()
+        cluster.make_pool("other")
+        cluster.make_user("shoal-volumes", *CAPS)
+        for name, value in SETTINGS.items():
+            section, _, option = name.partition("/")
+            cluster.ceph("config", "set", section, option, value)
+        authority = Authority.make()
+        write_client_files(authority, folder / "client")
+        service = Service(cluster, folder / "client", authority)
+        service.start()
+        agent = Agent(cluster)
+        (folder / "host").mkdir()
+        host = TimedHost(
+            folder / "host", folder / "client", [service.endpoint], kernel=lambda where: CephKernel(where, agent)
+        )
+        host.call("sr_create", args=("0",))
+        yield host, CommandLine(cluster, agent)
+        host.stop()
+    finally:
+        cluster.stop()
+
+
+def say(what: str) -> None:
+    print(f"[bench] {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

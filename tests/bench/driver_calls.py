@@ -1,0 +1,139 @@
+"""Each call of the driver many times, beside the commands that lead to the same; reverts of a small and a huge disk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from tests.bench import driver_commands as command
+from tests.bench.driver_clock import TimedHost, figures
+from tests.bench.driver_commands import CommandLine
+
+GIB = 1 << 30
+COMMANDS_EVERY = 4  # of the driver's calls: a command takes many times as long
+AIMS_MS = {"create": 40, "delete": 40, "clone": 70, "snapshot": 150}
+AIM_RATIO = 4
+STARTS = {"attach_activate": 2, "deactivate_detach": 2}  # interpreters in one figure; else one
+NO_MAP = "rbd map needs a kernel with rbd: see tests.bench.datapath, which runs in the lab"
+REVERT_SIZES = {"1 GiB": GIB, "1 TiB": 1 << 40}
+DATA_BLOCKS = 64
+ROLLBACK_BYTES_MAX = 16 * GIB  # `snap rollback` looks at every object that a disk could have
+
+
+def measure_calls(host: TimedHost, commands: CommandLine, count: int) -> dict[str, Any]:
+    able = capabilities(host)
+    driver: dict[str, list[float]] = defaultdict(list)
+    plain: dict[str, list[float]] = defaultdict(list)
+    for number in range(count):
+        for name, seconds in one_life(host, commands, able).items():
+            driver[name].append(seconds)
+        if number % COMMANDS_EVERY == 0:
+            for name, seconds in one_life_by_commands(commands, f"plain-{number}").items():
+                plain[name].append(seconds)
+    start_s = figures(host.start_seconds)["median"] / 1000
+    found = {name: compare(name, driver[name], plain[name], start_s) for name in driver}
+    for name in ("snapshot", "clone"):
+        if name not in driver:
+            found[name] = {"left_out": f"this driver does not declare VDI_{name.upper()}"}
+    return found
+
+
+def compare(name: str, driver: list[float], plain: list[float], start_s: float) -> dict[str, Any]:
+    ours = figures(driver, less_s=STARTS.get(name, 1) * start_s)
+    row: dict[str, Any] = {"driver_ms": ours, "with_start_ms": figures(driver)["median"]}
+    if name in AIMS_MS:
+        row["aim_ms"] = AIMS_MS[name]
+    if plain:
+        row["commands_ms"] = figures(plain)
+        row["times_faster"] = round(row["commands_ms"]["median"] / max(ours["median"], 0.1), 1)
+        row["times_faster_aim"] = AIM_RATIO
+    else:
+        row["commands_left_out"] = NO_MAP
+    return row
+
+
+def capabilities(host: TimedHost) -> set[str]:
+    return {name.split("/")[0] for name in host.call("sr_get_driver_info")["capabilities"]}
+
+
+def one_life(host: TimedHost, commands: CommandLine, able: set[str]) -> dict[str, float]:
+    """Seconds of each of the calls that a disk meets."""
+    seen: dict[str, float] = {}
+    disk = host.create(GIB, "bench")
+    seen["create"] = host.last_s
+    seen["attach_activate"] = host.time(lambda: host.call("vdi_attach", disk, args=("true",)))
+    seen["attach_activate"] += host.time(lambda: host.call("vdi_activate", disk, args=("true",)))
+    seen["deactivate_detach"] = host.time(lambda: host.call("vdi_deactivate", disk))
+    seen["deactivate_detach"] += host.time(lambda: host.call("vdi_detach", disk))
+    seen["resize"] = host.time(lambda: host.call("vdi_resize", disk, args=(str(2 * GIB),)))
+    commands.agent.ask("put", pool="rbd", image=f"vdi-{disk}", spots=[0, GIB])
+    others = []
+    for name in ("snapshot", "clone"):
+        if f"VDI_{name.upper()}" in able:
+            others.append(host.call(f"vdi_{name}", disk, driver_params={}))
+            seen[name] = host.last_s
+    for name, other in zip(("delete_snapshot", "delete_clone"), others, strict=False):
+        seen[name] = host.time(lambda other=other: host.call("vdi_delete", other["uuid"], **at(other)))
+    seen["delete"] = host.time(lambda: host.call("vdi_delete", disk))
+    return seen
+
+
+def at(answer: dict[str, str]) -> dict[str, str]:
+    return {"vdi_location": answer["location"]}
+
+
+def one_life_by_commands(commands: CommandLine, image: str) -> dict[str, float]:
+    """The same with the commands. What a clone hangs on stays: this Ceph is thrown away."""
+    seen = {"create": commands.time(*command.create(image))}
+    seen["resize"] = commands.time(f"resize --size 2048 rbd/{image}")
+    commands.agent.ask("put", pool="rbd", image=image, spots=[0, GIB])
+    seen["snapshot"] = commands.time(*command.snapshot(image, "one"))
+    seen["clone"] = commands.time(*command.clone(image, "two", f"{image}-copy"))
+    seen["delete_clone"] = commands.time(f"rm rbd/{image}-copy")
+    seen["delete_snapshot"] = commands.time(f"snap rm rbd/{image}@one")
+    commands.time(f"snap unprotect rbd/{image}@two", f"snap rm rbd/{image}@two")
+    seen["delete"] = commands.time(f"rm rbd/{image}")
+    return seen
+
+
+def measure_reverts(host: TimedHost, commands: CommandLine, count: int) -> dict[str, Any]:
+    """Aim: the huge disk's is the small one's."""
+    if "VDI_REVERT" not in capabilities(host):
+        return {"left_out": "this driver does not declare VDI_REVERT"}
+    found = {label: revert_of(host, commands, size, count) for label, size in REVERT_SIZES.items()}
+    medians = [row["driver_ms"]["median"] for row in found.values()]
+    return {**found, "huge_to_small": round(medians[1] / max(medians[0], 0.1), 2), "huge_to_small_aim": 1.0}
+
+
+def revert_of(host: TimedHost, commands: CommandLine, size_bytes: int, count: int) -> dict[str, Any]:
+    disk = host.create(size_bytes, "reverted")
+    spots = [number * (size_bytes // DATA_BLOCKS) for number in range(DATA_BLOCKS)]
+    commands.agent.ask("put", pool="rbd", image=f"vdi-{disk}", spots=spots)
+    snapshot = host.call("vdi_snapshot", disk, driver_params={})
+    seconds = []
+    for number in range(count):
+        commands.agent.ask("put", pool="rbd", image=f"vdi-{disk}", spots=[spots[number % DATA_BLOCKS]])
+        target = (host.toolstack.ref(disk),)
+        host.call("vdi_revert", snapshot["uuid"], args=target, **at(snapshot))
+        seconds.append(host.last_s)
+    row: dict[str, Any] = {
+        "driver_ms": figures(seconds, less_s=figures(host.start_seconds)["median"] / 1000),
+        "with_start_ms": figures(seconds)["median"],
+    }
+    if size_bytes > ROLLBACK_BYTES_MAX:
+        row["commands_left_out"] = f"rbd snap rollback looks at all {size_bytes >> 22} objects: many minutes"
+    else:
+        row["commands_ms"] = figures(rollbacks(commands, size_bytes, spots))
+    return row
+
+
+def rollbacks(commands: CommandLine, size_bytes: int, spots: list[int]) -> list[float]:
+    image = f"plain-{size_bytes}"
+    commands.time(f"create --size {size_bytes >> 20} --image-feature layering,exclusive-lock rbd/{image}")
+    commands.agent.ask("put", pool="rbd", image=image, spots=spots)
+    commands.time(f"snap create rbd/{image}@one")
+    seconds = []
+    for spot in spots[:5]:
+        commands.agent.ask("put", pool="rbd", image=image, spots=[spot])
+        seconds.append(commands.time(f"snap rollback rbd/{image}@one"))
+    return seconds

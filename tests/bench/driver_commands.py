@@ -1,0 +1,47 @@
+"""The `rbd` commands that earlier drivers run, and what each takes. One process a command, as they do it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from dom0.tests.ceph_kernel import Agent
+from tests.ceph.cluster import Cluster
+
+OPTIONS = ("-c", "/scratch/ceph.conf", "--keyring", "/scratch/admin.keyring")
+METADATA = ("name_label", "name_description", "type", "read_only")
+
+
+class CommandLine:
+    """`agent` writes data where a figure wants some."""
+
+    def __init__(self, cluster: Cluster, agent: Agent) -> None:
+        self.agent = agent
+        self._inside = cluster._inside()
+        self.entering_s = min(self._run("true") for _ in range(10))
+
+    def time(self, *commands: str) -> float:
+        """Seconds of `rbd` commands one after the other; getting into the little Ceph's namespaces is taken out."""
+        return sum(self._run("rbd", *OPTIONS, *command.split(" ")) - self.entering_s for command in commands)
+
+    def _run(self, *argv: str) -> float:
+        began = time.perf_counter()
+        done = subprocess.run([*self._inside, *argv], capture_output=True, timeout=300, check=False)
+        spent = time.perf_counter() - began
+        assert done.returncode == 0, (argv, done.stderr)
+        return spent
+
+
+def create(image: str) -> tuple[str, ...]:
+    """As the driver leaves it: the name, description and type of the disk are kept with the image."""
+    made = f"create --size 1024 --image-feature layering,exclusive-lock rbd/{image}"
+    return (made, *(f"image-meta set rbd/{image} shoal.{key} value" for key in METADATA))
+
+
+def snapshot(image: str, name: str) -> tuple[str, ...]:
+    return (f"snap create rbd/{image}@{name}",)
+
+
+def clone(image: str, name: str, copy: str) -> tuple[str, ...]:
+    at = f"rbd/{image}@{name}"
+    return (f"snap create {at}", f"snap protect {at}", f"clone --rbd-default-clone-format 1 {at} rbd/{copy}")

@@ -1,0 +1,94 @@
+"""Who has an image open, and telling them that its header has changed. It must not know what a volume is."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import rados
+import rbd
+
+from volumes.encoding import Reader, pack_string
+from volumes.errors import ServiceError, has_errno, in_use
+from volumes.header import header_object
+
+log = logging.getLogger("volumes")
+NOTICE_TIMEOUT_S = 4.0  # a holder that lives answers in milliseconds
+SPARE_S = 3.0
+LOCK_NAME = "rbd_lock"
+
+
+@dataclass(frozen=True)
+class Answered:
+    holders: int
+    silent: int  # of them, those that did not answer in time
+
+
+def notice_change(ioctx: Any, image_id: str) -> Answered:
+    """Have every holder read the header anew, and wait until each has.
+
+    An empty message means just that to librbd and to the kernel (src/librbd/ImageWatcher.cc, drivers/block/rbd.c). The
+    kernel answers once it has; librbd answers at once and reads before its next write.
+    """
+    ended = threading.Event()
+    answer: dict[str, Any] = {}
+
+    def complete(_: Any, code: int, answered: Any, silent: Any) -> None:
+        answer.update(code=code, answered=len(answered or ()), silent=len(silent or ()))
+        ended.set()
+
+    completion = ioctx.aio_notify(header_object(image_id), complete, "", int(NOTICE_TIMEOUT_S * 1000))
+    if not ended.wait(NOTICE_TIMEOUT_S + SPARE_S):
+        raise ServiceError(504, "timeout", f"image {image_id}: its holders could not be told of a change")
+    del completion
+    code = abs(answer["code"])
+    if code == errno.ENOENT:
+        raise rados.ObjectNotFound(f"image {image_id} is gone", errno=code)
+    if code not in (0, errno.ETIMEDOUT):
+        raise rados.Error(f"image {image_id}: notify", errno=code)
+    return Answered(answer["answered"] + answer["silent"], answer["silent"])
+
+
+def read(ioctx: Any, image_id: str) -> dict[str, Any]:
+    """Locks and watchers. A lock whose owner does not watch any more belongs to a client that is gone.
+
+    Asking for the watchers' addresses opens the image, and all its parents; mostly there is nobody to ask about.
+    """
+    if notice_change(ioctx, image_id).holders == 0 and not is_locked(ioctx, image_id):
+        return {"locks": [], "watchers": []}
+    with rbd.Image(ioctx, image_id=image_id, read_only=True) as image:
+        locks = image.list_lockers() or {}
+        watchers = list(image.watchers_list())
+    watching = {f"client.{watcher['id']}" for watcher in watchers}
+    return {
+        "locks": [
+            {"client": client, "cookie": cookie, "address": address, "alive": client in watching}
+            for client, cookie, address in locks.get("lockers", [])
+        ],
+        "watchers": [{"client": f"client.{w['id']}", "address": w["addr"]} for w in watchers],
+    }
+
+
+def is_locked(ioctx: Any, image_id: str) -> bool:
+    """src/cls/lock/cls_lock_ops.h: cls_lock_get_info_op, cls_lock_get_info_reply (a map of the lockers comes first)."""
+    request = b"\x01\x01" + len(pack_string(LOCK_NAME)).to_bytes(4, "little") + pack_string(LOCK_NAME)
+    _, answer = ioctx.execute(header_object(image_id), "lock", "get_info", request, 64 * 1024)
+    _, _, fields = Reader(answer).structure()
+    return fields.u32() > 0
+
+
+def refuse_if_held(ioctx: Any, image_id: str, what: str) -> None:
+    if notice_change(ioctx, image_id).holders == 0:
+        return
+    try:
+        held = read(ioctx, image_id)
+    except rbd.Error as error:
+        if has_errno(error, errno.ENOENT):
+            return
+        raise
+    addresses = sorted({watcher["address"] for watcher in held["watchers"]})
+    if addresses:
+        raise in_use(f"{what} is in use by {', '.join(addresses)}", holders=held)

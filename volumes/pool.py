@@ -1,0 +1,36 @@
+"""A pool, or a namespace of one, as one call works on it. It must not know what an image is for."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Protocol
+
+from volumes.errors import not_found
+
+
+class Pools(Protocol):
+    """What finds other pools: the one connection to Ceph."""
+
+    def find_pool_id(self, name: str) -> Optional[int]: ...
+
+    def pool_by_id(self, pool_id: int, namespace: str) -> Any: ...
+
+
+class Pool:
+    def __init__(self, ioctx: Any, pools: Pools, sweep_later: Callable[[str], None]) -> None:
+        self.ioctx = ioctx  # where names, headers and metadata lie
+        self.id: int = ioctx.get_pool_id()
+        self.namespace: str = ioctx.get_namespace()
+        self.sweep_later = sweep_later  # takes the id of an image that has something to be cleared up
+        self._pools = pools
+
+    def find_data_pool(self, name: str) -> int:
+        found = self._pools.find_pool_id(name)
+        if found is None:
+            raise not_found(f"pool {name}")
+        return found
+
+    def data_of(self, data_pool_id: Optional[int]) -> Any:
+        """Where an image's data lie; its snapshots are numbered there."""
+        if data_pool_id is None:
+            return self.ioctx
+        return self._pools.pool_by_id(data_pool_id, self.namespace)

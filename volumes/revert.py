@@ -1,0 +1,116 @@
+"""Back to an earlier content: to a snapshot, or to the reset point of a volume that forgets what a run has written.
+
+Neither depends on the disk's size: a clone of the snapshot takes the volume's place. It must not know of HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Optional
+
+import rados
+import rbd
+
+from volumes import clones, directory, header, holders, images, snapshots, takeover
+from volumes.clones import Source
+from volumes.errors import ServiceError
+from volumes.header import Header
+from volumes.names import (
+    RESET_MARK,
+    RESET_POINT,
+    SOURCE_MARK,
+    TAKES_OVER_MARK,
+    VOLUME_MARK,
+    drivers_keys,
+    location,
+    new_name,
+)
+from volumes.pool import Pool
+
+
+def revert(pool: Pool, volume_id: str, image_id: str, snapshot_id: str) -> dict[str, Any]:
+    current = images.get(pool, volume_id)
+    located = snapshots.locate(pool, image_id, snapshot_id)
+    source = Source(location(image_id, snapshot_id), located.image, located.snapshot.name)
+    return _replace(pool, volume_id, current, source, {})
+
+
+def make_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
+    """The content to come back to is the present one, unless there is such a point already."""
+    current = images.get(pool, volume_id)
+    if _reset_source(pool, current) is None:
+        snapshots.take_of_image(pool, current, RESET_POINT)
+    return {"id": volume_id, "reset_point": True}
+
+
+def drop_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
+    current = images.get(pool, volume_id)
+    header.write_metadata(pool.ioctx, current.image_id, {RESET_MARK: None})
+    point = current.snapshots.get(RESET_POINT)
+    if point is not None:
+        with contextlib.suppress(rados.ObjectExists, rados.ObjectNotFound):  # another request was quicker
+            header.trash_snapshot(pool.ioctx, current.image_id, point.id)
+    pool.sweep_later(current.image_id)
+    return {"id": volume_id, "reset_point": False}
+
+
+def reset(pool: Pool, volume_id: str) -> dict[str, Any]:
+    current = images.get(pool, volume_id)
+    source = _reset_source(pool, current)
+    if source is None:
+        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+        snapshots.take_of_image(pool, current, RESET_POINT)
+        return images.describe(volume_id, current)
+    return _replace(pool, volume_id, current, source, {RESET_MARK: source.image.image_id})
+
+
+def _reset_source(pool: Pool, current: Header) -> Optional[Source]:
+    """The volume's own snapshot, or the one that it was cloned of when it was reset: so resets do not add up to a
+    chain.
+    """
+    image: Optional[Header] = current
+    if RESET_POINT not in current.snapshots:
+        image_id = current.metadata.get(RESET_MARK)
+        image = header.read(pool.ioctx, image_id) if image_id else None
+    if image is None or RESET_POINT not in image.snapshots:
+        return None
+    return Source(location(image.image_id, RESET_POINT), image, RESET_POINT)
+
+
+def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks: dict[str, str]) -> dict[str, Any]:
+    holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+    _discard_other(pool, volume_id, current, source)
+    marks = {
+        **marks,
+        VOLUME_MARK: volume_id,
+        SOURCE_MARK: source.label,
+        TAKES_OVER_MARK: current.image_id,
+    }
+    try:
+        new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
+    except ServiceError as error:
+        if error.code != "too_deep" or source.image.image_id != current.image_id:
+            raise
+        return _roll_back(pool, volume_id, current, source)
+    header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
+    takeover.run(pool, volume_id, current, new)
+    return images.stat(pool, volume_id)
+
+
+def _discard_other(pool: Pool, volume_id: str, current: Header, source: Source) -> None:
+    """An image that another revert, cut short, has left where ours goes."""
+    left_id = directory.find_id(pool.ioctx, new_name(volume_id))
+    if left_id is None:
+        return
+    left = header.read(pool.ioctx, left_id)
+    marks = left.metadata if left is not None else {}
+    wanted = (source.label, current.image_id)
+    if left is not None and (marks.get(SOURCE_MARK), marks.get(TAKES_OVER_MARK)) != wanted:
+        takeover.discard(pool, volume_id, left_id)
+
+
+def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:
+    """In place, object by object: slow, but the chain grows no longer."""
+    with rbd.Image(pool.ioctx, image_id=current.image_id) as image:
+        image.rollback_to_snap(source.snap)
+    return images.stat(pool, volume_id)

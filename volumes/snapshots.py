@@ -1,0 +1,170 @@
+"""Snapshots: RBD snapshots `snap-<uuid>` with an entry in the header of the image that they were taken of.
+
+A snapshot is there when it has both. The entry is written first, so removing it removes the snapshot, in one step; the
+sweeper does the rest. Its location, `<image id>@<uuid>`, stays right when the image is renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import rados
+
+from volumes import directory, header, holders, images
+from volumes.errors import ServiceError, has_errno, in_use, not_found
+from volumes.header import Header
+from volumes.names import ENTRY_PREFIX, entry_key, location, snapshot_name, volume_name
+from volumes.pool import Pool
+
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the header says of a snapshot."""
+
+    of: str
+    made_at: float
+    metadata: dict[str, str]
+
+    def encode(self) -> str:
+        return json.dumps({"of": self.of, "made_at": self.made_at, "metadata": self.metadata}, sort_keys=True)
+
+
+def decode_entry(text: str) -> Entry:
+    value = json.loads(text)
+    return Entry(str(value["of"]), float(value["made_at"]), dict(value["metadata"]))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A snapshot that is there."""
+
+    id: str
+    image: Header
+    snapshot: header.Snapshot
+    entry: Entry
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "location": location(self.image.image_id, self.id),
+            "of": self.entry.of,
+            "size_bytes": self.snapshot.size_bytes,
+            "metadata": self.entry.metadata,
+        }
+
+
+def all_of(image: Header) -> list[Located]:
+    """The snapshots that an image has."""
+    found = []
+    for key, text in image.metadata.items():
+        if key.startswith(ENTRY_PREFIX):
+            snapshot_id = key[len(ENTRY_PREFIX) :]
+            snapshot = image.snapshots.get(snapshot_name(snapshot_id))
+            if snapshot is not None:
+                found.append(Located(snapshot_id, image, snapshot, decode_entry(text)))
+    return found
+
+
+def locate(pool: Pool, image_id: str, snapshot_id: str) -> Located:
+    image = header.read(pool.ioctx, image_id)
+    if image is not None:
+        text = image.metadata.get(entry_key(snapshot_id))
+        snapshot = image.snapshots.get(snapshot_name(snapshot_id))
+        if text is not None and snapshot is not None:
+            return Located(snapshot_id, image, snapshot, decode_entry(text))
+    raise not_found(f"snapshot {location(image_id, snapshot_id)}")
+
+
+def stat(pool: Pool, image_id: str, snapshot_id: str) -> dict[str, Any]:
+    """With the names by which the kernel maps it."""
+    found = locate(pool, image_id, snapshot_id)
+    name = directory.find_name(pool.ioctx, image_id)
+    if name is None:
+        raise not_found(f"snapshot {location(image_id, snapshot_id)}: its image is in the trash")
+    return {**found.describe(), "image": name, "snap": found.snapshot.name}
+
+
+def take(pool: Pool, volume_id: str, snapshot_id: str, metadata: dict[str, Optional[str]]) -> dict[str, Any]:
+    image = images.get(pool, volume_id)
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    key = entry_key(snapshot_id)
+    if key not in image.metadata:
+        left = image.snapshots.get(snapshot_name(snapshot_id))
+        if left is not None:
+            pool.sweep_later(image.image_id)
+            raise in_use(f"a snapshot {snapshot_id} of volume {volume_id} was deleted and is being cleared up")
+        header.write_metadata(pool.ioctx, image.image_id, {key: Entry(volume_id, time.time(), kept).encode()})
+        if directory.find_id(pool.ioctx, volume_name(volume_id)) != image.image_id:
+            # Deleted or reverted since; from now on whoever does that sees the entry.
+            header.write_metadata(pool.ioctx, image.image_id, {key: None})
+            raise not_found(f"volume {volume_id} as it was: it has just been deleted or reverted")
+    try:
+        take_of_image(pool, image, snapshot_name(snapshot_id))
+    except ServiceError:
+        # Not a snapshot of one moment, perhaps: it must not be found.
+        header.write_metadata(pool.ioctx, image.image_id, {key: None})
+        pool.sweep_later(image.image_id)
+        raise
+    return locate(pool, image.image_id, snapshot_id).describe()
+
+
+def take_of_image(pool: Pool, image: Header, name: str) -> None:
+    """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too.
+
+    As librbd does for images without exclusive lock (src/librbd/operation/SnapshotCreateRequest.cc): a number from the
+    monitors, the header, the notice.
+    """
+    for _ in range(TRIES if name not in image.snapshots else 0):
+        snap_id = pool.data_of(image.data_pool_id).create_self_managed_snap()
+        try:
+            header.add_snapshot(pool.ioctx, image.image_id, name, snap_id)
+        except rados.ObjectExists:
+            pass  # another request was quicker
+        except (rados.Error, OSError) as error:
+            if not has_errno(error, errno.ESTALE):
+                raise
+            continue  # a snapshot with a higher number was added in between
+        break
+    if holders.notice_change(pool.ioctx, image.image_id).silent:
+        raise in_use(
+            "a client that has the disk open does not answer, so there is no one moment to take a snapshot of; "
+            "once it is gone Ceph forgets it within half a minute"
+        )
+
+
+def write_metadata(pool: Pool, image_id: str, snapshot_id: str, values: dict[str, Optional[str]]) -> dict[str, Any]:
+    for _ in range(TRIES):
+        found = locate(pool, image_id, snapshot_id)
+        merged = {**found.entry.metadata, **{key: value for key, value in values.items() if value is not None}}
+        kept = {key: value for key, value in merged.items() if values.get(key, "") is not None}
+        changed = Entry(found.entry.of, found.entry.made_at, kept)
+        old = found.image.metadata[entry_key(snapshot_id)]
+        if header.replace_metadata(pool.ioctx, image_id, entry_key(snapshot_id), old, changed.encode()):
+            return Located(snapshot_id, found.image, found.snapshot, changed).describe()
+    raise in_use(f"snapshot {location(image_id, snapshot_id)} is being changed by others")
+
+
+def remove(pool: Pool, image_id: str, snapshot_id: str) -> dict[str, Any]:
+    """Remove the entry. Children do not mind: the RBD snapshot stays for as long as they need it."""
+    answer = {"id": snapshot_id, "location": location(image_id, snapshot_id)}
+    image = header.read(pool.ioctx, image_id)
+    if image is None or entry_key(snapshot_id) not in image.metadata:
+        return {**answer, "removed": False}
+    try:
+        header.write_metadata(pool.ioctx, image_id, {entry_key(snapshot_id): None})
+    except rados.ObjectNotFound:
+        return {**answer, "removed": False}
+    pool.sweep_later(image_id)
+    return {**answer, "removed": snapshot_name(snapshot_id) in image.snapshots}
+
+
+def read_holders(pool: Pool, image_id: str, snapshot_id: str) -> dict[str, Any]:
+    """Whoever has the image open, be it for the snapshot or for another reason: Ceph cannot tell."""
+    locate(pool, image_id, snapshot_id)
+    return {"id": snapshot_id, **holders.read(pool.ioctx, image_id)}

@@ -1,0 +1,40 @@
+"""A new image takes a volume's place: what a revert and a reset end with.
+
+The directory changes in one step, so the volume is always there, with the old content or with the new. The new image
+carries a mark from before that step until everything that follows from it is done; whoever meets the mark does it.
+"""
+
+from __future__ import annotations
+
+from volumes import directory, header, holders
+from volumes.errors import in_use
+from volumes.header import Header
+from volumes.names import TAKES_OVER_MARK, new_name, volume_name
+from volumes.pool import Pool
+
+
+def run(pool: Pool, volume_id: str, old: Header, new: Header) -> None:
+    """`new` is named new-<volume> and carries the mark."""
+    holders.refuse_if_held(pool.ioctx, old.image_id, f"volume {volume_id}")
+    if not directory.replace(pool.ioctx, volume_id, old.image_id, new.image_id):
+        raise in_use(f"volume {volume_id} is being deleted or reverted by another request")
+    finish(pool, volume_id, new)
+
+
+def finish(pool: Pool, volume_id: str, new: Header) -> None:
+    """What follows from the change in the directory. May be repeated."""
+    old_id = new.metadata[TAKES_OVER_MARK]
+    directory.follow_replaced(pool.ioctx, volume_id, old_id, new.image_id)
+    header.write_metadata(pool.ioctx, new.image_id, {TAKES_OVER_MARK: None})
+    pool.sweep_later(old_id)
+
+
+def discard(pool: Pool, volume_id: str, image_id: str) -> None:
+    """Undo: the image that was to take over goes the way of a deleted volume."""
+    directory.rename(pool.ioctx, image_id, new_name(volume_id), f"base-{image_id}")
+    pool.sweep_later(image_id)
+
+
+def is_done(pool: Pool, volume_id: str, new: Header) -> bool:
+    """Whether the image has its place already and only what follows is missing."""
+    return directory.find_name(pool.ioctx, new.image_id) == volume_name(volume_id)

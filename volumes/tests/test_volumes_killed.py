@@ -1,0 +1,165 @@
+"""The volume service killed with SIGKILL before each of its calls of Ceph, for each operation that makes several.
+
+After that the caller repeats the call at another service, or nobody does; a sweep later the pool holds what it must.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.ceph.dialog import Inside
+from tests.ceph.service import Service
+from volumes.tests.calls import MIB, Calls, leftovers, new_id, ok, where
+
+pytestmark = pytest.mark.ceph
+STEPS_MAX = 60
+GONE = None
+
+
+@dataclass
+class Scene:
+    """A volume with content "b", a snapshot of it from when that was "a", and room for a second volume."""
+
+    calls: Calls
+    inside: Inside
+    volume: str
+    location: str
+    other: str
+    added: str
+
+    def letter(self, what: str) -> str | None:
+        """The content of a volume or snapshot, None if it is not there."""
+        kind = "snapshots" if "@" in what else "volumes"
+        if self.calls.ask("GET", f"{kind}/{what}")[0] == 404:
+            return None
+        return str(self.inside.do("read", blocks=[0], **where(self.calls, what))["0"])
+
+    def state(self) -> dict[str, str | None]:
+        listed = self.calls.listed()
+        assert listed["broken"] == []
+        found = {
+            "volume": self.letter(self.volume),
+            "snapshot": self.letter(self.location),
+            "other": self.letter(self.other),
+            "added": next((self.letter(s["location"]) for s in listed["snapshots"] if s["id"] == self.added), None),
+        }
+        known = {self.volume: "volume", self.other: "other"}
+        assert {entry["id"] for entry in listed["volumes"]} == {v for v, key in known.items() if found[key] is not None}
+        return found
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call, and what it changes of the scene."""
+
+    name: str
+    call: Callable[[Scene], tuple[str, str, Any]]
+    changes: dict[str, str | None]
+    prepare: Callable[[Scene], object] = id
+
+
+def reset_once(scene: Scene) -> None:
+    ok(scene.calls.ask("PUT", f"volumes/{scene.volume}/reset_point"))
+    ok(scene.calls.ask("POST", f"volumes/{scene.volume}/reset"))
+    scene.inside.do("write", image=f"vdi-{scene.volume}", blocks={0: "c"})
+
+
+OPERATIONS = (
+    Operation("create", lambda s: ("PUT", f"volumes/{s.other}", {"size_bytes": MIB, "metadata": {}}), {"other": ""}),
+    Operation(
+        "snapshot",
+        lambda s: ("POST", f"volumes/{s.volume}/snapshot", {"snapshot": s.added, "metadata": {}}),
+        {"added": "b"},
+    ),
+    Operation(
+        "clone of a snapshot",
+        lambda s: ("PUT", f"volumes/{s.other}", {"source": s.location, "metadata": {}}),
+        {"other": "a"},
+    ),
+    Operation(
+        "clone of a volume",
+        lambda s: ("PUT", f"volumes/{s.other}", {"source": s.volume, "metadata": {}}),
+        {"other": "b"},
+    ),
+    Operation("revert", lambda s: ("POST", f"volumes/{s.volume}/revert", {"snapshot": s.location}), {"volume": "a"}),
+    Operation("delete", lambda s: ("DELETE", f"volumes/{s.volume}", None), {"volume": GONE}),
+    Operation("delete of a snapshot", lambda s: ("DELETE", f"snapshots/{s.location}", None), {"snapshot": GONE}),
+    Operation("reset", lambda s: ("POST", f"volumes/{s.volume}/reset", None), {"volume": "b"}, reset_once),
+    Operation("resize", lambda s: ("POST", f"volumes/{s.volume}/resize", {"size_bytes": 16 * MIB}), {}),
+)
+
+
+@pytest.fixture(scope="module")
+def spare(service: Service) -> Iterator[Service]:
+    """A second service, which is killed."""
+    made = Service(service.cluster, service.files, service.authority)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def within(service: Service) -> Iterator[Inside]:
+    dialog = Inside(service.cluster, "other")
+    yield dialog
+    dialog.stop()
+
+
+def set_scene(calls: Calls, inside: Inside) -> Scene:
+    volume = new_id()
+    calls.create(volume, 8 * MIB)
+    inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
+    location = calls.snapshot(volume)
+    inside.do("write", image=f"vdi-{volume}", blocks={0: "b"})
+    return Scene(calls, inside, volume, location, new_id(), new_id())
+
+
+def strike(scene: Scene, operation: Operation) -> None:
+    for listed in scene.calls.listed()["snapshots"]:
+        scene.calls.delete(listed["location"])
+    for entry in scene.calls.listed()["volumes"]:
+        scene.calls.delete(entry["id"])
+    scene.calls.sweep()
+    scene.calls.sweep()
+    assert leftovers(scene.inside.do("content")) == [], operation.name
+
+
+def ask_once(service: Service, call: tuple[str, str, Any]) -> bool:
+    """Whether an answer came; it must then be a success."""
+    try:
+        ok(Calls(service, "other").ask(*call))
+    except (http.client.HTTPException, OSError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["repeated", "abandoned"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_killed_before_each_step(
+    service: Service, spare: Service, within: Inside, operation: Operation, *, repeated: bool
+) -> None:
+    calls = Calls(service, "other")
+    for number in range(1, STEPS_MAX):
+        scene = set_scene(calls, within)
+        operation.prepare(scene)
+        before = scene.state()
+        after = {**before, **operation.changes}
+        spare.kill()
+        spare.start(dying_at=number)
+        survived = ask_once(spare, operation.call(scene))
+        assert survived or spare.process is None or spare.process.wait(20) != 0
+        if repeated and not survived:
+            ok(calls.ask(*operation.call(scene)))
+        calls.sweep()
+        state = scene.state()
+        assert state in ([after] if repeated or survived else [before, after]), (operation.name, number)
+        if survived:
+            strike(scene, operation)
+            assert number > 2, "it makes several calls"
+            return
+        strike(scene, operation)
+    raise AssertionError(f"{operation.name}: more than {STEPS_MAX} calls of Ceph")
