@@ -88,7 +88,7 @@ def test_what_the_storage_vms_disks_lie_on_is_plugged_first(pool: KeeperPool) ->
     pool.hosts["xen1"].start()
     pool.wait(lambda: pool.running(storage_vm), "the storage VM to run")
     parts = ("plug of SR Local storage (the storage VM's disks lie on it): ", "start of the storage VM")
-    assert in_order(pool.hosts["xen1"].said(), *parts)
+    pool.wait(lambda: in_order(pool.hosts["xen1"].said(), *parts), "the keeper to say so")
 
 
 def test_killed_at_any_moment_the_next_one_goes_on(pool: KeeperPool) -> None:
