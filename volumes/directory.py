@@ -9,7 +9,6 @@ src/librbd/operation/RenameRequest.cc, src/librbd/trash/MoveRequest.cc, cls_rbd_
 from __future__ import annotations
 
 import contextlib
-import errno
 import secrets
 import struct
 import time
@@ -18,7 +17,7 @@ from typing import Any, Optional
 import rados
 
 from volumes.encoding import Reader, pack_string, pack_struct
-from volumes.errors import ServiceError, has_errno
+from volumes.errors import ServiceError
 from volumes.header import KEYS_AT_ONCE, operate_if
 from volumes.names import NEW_PREFIX, base_name, is_ours, new_name, volume_name
 
@@ -98,35 +97,17 @@ def _settle_replaced(ioctx: Any, names: dict[str, str]) -> dict[str, str]:
 def claim(ioctx: Any, name: str) -> str:
     """The id of the image of that name; it gets one if it has none. Of several that try at once, all get the same."""
     for _ in range(_TRIES):
-        image_id = _claim_id_object(ioctx, name)
-        try:
-            ioctx.execute(DIRECTORY, "rbd", "dir_add_image", pack_string(name) + pack_string(image_id), 16)
-            return image_id
-        except rados.ObjectExists:
-            found = find_id(ioctx, name)
-            if found is not None:
-                return found
-        except rados.Error as error:
-            if not has_errno(error, errno.EBADF):
-                raise
-            # Left over from an image that has another name by now.
-            remove_id_object(ioctx, name, image_id)
-    raise ServiceError(409, "in_use", f"the name {name} is being given and taken by others")
-
-
-def _claim_id_object(ioctx: Any, name: str) -> str:
-    wanted = secrets.token_hex(_ID_BYTES)
-    for _ in range(_TRIES):
+        image_id: Optional[str] = secrets.token_hex(_ID_BYTES)
         with rados.WriteOpCtx() as operation:
             operation.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
-            operation.execute("rbd", "set_id", pack_string(wanted))
+            operation.execute("rbd", "dir_add_image", pack_string(name) + pack_string(str(image_id)))
             try:
-                ioctx.operate_write_op(operation, id_object(name))
-                return wanted
+                ioctx.operate_write_op(operation, DIRECTORY)
             except rados.ObjectExists:
-                found = read_id_object(ioctx, name)
-        if found is not None:
-            return found
+                image_id = find_id(ioctx, name)
+        if image_id is not None:
+            write_id_object(ioctx, name, image_id)
+            return image_id
     raise ServiceError(409, "in_use", f"the name {name} is being given and taken by others")
 
 
@@ -157,10 +138,13 @@ def remove_id_object(ioctx: Any, name: str, image_id: str) -> None:
 
 
 def age_s(ioctx: Any, name: str) -> float:
-    """How long ago the name was given; 0 when that cannot be told."""
+    """How long ago the name was given. When that was cut short before it could be told, it counts from now on."""
     try:
         _, written = ioctx.stat(id_object(name))
     except rados.ObjectNotFound:
+        image_id = find_id(ioctx, name)
+        if image_id is not None:
+            write_id_object(ioctx, name, image_id)
         return 0.0
     return max(0.0, time.time() - time.mktime(written))
 

@@ -89,7 +89,7 @@ def _read_page(ioctx: Any, oid: str, after: str) -> dict[str, bytes]:
     with rados.ReadOpCtx() as operation:
         pairs, _ = ioctx.get_omap_vals(operation, after, "", KEYS_AT_ONCE)
         ioctx.operate_read_op(operation, oid)
-        return dict(pairs)
+        return {key: value or b"" for key, value in pairs}  # an empty value, such as a description, comes as None
 
 
 def decode(image_id: str, values: dict[str, bytes]) -> Header:

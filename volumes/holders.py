@@ -12,11 +12,12 @@ import rados
 import rbd
 
 from volumes.encoding import Reader, pack_string
-from volumes.errors import ServiceError, has_errno, in_use
+from volumes.errors import ServiceError, in_use
 from volumes.header import header_object
 
 log = logging.getLogger("volumes")
-NOTICE_TIMEOUT_S = 4.0  # a holder that lives answers in milliseconds
+NOTICE_TIMEOUT_S = 4  # whole seconds; a holder that lives answers in milliseconds
+LOOK_TIMEOUT_S = 1  # enough to see that there is one
 SPARE_S = 3.0
 LOCK_NAME = "rbd_lock"
 
@@ -27,7 +28,7 @@ class Answered:
     silent: int  # of them, those that did not answer in time
 
 
-def notice_change(ioctx: Any, image_id: str) -> Answered:
+def notice_change(ioctx: Any, image_id: str, timeout_s: int = NOTICE_TIMEOUT_S) -> Answered:
     """Have every holder read the header anew, and wait until each has.
 
     An empty message means just that to librbd and to the kernel (src/librbd/ImageWatcher.cc, drivers/block/rbd.c). The
@@ -40,8 +41,8 @@ def notice_change(ioctx: Any, image_id: str) -> Answered:
         answer.update(code=code, answered=len(answered or ()), silent=len(silent or ()))
         ended.set()
 
-    completion = ioctx.aio_notify(header_object(image_id), complete, "", int(NOTICE_TIMEOUT_S * 1000))
-    if not ended.wait(NOTICE_TIMEOUT_S + SPARE_S):
+    completion = ioctx.aio_notify(header_object(image_id), complete, "", timeout_s * 1000)
+    if not ended.wait(timeout_s + SPARE_S):
         raise ServiceError(504, "timeout", f"image {image_id}: its holders could not be told of a change")
     del completion
     code = abs(answer["code"])
@@ -49,15 +50,17 @@ def notice_change(ioctx: Any, image_id: str) -> Answered:
         raise rados.ObjectNotFound(f"image {image_id} is gone", errno=code)
     if code not in (0, errno.ETIMEDOUT):
         raise rados.Error(f"image {image_id}: notify", errno=code)
-    return Answered(answer["answered"] + answer["silent"], answer["silent"])
+    # When it timed out, the binding may not say who was silent; somebody was.
+    silent = max(answer["silent"], 1 if code else 0)
+    return Answered(answer["answered"] + silent, silent)
 
 
 def read(ioctx: Any, image_id: str) -> dict[str, Any]:
     """Locks and watchers. A lock whose owner does not watch any more belongs to a client that is gone.
 
-    Asking for the watchers' addresses opens the image, and all its parents; mostly there is nobody to ask about.
+    Asking librbd opens the image, and all its parents; mostly there is nobody to ask about.
     """
-    if notice_change(ioctx, image_id).holders == 0 and not is_locked(ioctx, image_id):
+    if not is_locked(ioctx, image_id) and notice_change(ioctx, image_id, LOOK_TIMEOUT_S).holders == 0:
         return {"locks": [], "watchers": []}
     with rbd.Image(ioctx, image_id=image_id, read_only=True) as image:
         locks = image.list_lockers() or {}
@@ -81,14 +84,10 @@ def is_locked(ioctx: Any, image_id: str) -> bool:
 
 
 def refuse_if_held(ioctx: Any, image_id: str, what: str) -> None:
-    if notice_change(ioctx, image_id).holders == 0:
-        return
     try:
         held = read(ioctx, image_id)
-    except rbd.Error as error:
-        if has_errno(error, errno.ENOENT):
-            return
-        raise
+    except rbd.ImageNotFound:
+        return
     addresses = sorted({watcher["address"] for watcher in held["watchers"]})
     if addresses:
         raise in_use(f"{what} is in use by {', '.join(addresses)}", holders=held)

@@ -130,4 +130,5 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
 
 
 def read_holders(pool: Pool, volume_id: str) -> dict[str, Any]:
-    return {"id": volume_id, **holders.read(pool.ioctx, get(pool, volume_id).image_id)}
+    image_id = get(pool, volume_id).image_id
+    return {"id": volume_id, "image_id": image_id, **holders.read(pool.ioctx, image_id)}

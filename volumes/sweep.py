@@ -58,18 +58,20 @@ class Sweep:
         """Look at those images, at all that are on their way out, and at every other one if `whole`."""
         names = directory.read_names(self._ioctx)
         trash = {entry["id"]: entry["name"] for entry in rbd.RBD().trash_list(self._ioctx)}
-        leaving = {image_id for image_id, name in names.items() if not name.startswith(VOLUME_PREFIX)}
+        volumes = {image_id for image_id, name in names.items() if name.startswith(VOLUME_PREFIX)}
         ours = {image_id for image_id, name in trash.items() if name == base_name(image_id)}
-        self._waiting |= dirty | leaving | ours | (set(names) if whole else set())
+        self._waiting |= dirty | (set(names) - volumes) | ours | (set(names) if whole else set())
         while self._waiting and self._go_on():
-            self._look_at(self._waiting.pop(), trash)
-        for image_id in self._too_deep(names) if whole else ():
+            image_id = self._waiting.pop()
+            self._look_at(image_id, names.pop(image_id, None) if whole else None, trash)
+        for image_id in self._too_deep(volumes) if whole else ():
             if self._go_on():
                 self._shorten(image_id)
 
-    def _look_at(self, image_id: str, trash: dict[str, str]) -> None:
+    def _look_at(self, image_id: str, name: Optional[str], trash: dict[str, str]) -> None:
         try:
-            name = directory.find_name(self._ioctx, image_id)
+            if name is None or not name.startswith(VOLUME_PREFIX):
+                name = directory.find_name(self._ioctx, image_id)  # it may have moved on since the names were read
             image = header.read(self._ioctx, image_id)
             self._headers[image_id] = image
             if name is None:
@@ -114,7 +116,7 @@ class Sweep:
             return
         header.write_metadata(self._ioctx, image_id, {REMOVED_MARK: "1"})
         directory.move_to_trash(self._ioctx, image_id, name)
-        self._purge(image)
+        self._waiting.add(image_id)  # a new look, now that whoever clones it can see the mark
 
     def _settle_nameless(self, image_id: str, image: Optional[Header], trash: dict[str, str]) -> None:
         if image is None:
@@ -150,18 +152,21 @@ class Sweep:
     def _tidy(self, image: Header, *, is_volume: bool) -> Optional[Header]:
         """Remove entries that never became snapshots, and RBD snapshots that nobody needs; the header after that."""
         before = image
-        for key, text in image.metadata.items():
-            snapshot_id = key[len(ENTRY_PREFIX) :]
-            if not key.startswith(ENTRY_PREFIX) or snapshot_name(snapshot_id) in image.snapshots:
-                continue
-            if time.time() - snapshots.decode_entry(text).made_at > HALF_MADE_AGE_S:
-                header.replace_metadata(self._ioctx, image.image_id, key, text, None)
+        stale = [
+            (key, text)
+            for key, text in image.metadata.items()
+            if key.startswith(ENTRY_PREFIX)
+            and snapshot_name(key[len(ENTRY_PREFIX) :]) not in image.snapshots
+            and time.time() - snapshots.decode_entry(text).made_at > HALF_MADE_AGE_S
+        ]
+        for key, text in stale:
+            header.replace_metadata(self._ioctx, image.image_id, key, text, None)
         unneeded = [each for each in image.snapshots.values() if self._is_unneeded(image, each, is_volume=is_volume)]
         gone = [each for each in unneeded if self._is_childless(image, each) and self._remove_snapshot(image, each)]
         if gone:
             holders.notice_change(self._ioctx, image.image_id)
             flatten.let_go_of_parent(self._pool, before)
-        return header.read(self._ioctx, image.image_id)
+        return header.read(self._ioctx, image.image_id) if gone or stale else image
 
     def _is_unneeded(self, image: Header, snapshot: Snapshot, *, is_volume: bool) -> bool:
         """Apart from children. A new look at the header where it could have changed since the snapshot was seen."""
@@ -215,12 +220,12 @@ class Sweep:
             header.remove_snapshot(self._ioctx, image.image_id, snapshot.id)
         return True
 
-    def _too_deep(self, names: dict[str, str]) -> list[str]:
+    def _too_deep(self, volumes: set[str]) -> list[str]:
         found = []
-        for image_id, name in names.items():
+        for image_id in volumes:
             image = self._headers.get(image_id)
             # A volume with a reset point elsewhere must stay its clone.
-            if image is None or not name.startswith(VOLUME_PREFIX) or RESET_MARK in image.metadata:
+            if image is None or RESET_MARK in image.metadata:
                 continue
             if image.parent is not None and clones.depth(self._pool, image, read=self._known) > clones.DEPTH_SOFT:
                 found.append(image_id)

@@ -19,6 +19,7 @@ BLOCK = "/sys/block"
 DEVICES = "/dev"
 LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
 MOUNT_TIMEOUT_S = 8
+_FRESH = ".new"  # of a link that is about to take its place
 NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
@@ -158,12 +159,18 @@ def link_path(sr_uuid, vdi_uuid):
 def make_link(path, device):
     """Point `path` at `device`, whatever it was before, in one step."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fresh = "%s.%d" % (path, os.getpid())
+    fresh = path + _FRESH
+    _unlink(fresh)  # what a killed call has left
     os.symlink(device, fresh)
     os.rename(fresh, path)
 
 
 def remove_link(path):
+    _unlink(path)
+    _unlink(path + _FRESH)
+
+
+def _unlink(path):
     try:
         os.unlink(path)
     except FileNotFoundError:

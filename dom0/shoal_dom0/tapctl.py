@@ -92,9 +92,9 @@ def _text(data):
 
 
 def _row(line):
-    head, _, args = line.partition(" args=")
+    head, has_args, args = line.partition(" args=")
     match = _HEAD.match(head)
-    if not match or not head or (args and ":" not in args):
+    if not match or not head or (has_args and ":" not in args):
         raise SRError("tap-ctl list printed what is not understood: %r" % line[:80])
     pid, minor, state = match.groups()
     return Row(_whole(pid), _whole(minor), int(state or "0", 16), args)

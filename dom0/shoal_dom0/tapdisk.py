@@ -277,12 +277,19 @@ def _terminate(pid, disk):
     """End a tapdisk that serves nothing: its driver was killed after the spawn."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if _marked(pid, disk):
-            os.kill(pid, number)
+            _signal(pid, number)
         end = time.monotonic() + END_TIMEOUT_S
         while _alive(pid) and time.monotonic() < end:
             time.sleep(0.02)
     if _alive(pid):
         raise VDIUnavailable("the idle tapdisk %d does not end" % pid)
+
+
+def _signal(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended by itself
 
 
 def _alive(pid):

@@ -15,7 +15,7 @@ import rbd
 
 sys.path.insert(0, "/repository")
 
-from volumes import header  # noqa: E402
+from volumes import directory, header  # noqa: E402
 
 BLOCK_BYTES = 512
 OBJECT = re.compile(r"rbd_(?:data|header|object_map)\.([0-9a-f]+)(?:\.|$)")
@@ -97,7 +97,7 @@ class Agent:
                 "id": image_id,
                 "name": name,
                 "size_bytes": image.size(),
-                "metadata": dict(image.metadata_list()),
+                "metadata": header.read(ioctx, image_id).metadata,  # librbd's own list loses empty values
                 "snaps": [(snap["name"], snap["namespace"]) for snap in image.list_snaps()],
                 "parent": parent and [parent["image_name"], parent["snap_name"]],
             }
@@ -120,7 +120,7 @@ class Agent:
         def make(name):
             rbd.RBD().create(ioctx, name, size_bytes, old_format=False, features=features)
             label = {"name_label": "disk " + name, "name_description": "", "type": "user", "read_only": "false"}
-            header.write_metadata(ioctx, header.find_id(ioctx, name), label)
+            header.write_metadata(ioctx, directory.find_id(ioctx, name), label)
 
         with ThreadPoolExecutor(threads) as pool_of_threads:
             list(pool_of_threads.map(make, names))

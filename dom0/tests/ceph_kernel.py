@@ -24,8 +24,11 @@ class Agent:
 
     def __init__(self, cluster: Cluster) -> None:
         self._lock = threading.Lock()
+        self.fsid = cluster.fsid
         argv = [*cluster._inside(), "python3", "-B", AGENT]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with (cluster.files / "agent.log").open("ab") as log:  # librados tells of every lock that it does not get
+            self._process = subprocess.Popen(argv, text=True, stderr=log, **pipes)
 
     def ask(self, do: str, **values: Any) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
@@ -76,6 +79,7 @@ class CephKernel(Kernel):
             self.add_map(image, answer["client"], read_only=not writable, **found)
             (number,) = set(self._numbers()) - before
             (self.folder / "bus/devices" / number / "pool_ns").write_text(namespace + "\n")
+            (self.folder / "bus/devices" / number / "cluster_fsid").write_text(self.agent.fsid + "\n")
             self.tokens[number] = token
             self.addresses[number] = ADDRESS.findall(answer["address"])
             return 0

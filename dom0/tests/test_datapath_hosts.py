@@ -276,6 +276,26 @@ def test_a_snapshots_map_is_found_when_its_disk_is_gone(hosts: tuple[CephHost, C
         assert at.maps() == []
 
 
+def test_a_map_of_what_a_disk_was_before_a_revert_is_stale(
+    hosts: tuple[CephHost, CephHost], service: Service
+) -> None:
+    """Reading alone keeps nobody from reverting the disk: the kernel does not watch an image that it only reads."""
+    host, _ = hosts
+    disk = host.create()
+    snapshot = host.snapshot(disk)
+    ids = []
+    for _ in range(2):
+        _, holders = service.ask("GET", f"pools/rbd/volumes/{disk}/holders")
+        ids.append(holders["image_id"])
+        host.kernel.image_ids[f"vdi-{disk}"] = holders["image_id"]  # as the kernel shows it
+        host.activate(disk, writable=False)
+        host.activate(disk, writable=False)
+        host.call("vdi_revert", snapshot, args=(host.toolstack.ref(disk),))
+    assert ids[0] != ids[1]
+    assert len(host.kernel.lines) == 2
+    assert len(host.maps()) == 1
+
+
 def test_a_snapshot_is_not_given_for_writing(hosts: tuple[CephHost, CephHost]) -> None:
     host, _ = hosts
     snapshot = host.snapshot(host.create())

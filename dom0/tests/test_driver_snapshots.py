@@ -220,3 +220,17 @@ def test_a_chain_that_is_too_long_is_left_to_a_copy(host: Host, service: Service
             disk = host.clone(disk)
     assert caught.value.faultCode == 38
     assert disk in listing(service)[0]
+
+
+def test_data_in_a_pool_of_its_own(host: Host, service: Service) -> None:
+    host.device_config["data_pool"] = "other"
+    disk = host.create()
+    write(service, disk, "a")
+    clone = host.clone(host.snapshot(disk))
+    assert read(service, clone) == "a"
+    for each in (disk, clone):
+        assert '"data_pool":"other"' in service.cluster.rbd("info", f"rbd/vdi-{each}", "--format", "json")
+    host.call("sr_update")
+    _, figures = service.ask("GET", "pools/other")
+    assert host.toolstack.sr["physical_size"] == str(figures["total_bytes"])
+    assert int(host.toolstack.sr["physical_size"]) > 0

@@ -262,6 +262,40 @@ def test_what_it_prints_is_not_guessed_at(tap: Tap, device: Path) -> None:
         assert tap.left()["pids"] == []
 
 
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("pid=51 minor=2 state=0 args=vhd:/var/run/sr mount/a disk.vhd", (51, 2, 0, "vhd:/var/run/sr mount/a disk.vhd")),
+        ("pid=51 minor=0 state=0x22", (51, 0, 0x22, "")),
+        ("pid=51", (51, None, 0, "")),
+        ("minor=7", (None, 7, 0, "")),
+    ],
+)
+def test_a_row_is_read(line: str, row: tuple[int | None, int | None, int, str]) -> None:
+    assert tapctl._row(line) == row
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "blktap kernel module not installed",
+        "pid=x",
+        "pid=-1",
+        "pid=1  minor=2",
+        "minor=2 pid=1",
+        "pid=1 pid=2",
+        "state=0",
+        "pid=1 minor=2 state=7 args=vhd:/a",
+        "pid=1 minor=2 state=0 args=/a",
+        "pid=1 minor=2 state=0 args=",
+    ],
+)
+def test_a_strange_row_is_refused(line: str) -> None:
+    with pytest.raises(SRError, match="is not understood"):
+        tapctl._row(line)
+
+
 def grow(device: Path) -> None:
     os.truncate(device, 128 * MIB)
 

@@ -14,12 +14,14 @@ from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
-from shoal.facts import Facts
+from shoal.facts import Facts, VirtualDisks
 from shoal.observe import observe
+from shoal.observe.virtual_disks import look_at_virtual_disks
 from shoal.plan.action import Plan
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import STEPS
+from shoal.steps.registry import DISK_STEPS, STEPS
+from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
 
@@ -64,6 +66,32 @@ async def apply(
     return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 
+async def look_at_disks(document: Document, state: Path) -> VirtualDisks:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_virtual_disks(connections.xenapi)
+
+
+async def work_on_disks(
+    document: Document,
+    state: Path,
+    make: Callable[[VirtualDisks], Plan],
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """The same for single disks, without the pool's lock: it may take hours, and touches nothing that `apply` makes."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        wanted = make(await look_at_virtual_disks(connections.xenapi))
+        observed = time.monotonic() - start
+        if wanted.problems or not wanted.changes or not await confirm(wanted):
+            return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+        outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher, steps=DISK_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
 async def _log_in(connections: Connections) -> None:
     try:
         await connections.xenapi.login()
@@ -73,11 +101,17 @@ async def _log_in(connections: Connections) -> None:
 
 
 async def _carry_out(
-    wanted: Plan, connections: Connections, document: Document, journal_file: Path, watcher: Watcher
+    wanted: Plan,
+    connections: Connections,
+    document: Document,
+    journal_file: Path,
+    watcher: Watcher,
+    *,
+    steps: Mapping[str, Step] = STEPS,
 ) -> dict[str, Outcome]:
     journal = Journal(journal_file)
     journal.begin(shoal_version=__version__, spec_file=document.file)
-    executor = Executor(STEPS, Watchers(journal, watcher))
+    executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
         outcomes = await executor.run(wanted.actions, Tools(connections, executor.report))

@@ -20,6 +20,7 @@ from tests.model.world import make_facts
 HERE = Path(__file__).parent
 FILE = Path("shoal.yaml")
 BASE = (HERE / "base.yaml").read_text()
+EXISTING = (HERE / "existing.yaml").read_text()
 SURROUNDINGS = Surroundings(environ={"SHOAL_POOL_PASSWORD": "never shown"})
 
 
@@ -28,8 +29,7 @@ def cases(name: str) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in read]
 
 
-def load(case: Mapping[str, Any]) -> Document:
-    text = BASE
+def load(case: Mapping[str, Any], text: str = BASE) -> Document:
     for old, new in case.get("change", {}).items():
         assert old in text, old
         text = text.replace(old, new, 1)
@@ -43,6 +43,17 @@ def test_spec(case: Mapping[str, Any]) -> None:
     assert list(caught.value.lines) == case["says"]
     assert caught.value.exit_code == 2
     assert "never shown" not in str(caught.getrepr(chain=True))
+
+
+@pytest.mark.parametrize("case", cases("existing_spec.yaml"))
+def test_spec_for_an_existing_cluster(case: Mapping[str, Any]) -> None:
+    with pytest.raises(SpecMistakes) as caught:
+        load(case, EXISTING)
+    assert list(caught.value.lines) == case["says"]
+
+
+def test_a_spec_for_an_existing_cluster_is_right() -> None:
+    assert load({}, EXISTING).spec.ceph.existing
 
 
 @pytest.mark.parametrize("case", cases("facts.yaml"))

@@ -13,6 +13,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from lab.images import ceph as ceph_image
 from lab.topology import locate
@@ -53,6 +54,7 @@ osd_data = /scratch/osd
 osd_objectstore = bluestore
 bluestore_block_size = 8589934592
 osd_memory_target = 1073741824
+osd_snap_trim_sleep = 0.001
 osd_op_num_shards = 2
 osd_op_num_threads_per_shard = 1
 """
@@ -163,7 +165,7 @@ class Cluster:
         """At once, as when the power goes."""
         self.kill_process(self._daemons.pop(name))
 
-    def kill_process(self, parent: subprocess.Popen[bytes]) -> None:
+    def kill_process(self, parent: subprocess.Popen[Any]) -> None:
         """Kill what `start_process` started: nsenter stays the parent, so the process itself is its child."""
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         for pid in [*map(int, children), parent.pid]:

@@ -16,6 +16,7 @@ class Refused(Exception):
 
 class Dialog:
     def __init__(self, cluster: Cluster, program: str, *argv: str) -> None:
+        self._cluster = cluster
         self._process = cluster.start_dialog("python3", "-B", f"{FOLDER}/{program}", *argv)
         assert self.line() == "ready"
 
@@ -36,6 +37,10 @@ class Dialog:
         if "error" in said:
             raise Refused(said["error"])
         return said["answer"]
+
+    def kill(self) -> None:
+        """At once, as when the host's power goes: what it has open in Ceph stays so until Ceph notices."""
+        self._cluster.kill_process(self._process)
 
     def stop(self) -> None:
         assert self._process.stdin is not None

@@ -125,6 +125,10 @@ class Inside:
             except rbd.ImageNotFound:
                 return None
 
+    def put_object(self, request: dict[str, Any]) -> None:
+        with self.pool(request) as ioctx:
+            ioctx.write_full(request["object"], request["text"].encode())
+
     def remove_object(self, request: dict[str, Any]) -> None:
         with self.pool(request) as ioctx:
             ioctx.remove_object(request["object"])

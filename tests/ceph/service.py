@@ -76,11 +76,11 @@ class Service:
         finally:
             connection.close()
 
-    def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0) -> None:
-        """A whole sweep now, as if everything half made that is older than that were old."""
+    def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0, **more: str) -> None:
+        """A whole sweep now, as if everything half made that is older than that were old. See `sweep_now.py`."""
         if self._sweeper is None:
             self._sweeper = Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}")
-        self._sweeper.say({"pool": pool, "namespace": namespace, "age_s": age_s})
+        self._sweeper.say({"pool": pool, "namespace": namespace, "age_s": age_s, **more})
         self._sweeper.answer()
 
     def _listens(self) -> bool:

@@ -1,6 +1,7 @@
 """Runs inside the little Ceph: sweeps a pool whenever it is told to, as if half-made things of an age were old.
 
-One JSON object a line on standard input, {"pool", "namespace", "age_s"}; it answers when the sweep is done.
+One JSON object a line on standard input, {"pool", "namespace", "age_s"}; it answers when the sweep is done. With
+{"flatten"}, an image id, it flattens that image instead, held or not.
 """
 
 from __future__ import annotations
@@ -8,14 +9,26 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, "/repository")
 
-from volumes import config, listing, sweep
+from volumes import config, flatten, header, listing, sweep
 from volumes import purge as purging
 from volumes.ceph import Ceph
 from volumes.pool import Pool
+
+
+def work(ceph: Ceph, ioctx: object, request: dict[str, Any]) -> bool:
+    """Whether it is done."""
+    pool = Pool(ioctx, ceph, lambda _: None)
+    if "flatten" in request:
+        image = header.read(pool.ioctx, request["flatten"])
+        assert image is not None
+        return flatten.flatten(pool, image, 0.05)  # in pieces, as over several sweeps
+    return purging.sweep(pool, set(), whole=True)
 
 
 def main() -> None:
@@ -24,12 +37,9 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         sweep.HALF_MADE_AGE_S = listing.HALF_MADE_AGE_S = request["age_s"]
-
-        def work(ioctx: object) -> bool:
-            return purging.sweep(Pool(ioctx, ceph, lambda _: None), set(), whole=True)
-
-        while not ceph.with_pool(request["pool"], request["namespace"], work, "sweep"):
-            time.sleep(0.05)  # a service is at it
+        todo = partial(work, ceph, request=request)
+        while not ceph.with_pool(request["pool"], request["namespace"], todo, "sweep"):
+            time.sleep(0.05)  # a service is at it, or it was only a piece
         print(json.dumps({"answer": None}), flush=True)
 
 

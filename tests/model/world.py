@@ -27,6 +27,7 @@ from shoal.spec.names import (
     passthrough_sr_name,
     storage_vm_name,
 )
+from tests.model.namespaces import make_namespace as _ceph_namespace  # noqa: F401  a kind, found below by its name
 
 CA = "ca" * 32
 WANTED = {"kit": "kit" * 20, "volume_service": "vol" * 20, "storage_vm_image": "img" * 20}
@@ -63,7 +64,7 @@ def make_spec(host_count: int = 3, disks_per_host: int = 1, **changes: object) -
             "settings": {"mon/mon_data_avail_warn": 5, "osd_heartbeat_grace": 10},
         },
         "srs": [
-            {"name": "shoal", "type": "rbd", "pool": "rbd", "default": True},
+            {"name": "shoal", "type": "rbd", "pool": "rbd", "namespace": "xen", "data_pool": "bulk", "default": True},
             {"name": "shoal LVM", "type": "lvm", "pool": "lvm", "image_size": "4TiB"},
         ],
     }
@@ -131,8 +132,7 @@ def _dom0_kit(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 
 def _pool_key(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    pool = replace(world.pool, secrets=(*world.pool.secrets, "key"))
-    yield replace(world, pool=pool)
+    yield replace(world, pool=(pool := replace(world.pool, secrets=(*world.pool.secrets, "key"))))
     yield replace(world, pool=replace(pool, other_config={**pool.other_config, "shoal:ssh-key": "key"}))
 
 
@@ -270,7 +270,7 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
-    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec)})
+    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec, world.srs)})
 
 
 def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
@@ -296,7 +296,7 @@ def _volume_services(spec: Spec, world: Facts, action: Action) -> Iterator[Facts
 def _volume_client(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     kit = replace(_dom0(world, action.target).kit, has_client_certificate=True, certificate_authority=CA)
     yield _change_dom0(world, action.target, kit=kit)
-    yield _change_dom0(world, action.target, kit=replace(kit, volume_service=f"{action.settings['address']}:7443"))
+    yield _change_dom0(world, action.target, kit=replace(kit, volume_service=str(action.settings["service"])))
 
 
 def _ceph_image(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
@@ -320,8 +320,7 @@ def _rbd_map(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     monitors = tuple(sorted(ceph_mons.monitor_addresses(spec, world)))
     maps = replace(maps, fsid=world.ceph.fsid, user="shoal-xen", monitors=monitors, images=rbd_map.wanted_images(spec))
     yield _change_dom0(world, action.target, maps=maps)
-    maps = replace(maps, is_enabled=True)
-    yield _change_dom0(world, action.target, maps=maps)
+    yield _change_dom0(world, action.target, maps=(maps := replace(maps, is_enabled=True)))
     yield _change_dom0(world, action.target, maps=replace(maps, mapped=dict.fromkeys(maps.images, "/dev/rbd0")))
 
 
@@ -329,7 +328,8 @@ def _shared_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     wanted = next(sr for sr in spec.srs if sr.name == action.target)
     config = {"device": shared_sr.device_of(wanted)}
     if wanted.type == "rbd":
-        config = {"monitors": ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))}
+        known = ",".join(sorted(ceph_mons.monitor_addresses(spec, world)))
+        config = {"monitors": known, "pool": wanted.pool, **shared_sr.driver_settings(spec, wanted)}
     others = tuple(sr for sr in world.srs if sr.name != action.target)
     pbds: tuple[facts.Pbd, ...] = ()
     for host in spec.hosts:

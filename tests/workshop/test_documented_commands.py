@@ -30,9 +30,12 @@ def app(program: str) -> App:
     return found[0]
 
 
-def options(program: str, verb: str) -> set[str]:
+def verbs(command: App) -> list[str]:
+    return [name for name in command if not name.startswith("-")]
+
+
+def options(command: App) -> set[str]:
     """Every option that a verb takes, and those of the program itself."""
-    command = app(program)[verb]
     arguments = command.assemble_argument_collection()
     return {name for argument in arguments for name in argument.names} | {"--help", "-h", "--version"}
 
@@ -77,11 +80,17 @@ def mistakes(words: list[str]) -> list[str]:
         return [f"make {word}" for word in rest if re.fullmatch(r"[a-z-]+", word) and word not in make_targets()]
     if program not in PROGRAMS or not rest or rest[0].startswith("-") or PLACEHOLDER.match(rest[0]):
         return []
-    verb = rest[0]
-    if verb not in app(program):
-        return [f"{program} {verb}"]
-    used = {word.partition("=")[0] for word in rest[1:] if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)}
-    return [f"{program} {verb} {option}" for option in sorted(used - options(program, verb))]
+    command, named = app(program), program
+    while verbs(command):
+        if not rest or PLACEHOLDER.match(rest[0]):
+            return []
+        verb, *rest = rest
+        named = f"{named} {verb}"
+        if verb not in command:
+            return [named]
+        command = command[verb]
+    used = {word.partition("=")[0] for word in rest if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)}
+    return [f"{named} {option}" for option in sorted(used - options(command))]
 
 
 @pytest.mark.parametrize("page", markdown_files(), ids=str)
@@ -93,11 +102,15 @@ def test_shown_commands_exist(page: Path) -> None:
 def test_every_verb_is_described() -> None:
     for program in PROGRAMS:
         page = (ROOT / "docs" / "reference" / f"{program}.md").read_text()
-        verbs = [name for name in app(program) if not name.startswith("-")]
-        assert [verb for verb in verbs if f"`{program} {verb}" not in page] == [], program
+        named = [f"{program} {verb}" for verb in verbs(app(program)) if not verbs(app(program)[verb])]
+        named += [f"{program} {verb} {sub}" for verb in verbs(app(program)) for sub in verbs(app(program)[verb])]
+        assert [words for words in named if f"`{words}" not in page] == [], program
 
 
 def test_a_wrong_command_is_found() -> None:
     assert mistakes(["make", "nonsense"]) == ["make nonsense"]
     assert mistakes([".venv/bin/shoal", "frobnicate"]) == ["shoal frobnicate"]
     assert mistakes(["shoal", "apply", "--frobnicate"]) == ["shoal apply --frobnicate"]
+    assert mistakes(["shoal", "disk", "frobnicate"]) == ["shoal disk frobnicate"]
+    assert mistakes(["shoal", "disk", "move", "x", "--frobnicate"]) == ["shoal disk move --frobnicate"]
+    assert mistakes(["shoal", "disk", "move", "x", "--sr", "y"]) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Any
 
+from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 
 MIB = 1 << 20
@@ -60,6 +62,16 @@ class Calls:
 
     def sweep(self, age_s: float = 0) -> None:
         self.service.sweep(self.pool, self.namespace, age_s)
+
+
+def leftovers_of(inside: Inside, timeout_s: float = 20) -> list[str]:
+    """What is left when the OSDs have had time to drop what only removed snapshots held."""
+    end = time.monotonic() + timeout_s
+    while True:
+        found = leftovers(inside.do("content"))
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
 
 
 def leftovers(content: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
-from volumes.tests.calls import MIB, Calls, leftovers, new_id, ok, refusal, where
+from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, refusal, where
 
 pytestmark = pytest.mark.ceph
 
@@ -33,7 +33,7 @@ def within(calls: Calls) -> Iterator[Inside]:
 def _leaves_nothing(calls: Calls, within: Inside) -> Iterator[None]:
     yield
     calls.sweep()
-    assert leftovers(within.do("content")) == []
+    assert leftovers_of(within) == []
 
 
 def read(within: Inside, calls: Calls, what: str, *blocks: int) -> list[str]:
@@ -246,5 +246,6 @@ def test_a_data_pool(calls: Calls, within: Inside) -> None:
     calls.delete(volume)
     calls.delete(clone)
     calls.sweep()
-    there = within.do("content", pool="rbd")["objects"]
-    assert not [each for each in there if image_id in each]
+    calls.service.cluster.wait_for(
+        lambda: not [each for each in within.do("content", pool="rbd")["objects"] if image_id in each], 20, "the OSDs"
+    )

@@ -15,7 +15,7 @@ import pytest
 
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
-from volumes.tests.calls import MIB, Calls, leftovers, new_id, ok, where
+from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, where
 
 pytestmark = pytest.mark.ceph
 BLOCKS = (0, 1, 64, 130)  # three data objects of the smallest volumes
@@ -150,6 +150,6 @@ def test_any_history_keeps_every_content_and_leaves_nothing(service: Service, wi
                 model.delete_snapshot()
         for _ in range(2):
             model.calls.sweep()
-        assert leftovers(within.do("content")) == []
+        assert leftovers_of(within) == []
     except Exception as error:
         raise AssertionError(f"SHOAL_SEED={seed}: {' '.join(model.told)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -118,6 +119,27 @@ def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Inside
         assert latest[0] < latest[-1]
     finally:
         writer.stop()
+
+
+def test_a_dead_holder_counts_until_ceph_has_noticed(service: Service, volume: str) -> None:
+    """Whether it is dead or slow cannot be told: writes of its own may still come, so there is no snapshot."""
+    host = Inside(service.cluster)
+    host.do("hold", image=f"vdi-{volume}")
+    host.kill()
+    body = {"snapshot": new_id(), "metadata": {}}
+    started = time.monotonic()
+    assert refusal(service.ask("POST", f"{VOLUMES}/{volume}/snapshot", body)) == (409, "in_use")
+    assert refusal(service.ask("DELETE", f"{VOLUMES}/{volume}")) == (409, "in_use")
+    assert time.monotonic() - started < 20
+    assert ok(service.ask("GET", VOLUMES))["snapshots"] == []
+    cluster = service.cluster
+    cluster.wait_for(lambda: ok(service.ask("GET", f"{VOLUMES}/{volume}/holders"))["watchers"] == [], 60, "Ceph")
+    held = ok(service.ask("GET", f"{VOLUMES}/{volume}/holders"))
+    assert [lock["alive"] for lock in held["locks"]] == [False]
+    cluster.wait_for(
+        lambda: service.ask("POST", f"{VOLUMES}/{volume}/snapshot", body)[0] == 200, 10, "the refused one to be gone"
+    )
+    ok(service.ask("DELETE", f"{VOLUMES}/{volume}"))
 
 
 def test_a_removed_snapshot_is_gone(service: Service, inside: Inside, volume: str) -> None:

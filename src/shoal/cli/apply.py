@@ -30,7 +30,7 @@ def run(file: Path, state: Path | None, *, yes: bool, json: bool) -> int:
             "apply asks before it changes anything, and nobody can answer here",
             resolution="Say --yes, or look at shoal plan first.",
         )
-    with_progress = _Conversation(console, ask=not yes)
+    with_progress = Conversation(console, ask=not yes)
     work = converge.apply(
         document,
         state_folder(document.spec.pool.url, state),
@@ -46,7 +46,7 @@ def run(file: Path, state: Path | None, *, yes: bool, json: bool) -> int:
     return _conclude(result, document, console, refused=with_progress.was_refused)
 
 
-class _Conversation:
+class Conversation:
     """Shows the plan, asks, and then shows the progress."""
 
     def __init__(self, console: Console, *, ask: bool) -> None:
@@ -97,24 +97,24 @@ def _conclude(result: converge.Result, document: Document, console: Console, *, 
         return door.OK
     console.print(draw_results(result.outcomes[action.id] for action in result.plan.actions))
     for outcome in result.failures:
-        _explain(outcome)
+        explain(outcome)
     failed, unreached = len(result.failures), _count(result, State.NOT_REACHED)
     if failed:
         text = f"{failed} failed, {unreached} not reached. Run the same command again: it goes on where it stopped."
         console.print(Text(text, "bold red"))
-        return _exit_code(result)
+        return exit_code(result)
     console.print(Text(f"{_count(result, State.DONE)} done in {result.seconds:.1f} s", "bold green"))
     return door.OK
 
 
-def _explain(outcome: Outcome) -> None:
+def explain(outcome: Outcome) -> None:
     if isinstance(outcome.error, ShoalError):
         door.show_error(outcome.error)
     elif outcome.error is not None:
         door.show_bug(outcome.error)
 
 
-def _exit_code(result: converge.Result) -> int:
+def exit_code(result: converge.Result) -> int:
     is_bug = any(not isinstance(outcome.error, ShoalError) for outcome in result.failures)
     return door.BUG if is_bug else door.FAILED
 
@@ -129,17 +129,18 @@ def _result_to_dict(result: converge.Result, document: Document) -> dict[str, ob
         "seconds": round(result.seconds, 2),
         "observe_seconds": round(result.observe_seconds, 2),
         "stages": _stages(result),
-        "outcomes": [
-            {
-                "id": outcome.action.id,
-                "kind": outcome.action.kind,
-                "state": str(outcome.state),
-                "started_s": round(outcome.started_s, 2),
-                "seconds": round(outcome.seconds, 2),
-                "message": outcome.message,
-            }
-            for outcome in result.outcomes.values()
-        ],
+        "outcomes": [outcome_to_dict(outcome) for outcome in result.outcomes.values()],
+    }
+
+
+def outcome_to_dict(outcome: Outcome) -> dict[str, object]:
+    return {
+        "id": outcome.action.id,
+        "kind": outcome.action.kind,
+        "state": str(outcome.state),
+        "started_s": round(outcome.started_s, 2),
+        "seconds": round(outcome.seconds, 2),
+        "message": outcome.message,
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, plan, status, validate
+from shoal.cli import apply, disk, plan, status, validate, volume_service
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -74,6 +75,22 @@ def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFo
     Example: shoal status -f shoal.yaml --json
     """
     return status.run(file, state, json=json)
+
+
+@app.command(name="volume-service")
+def _volume_service(
+    *,
+    to: Annotated[Path, Parameter(name="--to", help="The folder to write; what is there is written over.")],
+    file: SpecFile = DEFAULT_SPEC,
+) -> int:
+    """Write what an existing Ceph cluster needs to run the volume service: files, certificates, commands.
+
+    Example: shoal volume-service --to volume-service
+    """
+    return volume_service.run(file, to)
+
+
+app.command(disk.verbs, name="disk")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -71,7 +71,7 @@ class Progress:
     def _draw(self) -> Table:
         now = time.monotonic()
         table = Table.grid(padding=(0, 2))
-        for action, since in self._running.values():
+        for action, since in tuple(self._running.values()):  # drawn by a thread of its own
             remark = self._remarks.get(action.id, action.reason)
             table.add_row(
                 Spinner("dots", style="cyan"),

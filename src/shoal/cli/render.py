@@ -29,6 +29,7 @@ WORDS = {
     "ceph_mgrs": "Ceph managers",
     "ceph_osd": "OSD",
     "ceph_pool": "Ceph pool",
+    "ceph_namespace": "Ceph namespace",
     "ceph_user": "Ceph user",
     "volume_service": "volume service's files",
     "volume_services": "volume services",
@@ -38,6 +39,9 @@ WORDS = {
     "rbd_map": "RBD images mapped in dom0",
     "shared_sr": "shared SR",
     "default_sr": "default SR",
+    "disk_import": "import of",
+    "disk_export": "export of",
+    "disk_move": "move of",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),

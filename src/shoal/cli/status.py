@@ -51,14 +51,16 @@ def _draw(spec: Spec, facts: Facts, faults: tuple[Finding, ...], console: Consol
 
 def _draw_hosts(spec: Spec, facts: Facts) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("host", "state", "kernel", "storage VM", "address", "daemons"):
+    own = ("storage VM", "address", "daemons") if spec.ceph.existing is None else ()
+    for title in ("host", "state", "kernel", *own):
         table.add_column(title)
     for host in spec.hosts:
         seen, vm = facts.host(host.name), facts.storage_vm(host.name)
         state = "not in the pool" if seen is None else "live" if seen.live else "not live"
         kernel = seen.dom0.kernel if seen and seen.dom0 else ""
         power = "none" if vm is None else vm.power_state if vm.guest or vm.power_state != "Running" else "silent"
-        table.add_row(host.name, state, kernel, power, str(host.storage_vm.address), _daemons(facts.ceph, host.name))
+        cells = (power, str(host.storage_vm.address), _daemons(facts.ceph, host.name)) if own else ()
+        table.add_row(host.name, state, kernel, *cells)
     return table
 
 

@@ -11,6 +11,9 @@ from shoal.spec.load import read_spec
 def run(file: Path) -> int:
     spec = read_spec(file).spec
     disks = sum(len(host.disks) for host in spec.hosts)
-    text = f"{file} is well-formed: {len(spec.hosts)} hosts, {disks} disks, {spec.ceph.replicas} replicas"
+    cluster = (
+        f"{disks} disks, {spec.ceph.replicas} replicas" if spec.ceph.existing is None else "an existing Ceph cluster"
+    )
+    text = f"{file} is well-formed: {len(spec.hosts)} hosts, {cluster}"
     output_console().print(text, soft_wrap=True)
     return 0

@@ -11,6 +11,7 @@ import http.client
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +20,19 @@ from shoal.kit.errors import ShoalError
 
 CHUNK_BYTES = 4 << 20
 BLOCK_BYTES = 64 << 10
+SECTOR_BYTES = 512  # a disk ends with a whole one, a file need not
 SILENCE_TIMEOUT_S = 120.0
 _HEADER = struct.Struct("<QI")
 _END = _HEADER.pack(0, 0)
 _ZEROS = bytes(BLOCK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a file that one request sends."""
+
+    start: int
+    end: int
 
 
 def data_ranges(file: BinaryIO) -> Iterator[tuple[int, int]]:
@@ -55,16 +65,34 @@ def without_zeros(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
         yield offset + begin, data[begin:]
 
 
-def send_image(https: HttpsPool, path: str, source: Path, progress: Callable[[int, int], None]) -> None:
-    """Send the file; blocking. Raises ConnectionBroken, also for an answer other than 200."""
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise ShoalError(f"the image cannot be read: {error}") from error
-    with file:
+def parts(source: Path, begin: int, data_bytes: int) -> Iterator[Part]:
+    """The file from `begin` to its end, in parts that hold so many bytes of data each; holes count for nothing.
+
+    Nothing lies between one part and the next, and the last one ends where the file does.
+    """
+    with _open(source) as file:
+        start, held = begin, 0
+        for place, length in data_ranges(file):
+            position, end = max(place, begin), place + length
+            while position < end:
+                step = min(data_bytes - held, end - position)
+                position, held = position + step, held + step
+                if held == data_bytes:
+                    yield Part(start, position)
+                    start, held = position, 0
+        size_bytes = os.fstat(file.fileno()).st_size
+        if start < size_bytes:
+            yield Part(start, size_bytes)
+
+
+def send_image(
+    https: HttpsPool, path: str, source: Path, progress: Callable[[int, int], None], part: Part | None = None
+) -> None:
+    """Send the file, or a part of it; blocking. Raises ConnectionBroken, also for an answer other than 200."""
+    with _open(source) as file:
         connection = https.connect(SILENCE_TIMEOUT_S)
         try:
-            _send(connection, path, file, progress)
+            _send(connection, path, file, progress, part or Part(0, os.fstat(file.fileno()).st_size))
             _finish(connection)
         except (OSError, http.client.HTTPException) as error:
             raise ConnectionBroken(_answer_to(connection) or str(error) or type(error).__name__) from error
@@ -72,10 +100,21 @@ def send_image(https: HttpsPool, path: str, source: Path, progress: Callable[[in
             connection.close()
 
 
+def _open(source: Path) -> BinaryIO:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise ShoalError(f"the image cannot be read: {error}") from error
+
+
 def _send(
-    connection: http.client.HTTPSConnection, path: str, file: BinaryIO, progress: Callable[[int, int], None]
+    connection: http.client.HTTPSConnection,
+    path: str,
+    file: BinaryIO,
+    progress: Callable[[int, int], None],
+    part: Part,
 ) -> None:
-    ranges = list(data_ranges(file))
+    ranges = list(_within(part, data_ranges(file)))
     total, done = sum(length for _, length in ranges), 0
     connection.putrequest("PUT", path)
     connection.putheader("Connection", "close")
@@ -84,11 +123,19 @@ def _send(
         for position in range(start, start + length, CHUNK_BYTES):
             data = os.pread(file.fileno(), min(CHUNK_BYTES, start + length - position), position)
             for offset, piece in without_zeros(position, data):
-                connection.send(_HEADER.pack(offset, len(piece)))
-                connection.send(piece)
+                padded = piece + bytes(-(offset + len(piece)) % SECTOR_BYTES)
+                connection.send(_HEADER.pack(offset, len(padded)))
+                connection.send(padded)
             done += len(data)
             progress(done, total)
     connection.send(_END)
+
+
+def _within(part: Part, ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for place, length in ranges:
+        start, end = max(place, part.start), min(place + length, part.end)
+        if start < end:
+            yield start, end - start
 
 
 def _finish(connection: http.client.HTTPSConnection) -> None:

@@ -1,4 +1,4 @@
-"""XenAPI over JSON-RPC: calls, tasks and the import of disk images, on the pool's master and by a pinned certificate.
+"""XenAPI over JSON-RPC: calls, tasks, disk images in and out, on the pool's master and by a pinned certificate.
 
 Must not know what Shoal wants of the pool. Nothing is repeated that may have been carried out.
 """
@@ -16,7 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 from shoal.clients.https import ConnectionBroken, HttpsPool
 from shoal.clients.pins import Pins
-from shoal.clients.raw_import import send_image
+from shoal.clients.raw_export import receive_image
+from shoal.clients.raw_import import Part, send_image
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
 
@@ -137,31 +138,75 @@ class XenApi:
         raise XenApiError(what, code, tuple(rest))
 
     async def import_vdi(
-        self, vdi_ref: str, source: Path, *, host_address: str, progress: Callable[[int, int], None]
+        self,
+        vdi_ref: str,
+        source: Path,
+        *,
+        host_address: str,
+        progress: Callable[[int, int], None],
+        part: Part | None = None,
     ) -> None:
-        """Send a raw image to a fresh VDI, on a host that has its SR plugged. Holes in the file are not sent.
+        """Send a raw image, or a part of it, to a VDI, on a host that has its SR plugged.
 
-        `progress` gets bytes sent and bytes to send, from another thread. Cannot be continued: after a failure, begin
-        again with a new VDI.
+        Holes and zeros are not sent, so the VDI must be fresh, or hold what an earlier sending of the same file left.
+        `progress` gets bytes sent and bytes to send, from another thread.
         """
+
+        def send(https: HttpsPool, path: str) -> None:
+            send_image(https, path, source, progress, part)
+
+        query = {"vdi": vdi_ref, "format": "raw", "chunked": "true"}
+        await self._transfer("import_raw_vdi", query, host_address, f"import of {source.name}", send)
+
+    async def export_vdi(
+        self,
+        vdi_ref: str,
+        target: Path,
+        *,
+        size_bytes: int,
+        host_address: str,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Write a VDI to a file, which is made anew. Cannot be continued: xapi exports a disk from its beginning."""
+
+        def receive(https: HttpsPool, path: str) -> None:
+            receive_image(https, path, target, size_bytes, progress)
+
+        query = {"vdi": vdi_ref, "format": "raw"}
+        await self._transfer("export_raw_vdi", query, host_address, f"export to {target.name}", receive)
+
+    async def _transfer(
+        self,
+        handler: str,
+        query: dict[str, str],
+        host_address: str,
+        what: str,
+        work: Callable[[HttpsPool, str], None],
+    ) -> None:
+        """One request to a host's HTTP handler, with a task that says what became of it."""
         await self.login()
-        task = await self.text("task.create", "Shoal: import of a disk image", source.name)
-        query = {"session_id": self._session, "task_id": task, "vdi": vdi_ref, "format": "raw", "chunked": "true"}
-        place = urlsplit(f"https://{host_address}")
-        https = HttpsPool(place.hostname or host_address, place.port or 443, pins=self._pins)
+        task = await self.text("task.create", f"Shoal: {what}", "")
+        path = f"/{handler}?{urlencode({'session_id': self._session, 'task_id': task, **query})}"
+        https = self._https_of(host_address)
         try:
-            path = f"/import_raw_vdi?{urlencode(query)}"
-            await https.in_thread(lambda: send_image(https, path, source, progress))
+            await https.in_thread(lambda: work(https, path))
         except ConnectionBroken as error:
             # The reason is in the task, if the toolstack still knows it.
-            await self._raise_task_error(task)
-            raise ToolstackUnreachable(f"{host_address} broke off the import of {source.name}: {error}") from error
+            await self._raise_task_error(task, handler)
+            raise ToolstackUnreachable(f"{host_address} broke off the {what}: {error}") from error
         except BaseException:
             await self._forget_task(task, cancel=True)
             raise
         finally:
             https.close()
-        await self.wait_task(task, "import_raw_vdi", timeout_s=120)
+        await self.wait_task(task, handler, timeout_s=120)
+
+    def _https_of(self, host_address: str) -> HttpsPool:
+        """Connections of their own to a host; the master is at the port that it was found at."""
+        if host_address == self._https.address:
+            return HttpsPool(host_address, self._https.port, pins=self._pins)
+        place = urlsplit(f"https://{host_address}")
+        return HttpsPool(place.hostname or host_address, place.port or 443, pins=self._pins)
 
     async def _try_login(self) -> str:
         params = [self._user, self._password, "1.0", "shoal"]
@@ -224,13 +269,13 @@ class XenApi:
         with contextlib.suppress(ShoalError):  # it only clears up; what matters is raised by the caller
             await self.call("task.cancel" if cancel else "task.destroy", task, timeout_s=5)
 
-    async def _raise_task_error(self, task: str) -> None:
+    async def _raise_task_error(self, task: str, handler: str) -> None:
         await asyncio.sleep(0.2)
         record = await self.record("task", task)
         if record.get("status") == "failure":
             await self._forget_task(task, cancel=False)
             code, *rest = _strings(record.get("error_info")) or ["INTERNAL_ERROR"]
-            raise XenApiError("import_raw_vdi", code, tuple(rest))
+            raise XenApiError(handler, code, tuple(rest))
         await self._forget_task(task, cancel=True)
 
 

@@ -8,6 +8,7 @@ from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.storage_vm import Guest, StorageVm
+from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
 
 __all__ = [
     "Ceph",
@@ -15,11 +16,13 @@ __all__ = [
     "CephImage",
     "CephPool",
     "Disk",
+    "DiskUser",
     "Dom0",
     "Facts",
     "Guest",
     "Host",
     "Kit",
+    "LocalFile",
     "LvmConf",
     "Maps",
     "Mgr",
@@ -32,4 +35,6 @@ __all__ = [
     "Sr",
     "StorageVm",
     "Vdi",
+    "VirtualDisk",
+    "VirtualDisks",
 ]

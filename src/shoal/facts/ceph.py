@@ -44,6 +44,8 @@ class CephPool:
     size: int
     min_size: int
     applications: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] | None = None  # RBD's; None: not seen
+    is_initialized: bool = False  # by `rbd pool init`, or by the first image
 
 
 @dataclass(frozen=True, slots=True)

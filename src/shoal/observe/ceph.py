@@ -55,7 +55,7 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
         mgrs=_mgrs(answer),
         hosts=hosts,
         osds=osds,
-        pools=tuple(_pool(pool) for pool in rows(table(answer, "osd dump"), "pools")),
+        pools=tuple(_pool(pool, table(answer, "namespaces", {})) for pool in rows(table(answer, "osd dump"), "pools")),
         images=_images(table(answer, "images", {})),
         users=_users(table(answer, "auth ls", {})),
         settings=_settings(answer),
@@ -140,12 +140,15 @@ def _hosts(answer: Answer) -> tuple[facts.CephHost, ...]:
     )
 
 
-def _pool(pool: Answer) -> facts.CephPool:
+def _pool(pool: Answer, namespaces: Answer) -> facts.CephPool:
+    name = text(pool, "pool_name")
     return facts.CephPool(
-        name=text(pool, "pool_name"),
+        name=name,
         size=number(pool, "size"),
         min_size=number(pool, "min_size"),
         applications=tuple(sorted(table(pool, "application_metadata", {}))),
+        namespaces=texts(table(namespaces, name), "names") if name in namespaces else None,
+        is_initialized=name in namespaces and flag(table(namespaces, name), "is_initialized"),
     )
 
 

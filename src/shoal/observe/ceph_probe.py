@@ -55,6 +55,7 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
         keep(answers, errors, name, command(cluster.mgr_command, name))
     if images:
         look_at_images(answers, errors, cluster, images)
+    answers["namespaces"] = look_at_namespaces(cluster, answers.get("osd dump", {}).get("pools", []))
 
 
 def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any, images: list[str]) -> None:
@@ -72,6 +73,34 @@ def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any
         except (rados.Error, rbd.Error) as error:
             errors[f"image {name}"] = str(error)
     answers["images"] = found
+
+
+def look_at_namespaces(cluster: Any, pools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By pool. A pool that cannot be read now is left out, and so are those after it: each would cost a time-out."""
+    import rados
+    import rbd
+
+    found: dict[str, dict[str, Any]] = {}
+    for pool in pools:
+        if "rbd" not in pool.get("application_metadata", {}):
+            continue
+        try:
+            with cluster.open_ioctx(pool["pool_name"]) as ioctx:
+                found[pool["pool_name"]] = {"names": rbd.RBD().namespace_list(ioctx), "is_initialized": has_info(ioctx)}
+        except (rados.Error, rbd.Error):
+            break
+    return found
+
+
+def has_info(ioctx: Any) -> bool:
+    """Whether RBD has tried out the pool once, and noted it there."""
+    import rados
+
+    try:
+        ioctx.stat("rbd_info")
+    except rados.ObjectNotFound:
+        return False
+    return True
 
 
 def feature_names(features: int, constants: dict[str, Any]) -> list[str]:

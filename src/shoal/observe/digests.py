@@ -14,13 +14,25 @@ from shoal.kit.files import write_atomically
 _ZEROS = bytes(BLOCK_BYTES)
 
 
-async def wanted_digests(image: Path, state: Path) -> dict[str, str]:
-    """ "storage_vm_image" is "" when the image cannot be read: nobody needs it where the VMs are there already."""
+async def wanted_digests(image: Path, state: Path, authority: Path | None = None) -> dict[str, str]:
+    """ "storage_vm_image" is "" when the image cannot be read: nobody needs it where the VMs are there already.
+
+    `authority` is the folder of one that is not in Ceph; "authority" is "" when there is none.
+    """
     found = {
         "kit": shipped.digest(shipped.dom0_files()),
         "volume_service": shipped.digest(shipped.volume_service_files()),
     }
+    if authority is not None:
+        return {**found, "authority": await asyncio.to_thread(_digest, authority / "ca.pem")}
     return {**found, "storage_vm_image": await asyncio.to_thread(_remembered_digest, image, state / "images.json")}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def image_digest(image: Path) -> str:

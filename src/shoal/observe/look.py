@@ -32,7 +32,8 @@ T = TypeVar("T")
 async def observe(spec: Spec, connections: Connections) -> facts.Facts:
     """What cannot be reached is None or empty, and its `unreachable` says why. Raises only when the pool is silent."""
     addresses = {host.name: str(host.storage_vm.address) for host in spec.hosts}
-    digests = asyncio.create_task(wanted_digests(spec.storage_vm.image, connections.state))
+    authority = spec.ceph.existing.authority if spec.ceph.existing else None
+    digests = asyncio.create_task(wanted_digests(spec.storage_vm.image, connections.state, authority))
     try:
         pool = await look_at_pool(connections.xenapi, addresses)
         connections.know_dom0s({host.name: host.address for host in pool.hosts})

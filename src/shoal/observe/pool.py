@@ -63,7 +63,7 @@ def read_pool(records: Records, addresses: Mapping[str, str], secrets: tuple[str
                 key=lambda host: host.name,
             )
         ),
-        srs=tuple(_sr(sr, records["PBD"], names) for sr in records["SR"].values()),
+        srs=tuple(read_sr(sr, records["PBD"], names) for sr in records["SR"].values()),
         vdis=tuple(_vdi(vdi, records["SR"]) for vdi in records["VDI"].values() if text(vdi, "SR") in records["SR"]),
         storage_vms=_storage_vms(records, addresses, names),
     )
@@ -87,7 +87,7 @@ def _host(host: Answer, all_metrics: Mapping[str, Answer], *, is_master: bool) -
     )
 
 
-def _sr(sr: Answer, pbds: Mapping[str, Answer], names: Mapping[str, str]) -> Sr:
+def read_sr(sr: Answer, pbds: Mapping[str, Answer], names: Mapping[str, str]) -> Sr:
     own = [pbds[ref] for ref in texts(sr, "PBDs") if ref in pbds]
     return Sr(
         uuid=text(sr, "uuid"),

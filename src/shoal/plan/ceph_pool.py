@@ -1,4 +1,4 @@
-"""The Ceph pool of each SR."""
+"""The Ceph pools that SRs are in, and those that they keep their data in."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shoal.spec.model import Spec
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     tuning = ceph_settings.tuning(spec, facts)
     actions = []
-    for sr in spec.srs:
-        change, reason = judge_ceph(facts, _judge, sr.pool, spec)
+    for name in dict.fromkeys(pool for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool):
+        change, reason = judge_ceph(facts, _judge, name, spec)
         settings = {
             "replicas": spec.ceph.replicas,
             "min_replicas": spec.ceph.min_replicas,
@@ -21,7 +21,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "min_compat_client": tuning.min_compat_client,
         }
         needs = frozenset({"ceph_settings/cluster"})
-        actions.append(Action("ceph_pool", sr.pool, change, reason, needs=needs, settings=settings))
+        actions.append(Action("ceph_pool", name, change, reason, needs=needs, settings=settings))
     return tuple(actions)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from shoal.facts import Ceph, Facts
+import re
+
+from shoal.facts import Ceph, Facts, Pbd, Sr
 from shoal.plan import ceph_settings
 from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict, judge_ceph
 from shoal.spec.model import Spec
 from shoal.spec.names import KERNEL_USER, VOLUMES_USER
 
+_POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_IMAGE = re.compile(rf"/dev/rbd/(?P<pool>{_POOL.pattern})/lvm-[^/]+")
+
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
-    caps = caps_for(spec)
+    caps = caps_for(spec, facts.srs)
     key_types = {KERNEL_USER: ceph_settings.tuning(spec, facts).kernel_key_type, VOLUMES_USER: ""}
     actions = []
     for user, key_type in key_types.items():
@@ -22,9 +27,26 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def caps_for(spec: Spec) -> dict[str, str]:
-    pools = ", ".join(f"profile rbd pool={sr.pool}" for sr in spec.srs)
-    return {"mon": "profile rbd", "osd": pools, "mgr": pools}
+def caps_for(spec: Spec, srs: tuple[Sr, ...] = ()) -> dict[str, str]:
+    """By name: the pools and namespaces of the SRs, and no other. Data objects lie in the image's namespace, too.
+
+    An SR that is no longer in the spec keeps its rights for as long as the pool has it: VMs may be writing to it.
+    """
+    places = [(pool, sr.namespace or "") for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool]
+    places += [place for sr in srs for pbd in sr.pbds for place in _used_by(pbd)]
+    grants = (f"profile rbd pool={pool}{f' namespace={space}' if space else ''}" for pool, space in places)
+    osd = ", ".join(dict.fromkeys(grants))
+    return {"mon": "profile rbd", "osd": osd, "mgr": osd}
+
+
+def _used_by(pbd: Pbd) -> list[tuple[str, str]]:
+    """The pools, each with its namespace, that a PBD reaches with Shoal's user; none for an SR of somebody else."""
+    config = pbd.device_config
+    if f"client.{config.get('user')}" == KERNEL_USER:
+        pools = (config.get("pool", ""), config.get("data_pool", ""))
+        return [(pool, config.get("namespace", "")) for pool in pools if _POOL.fullmatch(pool)]
+    image = _IMAGE.fullmatch(config.get("device", ""))
+    return [(image.group("pool"), "")] if image else []
 
 
 def _judge(ceph: Ceph, user: str, caps: dict[str, str]) -> Verdict:

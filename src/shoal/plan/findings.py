@@ -23,7 +23,8 @@ class Finding:
 
 def find_faults(spec: Spec, facts: Facts) -> tuple[Finding, ...]:
     """One line each for what is wrong; none when all is well."""
-    return (*_of_hosts(spec, facts), *_of_storage_vms(spec, facts), *_of_ceph(spec, facts), *_of_srs(spec, facts))
+    own = () if spec.ceph.existing else (*_of_storage_vms(spec, facts), *_of_ceph(spec, facts))
+    return (*_of_hosts(spec, facts), *own, *_of_srs(spec, facts))
 
 
 def _of_hosts(spec: Spec, facts: Facts) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from shoal.plan import (
     ceph_image,
     ceph_mgrs,
     ceph_mons,
+    ceph_namespace,
     ceph_osd,
     ceph_pool,
     ceph_settings,
@@ -55,6 +56,7 @@ KINDS: dict[str, Planner] = {
     "ceph_mgrs": ceph_mgrs.plan,
     "ceph_osd": ceph_osd.plan,
     "ceph_pool": ceph_pool.plan,
+    "ceph_namespace": ceph_namespace.plan,
     "ceph_user": ceph_user.plan,
     "volume_service": volume_service.plan,
     "volume_services": volume_services.plan,
@@ -66,8 +68,12 @@ KINDS: dict[str, Planner] = {
     "default_sr": default_sr.plan,
 }
 
+EXISTING_KINDS = ("dom0_kit", "toolstack", "volume_client", "shared_sr", "default_sr")
+"""All that is to be done where the Ceph cluster is somebody else's."""
+
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
     """All that must be done, and all that need not, each with its reason; and why it must not be done at all."""
-    actions = tuple(action for plan in KINDS.values() for action in plan(spec, facts))
+    kinds = tuple(KINDS) if spec.ceph.existing is None else EXISTING_KINDS
+    actions = tuple(action for kind in kinds for action in KINDS[kind](spec, facts))
     return Plan(actions, find_problems(spec, facts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shoal.facts import Facts, Host
+from shoal.facts import Facts, Host, Sr
 from shoal.kit.sizes import format_size
 from shoal.plan.disk_problems import find_disk_problems
 from shoal.plan.found import sr_named, vdi_in
@@ -22,7 +22,8 @@ CLOCK_SKEW_LIMIT_S = 5.0
 
 
 def find_problems(spec: Spec, facts: Facts) -> tuple[Problem, ...]:
-    found = [*_of_pool(spec, facts)]
+    is_own = spec.ceph.existing is None
+    found = [*(_of_own_cluster(spec, facts) if is_own else _of_existing(facts)), *_of_pool(spec, facts)]
     for index, host in enumerate(spec.hosts):
         seen = facts.host(host.name)
         where = f"hosts.{index}"
@@ -31,13 +32,14 @@ def find_problems(spec: Spec, facts: Facts) -> tuple[Problem, ...]:
             found.append(Problem(f"the pool has no host {host.name}", f"its hosts are {others}", f"{where}.name"))
             continue
         found += _of_host(seen, where)
-        found += find_disk_problems(host, seen, facts, where)
-        found += _of_local_sr(spec, facts, host.name)
-        found += _of_storage_vm(spec, facts, host, where)
+        if is_own:
+            found += find_disk_problems(host, seen, facts, where)
+            found += _of_local_sr(spec, facts, host.name)
+            found += _of_storage_vm(spec, facts, host, where)
     return tuple(found)
 
 
-def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
+def _of_own_cluster(spec: Spec, facts: Facts) -> Iterator[Problem]:
     pool = facts.pool
     if pool.ha_enabled:
         what = "the pool's HA is on; with it a host whose shared SR is away cannot start the storage VMs that serve it"
@@ -46,25 +48,48 @@ def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
         known = ", ".join(sorted(pool.networks))
         what = f"the pool has no network with bridge {spec.network.public.bridge}"
         yield Problem(what, f"it has {known}", "network.public.bridge")
-    wanted = {host.name for host in spec.hosts}
-    for host in facts.hosts:
-        if host.name not in wanted:
-            what = f"the pool's host {host.name} is not in the spec; a shared SR must be plugged on every host"
-            yield Problem(what, f"add {host.name} to hosts, or take it out of the pool", "hosts")
     version = ceph_version(spec.ceph.image, spec.ceph.version)
     if not version:
         what = "the image's name does not tell Ceph's version"
         yield Problem(what, 'write ceph.version, such as "19.2.3"', "ceph.image")
     elif ceph_problem(version):
         yield Problem(ceph_problem(version), "name an image of a later release", "ceph.image")
+
+
+def _of_existing(facts: Facts) -> Iterator[Problem]:
+    if not facts.wanted_digests.get("authority"):
+        what = "there is no certificate authority: the folder has no file ca.pem that can be read"
+        yield Problem(what, "shoal volume-service makes one", "ceph.existing.authority")
+
+
+def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
+    wanted = {host.name for host in spec.hosts}
+    for host in facts.hosts:
+        if host.name not in wanted:
+            what = f"the pool's host {host.name} is not in the spec; a shared SR must be plugged on every host"
+            yield Problem(what, f"add {host.name} to hosts, or take it out of the pool", "hosts")
     for index, sr in enumerate(spec.srs):
         there = sr_named(facts, sr.name)
         if there and (there.type != sr.type or not there.shared):
             kind = "shared" if there.shared else "local"
             what = f"the pool already has an SR {sr.name!r}: {kind}, of type {there.type}"
             yield Problem(what, "give Shoal's SR another name", f"srs.{index}.name")
+        elif there and sr.type == "rbd":
+            yield from _of_other_place(sr, there, f"srs.{index}")
         elif sr.type == "lvm":
             yield from find_lvm_problems(spec, facts, sr, f"srs.{index}")
+
+
+def _of_other_place(sr: model.Sr, there: Sr, where: str) -> Iterator[Problem]:
+    """Another pool or namespace has other disks: the SR's own would be lost from sight."""
+    for pbd in there.pbds:
+        for key, wanted in (("pool", sr.pool), ("namespace", sr.namespace or "")):
+            seen = pbd.device_config.get(key, "")
+            if "pool" in pbd.device_config and seen != wanted:
+                place = f"{key} {seen!r}" if seen else f"no {key}"
+                what = f"SR {sr.name!r} is in {place} on {pbd.host}, where its disks are"
+                yield Problem(what, f"write {key}: {seen}" if seen else f"leave {key} out", f"{where}.{key}")
+                return
 
 
 def _of_host(host: Host, where: str) -> Iterator[Problem]:

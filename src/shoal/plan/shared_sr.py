@@ -15,6 +15,7 @@ from shoal.spec.names import (
     disk_target,
     image_device,
     image_in_pool,
+    namespace_target,
 )
 
 
@@ -26,8 +27,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
             "type": sr.type,
             "pool": sr.pool,
             "hosts": tuple(host.name for host in spec.hosts),
-            "user": KERNEL_USER.removeprefix("client."),
-            "volumes": ",".join(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts),
+            **driver_settings(spec, sr),
             "device": device_of(sr) if sr.type == "lvm" else "",
         }
         actions.append(Action("shared_sr", sr.name, change, reason, needs=_needs(spec, sr), settings=settings))
@@ -39,12 +39,29 @@ def device_of(sr: model.Sr) -> str:
     return image_device(image_in_pool(sr.pool, sr.name))
 
 
+def driver_settings(spec: Spec, sr: model.Sr) -> dict[str, str]:
+    """What the driver of an SR of type rbd must know, but for what is asked of a cluster of our own."""
+    existing = spec.ceph.existing
+    if existing is not None:
+        volumes, user = existing.volume_services, existing.user
+        known = {"monitors": ",".join(existing.monitors), "fsid": existing.fsid}
+    else:
+        volumes = tuple(f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}" for host in spec.hosts)
+        user, known = KERNEL_USER.removeprefix("client."), {}
+    places = {key: value for key, value in (("namespace", sr.namespace), ("data_pool", sr.data_pool)) if value}
+    return {"user": user, "volumes": ",".join(volumes), **known, **places}
+
+
 def _needs(spec: Spec, sr: model.Sr) -> frozenset[str]:
     kinds = ("toolstack", "volume_client") if sr.type == "rbd" else ("toolstack", "lvm_conf", "rbd_map")
     needs = {f"{kind}/{host.name}" for kind in kinds for host in spec.hosts}
+    if spec.ceph.existing is not None:
+        return frozenset(needs)
     needs |= {f"ceph_osd/{disk_target(host.name, number)}" for host, number, _ in numbered_disks(spec)}
     needs |= {f"{kind}/{CEPH_CLUSTER}" for kind in ("ceph_mons", "ceph_mgrs")}
     needs |= {f"ceph_user/{KERNEL_USER}", f"ceph_pool/{sr.pool}"}
+    needs |= {f"ceph_pool/{sr.data_pool}"} if sr.data_pool else set()
+    needs |= {f"ceph_namespace/{namespace_target(sr.pool, sr.namespace)}"} if sr.namespace else set()
     needs |= {f"volume_services/{CEPH_CLUSTER}"} if sr.type == "rbd" else {f"ceph_image/{sr.name}"}
     return frozenset(needs)
 
@@ -59,10 +76,21 @@ def _judge(spec: Spec, facts: Facts, wanted: model.Sr) -> Verdict:
             return Change.UPDATE, f"no PBD on {host.name}"
         if not pbd.attached:
             return Change.UPDATE, f"not plugged on {host.name}"
-        lack = _unknown_monitors(spec, facts, pbd) if wanted.type == "rbd" else ""
+        lack = (_other(spec, wanted, pbd) or _unknown_monitors(spec, facts, pbd)) if wanted.type == "rbd" else ""
         if lack:
             return Change.UPDATE, lack
     return Change.NONE, _summary(sr)
+
+
+def _other(spec: Spec, wanted: model.Sr, pbd: Pbd) -> str:
+    seen, data_pool = pbd.device_config.get("data_pool", ""), wanted.data_pool or ""
+    if seen != data_pool:
+        return f"the PBD of {pbd.host} keeps new data in {seen or wanted.pool!r}"
+    if spec.ceph.existing is None:  # where these follow from the hosts, which are looked at themselves
+        return ""
+    settings = driver_settings(spec, wanted)
+    other = [key for key in ("fsid", "user", "volumes") if pbd.device_config.get(key) != settings[key]]
+    return f"the PBD of {pbd.host} has other {' and '.join(other)} than the spec" if other else ""
 
 
 def _unknown_monitors(spec: Spec, facts: Facts, pbd: Pbd) -> str:

@@ -13,23 +13,35 @@ from shoal.spec.names import VOLUME_SERVICE_PORT
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions = []
     for host in spec.hosts:
-        change, reason = _judge(facts, host)
+        change, reason = _judge(spec, facts, host)
         needs = frozenset({f"dom0_kit/{host.name}", "ceph_cluster/cluster"})
-        settings = {"address": str(host.storage_vm.address)}
+        settings = {"service": own_service(spec, host)}
         actions.append(Action("volume_client", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 
 
-def _judge(facts: Facts, host: model.Host) -> Verdict:
+def own_service(spec: Spec, host: model.Host) -> str:
+    """The volume service that a host asks first. Those of an existing cluster are shared out among the hosts."""
+    if spec.ceph.existing is None:
+        return f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}"
+    services = spec.ceph.existing.volume_services
+    return services[spec.hosts.index(host) % len(services)]
+
+
+def _judge(spec: Spec, facts: Facts, host: model.Host) -> Verdict:
     seen = facts.host(host.name)
     if seen is None or seen.dom0 is None:
         return Change.UPDATE, "cannot be seen: dom0 does not answer"
     kit = seen.dom0.kit
     if not kit.has_client_certificate:
         return Change.CREATE, "dom0 has no client certificate"
-    wanted = f"{host.storage_vm.address}:{VOLUME_SERVICE_PORT}"
+    wanted = own_service(spec, host)
     if kit.volume_service != wanted:
         return Change.UPDATE, f"dom0 asks {kit.volume_service or 'no service'} first, wanted {wanted}"
+    if spec.ceph.existing is not None:
+        if kit.certificate_authority != facts.wanted_digests.get("authority", ""):
+            return Change.UPDATE, "its certificate is by another CA than ceph.existing.authority"
+        return Change.NONE, f"asks {wanted} first"
     if hidden_ceph(facts):
         return Change.NONE, "has a certificate; its CA cannot be compared while Ceph does not answer"
     if facts.ceph is None or not facts.ceph.certificate_authority:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 from shoal.kit.sizes import GiB, format_size
-from shoal.spec.model import Spec
+from shoal.spec.model import UNUSED, UNUSED_HOST, Host, Spec
 from shoal.spec.names import PARTITION_NAME_MAX, disk_name
 from shoal.spec.problem import Problem
 
@@ -14,7 +14,8 @@ IMAGE_MIN_BYTES = 4 * GiB  # of an SR of type lvm
 
 
 def check(spec: Spec) -> tuple[Problem, ...]:
-    checks = (_hosts, _addresses, _disks, _replicas, _srs, _images, _not_yet)
+    own = (_addresses, _disks, _replicas) if spec.ceph.existing is None else (_existing,)
+    checks = (_hosts, *own, _srs, _images, _not_yet)
     return tuple(problem for one in checks for problem in one(spec))
 
 
@@ -82,17 +83,61 @@ def _replicas(spec: Spec) -> Iterator[Problem]:
         yield Problem(what, f"write {max(ceph.replicas - 1, 1)}", "ceph.min_replicas")
 
 
+def _existing(spec: Spec) -> Iterator[Problem]:
+    """Of a cluster that is there already, what Shoal would do to it or for it has no place in the spec."""
+    given = []
+    for index, host in enumerate(spec.hosts):
+        given += [f"hosts.{index}.{key}" for key in UNUSED_HOST if not _is_unused(host, key)]
+    given += [key for key in UNUSED if not _is_unused(spec, key)]
+    given += [f"ceph.{key}" for key in sorted(spec.ceph.model_fields_set - {"image", "existing"})]
+    for where in given:
+        yield Problem(
+            "with ceph.existing there are no storage VMs, and Shoal does not keep the cluster", "leave it out", where
+        )
+    for index, sr in enumerate(spec.srs):
+        if sr.type == "lvm":
+            what = "an SR of type lvm on an existing cluster is not yet in this version"
+            yield Problem(what, "use type rbd", f"srs.{index}.type")
+
+
+def _is_unused(part: Host | Spec, key: str) -> bool:
+    """Whether the model has it only because it must have something."""
+    unused = (UNUSED_HOST if isinstance(part, Host) else UNUSED)[key]
+    found = part.model_dump(mode="json", include={key})[key]
+    return bool(_within(unused, found))
+
+
+def _within(unused: object, found: object) -> bool:
+    """Whether all that stands in place of a key is what is found there; defaults do not count."""
+    if isinstance(unused, dict) and isinstance(found, dict):
+        return all(_within(value, found.get(key)) for key, value in unused.items())
+    if isinstance(unused, list) and isinstance(found, list):
+        return len(unused) == len(found) and all(map(_within, unused, found))
+    return str(found).endswith(str(unused))  # a path is relative to the spec
+
+
 def _srs(spec: Spec) -> Iterator[Problem]:
-    names, pools = [sr.name for sr in spec.srs], [sr.pool for sr in spec.srs]
+    names, places = [sr.name for sr in spec.srs], [(sr.pool, sr.namespace) for sr in spec.srs]
     for index, _ in _repeated(names):
         yield Problem(f"SR {names[index]!r} stands here twice", "give each SR its own name", f"srs.{index}.name")
-    for index, first in _repeated(pools):
-        what = f"SR {names[first]!r} already uses the Ceph pool {pools[index]!r}"
-        yield Problem(what, "give each SR a pool of its own", f"srs.{index}.pool")
+    for index, first in _repeated(places):
+        pool, namespace = places[index]
+        what = f"SR {names[first]!r} already uses the Ceph pool {pool!r}"
+        if namespace:
+            what = f"SR {names[first]!r} already uses the namespace {namespace!r} of the Ceph pool {pool!r}"
+        yield Problem(what, "give each SR a pool or a namespace of its own", f"srs.{index}.{_key(namespace)}")
+    for index, sr in enumerate(spec.srs):
+        if sr.data_pool == sr.pool:
+            what = f"{sr.pool!r} is the pool that the SR is in anyway"
+            yield Problem(what, "leave it out, or name another pool", f"srs.{index}.data_pool")
     defaults = [index for index, sr in enumerate(spec.srs) if sr.default]
     for index in defaults[1:]:
         what = f"a pool has one default SR, and {names[defaults[0]]!r} is it already"
         yield Problem(what, "write default: true for one SR", f"srs.{index}.default")
+
+
+def _key(namespace: str | None) -> str:
+    return "namespace" if namespace else "pool"
 
 
 def _images(spec: Spec) -> Iterator[Problem]:
@@ -113,6 +158,11 @@ def _images(spec: Spec) -> Iterator[Problem]:
 
 def _not_yet(spec: Spec) -> Iterator[Problem]:
     """What the model knows, and this version cannot do."""
+    for index, sr in enumerate(spec.srs):
+        for key in ("namespace", "data_pool"):
+            if sr.type == "lvm" and getattr(sr, key) is not None:
+                what = f"a {key} of an SR of type lvm is not yet in this version"
+                yield Problem(what, "leave it out, and give the SR a pool of its own", f"srs.{index}.{key}")
     if spec.network.cluster is not None:
         what = "a network of its own for replication is not yet in this version"
         yield Problem(what, "leave network.cluster out", "network.cluster")

@@ -39,9 +39,12 @@ _WORDS = {
 _PATTERNS = {
     "url": ("not the address of a pool", "write https://ADDRESS, the pool master's"),
     "device": ("not a stable name of a disk", "use a name under /dev/disk/by-id/, which survives a reboot"),
+    "fsid": ("not the id of a Ceph cluster", "ceph fsid prints it"),
     "fingerprint": ("not a fingerprint", "write sha256: and 64 hexadecimal digits"),
     "name": ("not a host name", "use letters, digits and '-'"),
     "pool": ("not a name of a Ceph pool", "use letters, digits, '.', '_' and '-'"),
+    "data_pool": ("not a name of a Ceph pool", "use letters, digits, '.', '_' and '-'"),
+    "namespace": ("not a name of an RBD namespace", "use letters, digits, '.', '_' and '-'"),
 }
 
 

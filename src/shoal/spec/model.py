@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from shoal.kit.secret import Secret
 from shoal.kit.sizes import GiB, parse_size
-from shoal.spec.sources import read_path, read_secret
+from shoal.spec.sources import read_endpoint, read_path, read_secret
 
 
 def write_setting(value: object) -> str:
@@ -24,6 +25,7 @@ def write_setting(value: object) -> str:
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$", max_length=63)]
+CephName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # of a pool or an RBD namespace
 Word = Annotated[StrictStr, Field(min_length=1)]
 Setting = Annotated[str, BeforeValidator(write_setting)]
 SecretSource = Annotated[Secret, BeforeValidator(read_secret)]
@@ -89,6 +91,17 @@ class StorageVm(Model):
     system_disk: SystemDisk = SystemDisk()
 
 
+class ExistingCeph(Model):
+    """A cluster that somebody else keeps: where it is, and what Shoal may do there."""
+
+    fsid: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    monitors: Annotated[tuple[Annotated[str, BeforeValidator(read_endpoint(6789))], ...], Field(min_length=1)]
+    user: Word = "shoal-xen"
+    key: SecretSource
+    volume_services: Annotated[tuple[Annotated[str, BeforeValidator(read_endpoint(7443))], ...], Field(min_length=1)]
+    authority: PathSource
+
+
 class Ceph(Model):
     image: Word
     version: Word | None = None
@@ -97,14 +110,27 @@ class Ceph(Model):
     osd_method: Literal["lvm", "raw"] = "lvm"
     osd_memory: Size | None = None
     settings: dict[Word, Setting] = Field(default_factory=dict)
+    existing: ExistingCeph | None = None
 
 
 class Sr(Model):
     name: Word
     type: Literal["rbd", "lvm"]
-    pool: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "rbd"
+    pool: CephName = "rbd"
+    namespace: CephName | None = None
+    data_pool: CephName | None = None
     image_size: Size | None = None
     default: StrictBool = False
+
+
+# In place of what a spec for an existing cluster has not.
+UNUSED_ADDRESS = IPv4Address("0.0.0.0")  # noqa: S104  nothing listens there
+UNUSED_DISK = {"device": "/dev/disk/by-id/unused", "use": "whole-disk"}
+UNUSED_HOST = {"storage_vm": {"address": str(UNUSED_ADDRESS)}, "disks": [UNUSED_DISK]}
+UNUSED = {
+    "network": {"public": {"bridge": "unused", "cidr": "0.0.0.0/0"}},
+    "storage_vm": {"image": "unused"},
+}
 
 
 class Spec(Model):
@@ -115,6 +141,18 @@ class Spec(Model):
     storage_vm: StorageVm
     ceph: Ceph
     srs: Annotated[tuple[Sr, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_unused(cls, values: object) -> object:
+        """A cluster that is there already needs no storage VMs; nothing reads what stands in their place."""
+        ceph = values.get("ceph") if isinstance(values, Mapping) else None
+        if not isinstance(values, Mapping) or not isinstance(ceph, Mapping) or "existing" not in ceph:
+            return values
+        hosts = values.get("hosts")
+        if isinstance(hosts, list | tuple):
+            hosts = [{**UNUSED_HOST, **host} if isinstance(host, Mapping) else host for host in hosts]
+        return {**UNUSED, **values, "hosts": hosts} if hosts is not None else {**UNUSED, **values}
 
     @property
     def lvm_srs(self) -> tuple[Sr, ...]:

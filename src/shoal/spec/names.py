@@ -38,6 +38,11 @@ def guest_device(number: int) -> str:
     return f"/dev/xvd{chr(ord('b') + number)}"
 
 
+def namespace_target(pool: str, namespace: str) -> str:
+    """As Ceph's tools write it, "rbd/gold"."""
+    return f"{pool}/{namespace}"
+
+
 def system_disk_name(host: str) -> str:
     return f"{storage_vm_name(host)} system"
 

@@ -6,8 +6,9 @@ Which environment and which folder are meant comes in by pydantic's context, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pydantic import ValidationInfo
@@ -48,6 +49,24 @@ def read_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of a file, or {env: NAME}")
     return _surroundings(info).folder / Path(value).expanduser()
+
+
+def read_endpoint(default_port: int) -> Callable[[object], str]:
+    """ "10.0.0.1" or "10.0.0.1:6789" → with its port."""
+
+    def read(value: object) -> str:
+        address, _, port = value.partition(":") if isinstance(value, str) else ("", "", "")
+        try:
+            number = int(port or default_port)
+            if port == "" and isinstance(value, str) and value.endswith(":") or not 0 < number < 65536:
+                raise ValueError
+            return f"{IPv4Address(address)}:{number}"
+        except ValueError:
+            raise ValueError(
+                f"not an address; write ADDRESS or ADDRESS:PORT, such as 10.0.0.1:{default_port}"
+            ) from None
+
+    return read
 
 
 def _environment(name: object, info: ValidationInfo) -> str:

@@ -1,10 +1,13 @@
-"""The certificate authority of the volume services. It lives in Ceph, so that losing the workstation loses nothing."""
+"""The certificate authority of the volume services. It lives in Ceph, so that losing the workstation loses nothing.
+
+For a cluster that is somebody else's, it lies in a folder that the spec names.
+"""
 
 from __future__ import annotations
 
 from shoal.clients.ceph import Ceph, CephRefused
 from shoal.kit.secret import Secret
-from shoal.steps import certificates
+from shoal.steps import authority_files, certificates
 from shoal.steps.certificates import Pair
 from shoal.steps.tools import Tools
 
@@ -15,6 +18,9 @@ ENOENT = 2
 
 async def find_or_make(tools: Tools) -> Pair:
     """The one authority. Its certificate is written last: without it, a key alone is half an authority."""
+    existing = tools.connections.spec.ceph.existing
+    if existing is not None:
+        return authority_files.read(existing.authority)
     async with tools.locks["authority"]:
         ceph = await tools.ceph()
         found = await find(ceph)
@@ -23,6 +29,11 @@ async def find_or_make(tools: Tools) -> Pair:
             await ceph.text(["config-key", "set", KEY, "-i", "-"], input=found.key.reveal().encode())
             await ceph.text(["config-key", "set", CERTIFICATE, "-i", "-"], input=found.certificate.encode())
         return found
+
+
+async def find_for(tools: Tools) -> Pair | None:
+    existing = tools.connections.spec.ceph.existing
+    return authority_files.read(existing.authority) if existing else await find(await tools.ceph())
 
 
 async def find(ceph: Ceph) -> Pair | None:

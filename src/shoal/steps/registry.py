@@ -10,11 +10,15 @@ from shoal.steps import (
     ceph_image,
     ceph_mgrs,
     ceph_mons,
+    ceph_namespace,
     ceph_osd,
     ceph_pool,
     ceph_settings,
     ceph_user,
     default_sr,
+    disk_export,
+    disk_import,
+    disk_move,
     dom0_kit,
     lvm_conf,
     partition,
@@ -49,6 +53,7 @@ _STEPS: Mapping[str, Step] = {
     "ceph_settings": ceph_settings,
     "ceph_osd": ceph_osd,
     "ceph_pool": ceph_pool,
+    "ceph_namespace": ceph_namespace,
     "ceph_user": ceph_user,
     "volume_service": volume_service,
     "volume_services": volume_services,
@@ -61,3 +66,10 @@ _STEPS: Mapping[str, Step] = {
 }
 
 STEPS: Mapping[str, Step] = {kind: patient(step) for kind, step in _STEPS.items()}
+
+# Work on single disks, asked for by name on the command line: no spec names them, so no plan of the pool does.
+DISK_STEPS: Mapping[str, Step] = {
+    "disk_import": patient(disk_import),
+    "disk_export": patient(disk_export),
+    "disk_move": patient(disk_move),
+}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shoal.clients.ceph import Ceph
 from shoal.clients.xenapi import XenApi
 from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
@@ -19,16 +18,18 @@ from shoal.steps.tools import Tools
 
 timeout_s = 600.0
 SR_TIMEOUT_S = 300.0
+OPTIONAL = ("namespace", "data_pool")
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    ceph, xenapi = await tools.ceph(), tools.xenapi
-    await placement_groups.wait_until_active(action, tools, ceph)
-    wanted = await _device_config(action, ceph)
+    xenapi = tools.xenapi
+    if tools.connections.spec.ceph.existing is None:
+        await placement_groups.wait_until_active(action, tools, await tools.ceph())
+    wanted = await _device_config(action, tools)
     sr = await _find(xenapi, action)
     if sr is None:
         tools.progress(action, "creating the SR")
-        config = await _with_secret(wanted, ceph)
+        config = await _with_secret(wanted, tools)
         master = str((await xenapi.record("pool", await records.pool_ref(xenapi)))["master"])
         description = f"Ceph pool {settings.text(action, 'pool')}, kept by Shoal"
         sr = await xenapi.call_async(
@@ -38,14 +39,14 @@ async def apply(action: Action, tools: Tools) -> None:
         )
     for host in settings.texts(action, "hosts"):
         tools.progress(action, f"plugging on {host}")
-        await _plug(xenapi, ceph, sr, host, wanted)
+        await _plug(tools, sr, host, wanted)
 
 
 async def verify(action: Action, tools: Tools) -> str:
     sr = await _find(tools.xenapi, action)
     if sr is None:
         return "there is no such SR"
-    wanted = await _device_config(action, await tools.ceph())
+    wanted = await _device_config(action, tools)
     by_host = {str(pbd["host"]): pbd for pbd in await records.pbds(tools.xenapi, sr)}
     for host in settings.texts(action, "hosts"):
         pbd = by_host.get(await records.host_ref(tools.xenapi, host))
@@ -73,36 +74,44 @@ async def _find(xenapi: XenApi, action: Action) -> str | None:
     return found[0] if found else None
 
 
-async def _device_config(action: Action, ceph: Ceph) -> dict[str, str]:
-    """What every PBD says, but for the secret. The monitors are those that there are now."""
+async def _device_config(action: Action, tools: Tools) -> dict[str, str]:
+    """What every PBD says, but for the secret. The monitors are those that there are now, where we can ask."""
     if settings.text(action, "type") == "lvm":
         return {"device": settings.text(action, "device")}
-    monitors = v1_addresses(await ceph.command(["mon", "dump"]))
-    if not monitors:
-        raise ShoalError("no monitor offers messenger v1, which the hosts' kernels need")
-    return {
-        "monitors": ",".join(monitors),
+    given = {
         "pool": settings.text(action, "pool"),
         "user": settings.text(action, "user"),
         "volumes": settings.text(action, "volumes"),
-        "fsid": (await ceph.text(["fsid"])).strip(),
+        **{key: value for key in OPTIONAL if (value := settings.optional_text(action, key))},
     }
+    if tools.connections.spec.ceph.existing is not None:
+        monitors, fsid = settings.optional_text(action, "monitors"), settings.optional_text(action, "fsid")
+        return {**given, "monitors": monitors, "fsid": fsid}
+    ceph = await tools.ceph()
+    found = v1_addresses(await ceph.command(["mon", "dump"]))
+    if not found:
+        raise ShoalError("no monitor offers messenger v1, which the hosts' kernels need")
+    return {**given, "monitors": ",".join(found), "fsid": (await ceph.text(["fsid"])).strip()}
 
 
-async def _with_secret(config: dict[str, str], ceph: Ceph) -> dict[str, str | Secret]:
+async def _with_secret(config: dict[str, str], tools: Tools) -> dict[str, str | Secret]:
     """xapi moves `password` into a secret of its own; only a reference to that stays in the PBDs."""
+    existing = tools.connections.spec.ceph.existing
     if "user" not in config:
         return {**config}
-    return {**config, "password": await read_key(ceph, f"client.{config['user']}")}
+    secret = existing.key if existing else await read_key(await tools.ceph(), f"client.{config['user']}")
+    return {**config, "password": secret}
 
 
 def is_as_wanted(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """The order of monitors does not matter."""
-    same = all(found.get(key) == value for key, value in wanted.items() if key != "monitors")
+    keys = {*wanted, *OPTIONAL} - {"monitors"}
+    same = all(found.get(key, "") == wanted.get(key, "") for key in keys)
     return same and set(found.get("monitors", "").split(",")) == set(wanted.get("monitors", "").split(","))
 
 
-async def _plug(xenapi: XenApi, ceph: Ceph, sr: str, host: str, wanted: dict[str, str]) -> None:
+async def _plug(tools: Tools, sr: str, host: str, wanted: dict[str, str]) -> None:
+    xenapi = tools.xenapi
     on_host = await records.host_ref(xenapi, host)
     pbd = next((pbd for pbd in await records.pbds(xenapi, sr) if pbd["host"] == on_host), None)
     if pbd is not None and not is_as_wanted(records.mapping(pbd, "device_config"), wanted):
@@ -112,7 +121,7 @@ async def _plug(xenapi: XenApi, ceph: Ceph, sr: str, host: str, wanted: dict[str
         await xenapi.call("PBD.destroy", pbd["ref"])
         pbd = None
     if pbd is None:
-        config = await _with_secret(wanted, ceph)
+        config = await _with_secret(wanted, tools)
         ref = await xenapi.text("PBD.create", {"host": on_host, "SR": sr, "device_config": config, "other_config": {}})
         await xenapi.call_async("PBD.plug", ref, timeout_s=SR_TIMEOUT_S)
     elif not pbd["currently_attached"]:

@@ -6,7 +6,6 @@ import json
 
 from shoal.clients.ssh import Ssh
 from shoal.plan.action import Action
-from shoal.spec.names import VOLUME_SERVICE_PORT
 from shoal.steps import authority, certificates, settings
 from shoal.steps.tools import Tools
 
@@ -28,9 +27,9 @@ async def apply(action: Action, tools: Tools) -> None:
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    dom0, ca = await tools.dom0(action.target), await authority.find(await tools.ceph())
+    dom0, ca = await tools.dom0(action.target), await authority.find_for(tools)
     if ca is None:
-        return "Ceph holds no certificate authority"
+        return "there is no certificate authority"
     if not await _is_certified(dom0, ca.certificate):
         return "dom0 has no client certificate by the cluster's authority"
     return "" if await dom0.read_file(HOST_FILE) == _host_file(action) else f"{HOST_FILE} is not as wanted"
@@ -45,5 +44,4 @@ async def _is_certified(dom0: Ssh, ca: str) -> bool:
 
 
 def _host_file(action: Action) -> bytes:
-    own = f"{settings.text(action, 'address')}:{VOLUME_SERVICE_PORT}"
-    return (json.dumps({"volume_service": own}) + "\n").encode()
+    return (json.dumps({"volume_service": settings.text(action, "service")}) + "\n").encode()

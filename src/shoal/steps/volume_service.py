@@ -50,19 +50,24 @@ async def verify(action: Action, tools: Tools) -> str:
     return ""
 
 
-async def _configure(action: Action, tools: Tools, guest: Ssh) -> None:
-    ceph, address, ca = await tools.ceph(), settings.text(action, "address"), await authority.find_or_make(tools)
-    key = await read_key(ceph, VOLUMES_USER)
-    server = certificates.make_server(ca, f"volume service of {action.target}", address)
+def write_config(address: str, port: int, user: str = VOLUMES_USER) -> bytes:
+    """config.json. File names are relative to its folder."""
     config = {
-        "listen": [address, VOLUME_SERVICE_PORT],
+        "listen": [address, port],
         "ceph_conf": f"{FOLDER}/ceph.conf",
-        "user": VOLUMES_USER.removeprefix("client."),
+        "user": user.removeprefix("client."),
         "keyring": f"{FOLDER}/keyring",
         "certificate": "server.pem",
         "key": "server.key",
         "ca": "ca.pem",
     }
+    return (json.dumps(config, indent=1) + "\n").encode()
+
+
+async def _configure(action: Action, tools: Tools, guest: Ssh) -> None:
+    ceph, address, ca = await tools.ceph(), settings.text(action, "address"), await authority.find_or_make(tools)
+    key = await read_key(ceph, VOLUMES_USER)
+    server = certificates.make_server(ca, f"volume service of {action.target}", address)
     conf = await ceph.text(["config", "generate-minimal-conf"])
     keyring = f"[{VOLUMES_USER}]\nkey = {key.reveal()}\n"
     await guest.write_file(f"{FOLDER}/keyring", keyring.encode(), mode=0o600)
@@ -70,5 +75,5 @@ async def _configure(action: Action, tools: Tools, guest: Ssh) -> None:
     await guest.write_file(f"{FOLDER}/server.pem", server.certificate.encode())
     await guest.write_file(f"{FOLDER}/ca.pem", ca.certificate.encode())
     await guest.write_file(f"{FOLDER}/ceph.conf", conf.encode())
-    await guest.write_file(f"{FOLDER}/config.json", (json.dumps(config, indent=1) + "\n").encode())
+    await guest.write_file(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT))
     await guest.write_file(START, START_TEXT.encode(), mode=0o755)

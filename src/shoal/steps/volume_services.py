@@ -45,10 +45,14 @@ async def verify(action: Action, tools: Tools) -> str:
 
 def compose(names: tuple[str, ...], image: str) -> dict[str, object]:
     """The service's specification, as the orchestrator takes it (JSON is YAML)."""
+    return compose_for({"hosts": list(names)}, image)
+
+
+def compose_for(placement: dict[str, object], image: str) -> dict[str, object]:
     kind, _, name = VOLUME_SERVICE.partition(".")
     mounts = [["type=bind", f"source={path}", f"destination={path}", "ro=true"] for path in (VOLUMES_CODE, FOLDER)]
     container = {"image": image, "entrypoint": START, "args": ["--net=host"], "bind_mounts": mounts}
-    return {"service_type": kind, "service_id": name, "placement": {"hosts": list(names)}, "spec": container}
+    return {"service_type": kind, "service_id": name, "placement": placement, "spec": container}
 
 
 async def _look(action: Action, tools: Tools) -> str:

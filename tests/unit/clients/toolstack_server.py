@@ -51,6 +51,8 @@ class Toolstack:
     def __init__(self, certificate_path, password="pw"):
         self.password, self.calls, self.seen, self.images = password, {}, [], {}
         self.raw = None  # bytes sent instead of an answer
+        self.disk = b""  # what an export sends, without saying how long it is
+        self.export_status = 200
         self.hang = threading.Event()
         handler = type("Handler", (_Handler,), {"toolstack": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -82,6 +84,7 @@ class Toolstack:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     toolstack: Toolstack
 
     def log_message(self, *_):
@@ -110,6 +113,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def do_GET(self):
+        self.close_connection = True
+        self.send_response(self.toolstack.export_status)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(self.toolstack.disk)
 
     def do_PUT(self):
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}

@@ -332,6 +332,10 @@ def vdi_update(request: Request) -> None:
         request.lvm("lvchange", *argv, request.volume)
 
 
+def vdi_epoch(request: Request) -> None:
+    """xapi sends it for every disk whenever a VM starts or stops; only on_boot=reset, which is not here, has use for it."""
+
+
 COMMANDS: dict[str, Callable[[Request], Any]] = {
     "sr_create": sr_create,
     "sr_attach": sr_attach,
@@ -349,6 +353,8 @@ COMMANDS: dict[str, Callable[[Request], Any]] = {
     "vdi_detach": vdi_deactivate,
     "vdi_resize": vdi_resize,
     "vdi_update": vdi_update,
+    "vdi_epoch_begin": vdi_epoch,
+    "vdi_epoch_end": vdi_epoch,
 }
 
 

@@ -1,0 +1,116 @@
+"""Changed blocks and used bytes against a real Ceph, compared with what was written and with what `rbd diff` says."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ceph.dialog import Inside
+from tests.ceph.service import Service
+from volumes.tests.calls import MIB, Calls, new_id, ok, refusal
+
+pytestmark = pytest.mark.ceph
+BLOCK_BYTES = 65536
+
+
+@pytest.fixture(scope="module")
+def calls(service: Service) -> Calls:
+    return Calls(service)
+
+
+@pytest.fixture
+def volume(calls: Calls) -> Iterator[str]:
+    made = new_id()
+    calls.create(made, 64 * MIB)
+    yield made
+    calls.delete(made)
+
+
+def blocks(answer: dict[str, Any]) -> list[int]:
+    assert answer["block_bytes"] == BLOCK_BYTES
+    bitmap = base64.b64decode(answer["bitmap"])
+    assert len(bitmap) == answer["size_bytes"] // BLOCK_BYTES // 8
+    return [8 * byte + bit for byte, value in enumerate(bitmap) for bit in range(8) if value & (0x80 >> bit)]
+
+
+def changes(calls: Calls, older: str | None, newer: str) -> list[int]:
+    return blocks(ok(calls.ask("POST", "changes", {"from": older, "to": newer})))
+
+
+def test_the_blocks_that_were_written_between_two_snapshots(calls: Calls, inside: Inside, volume: str) -> None:
+    image = f"vdi-{volume}"
+    inside.do("write", image=image, blocks={0: "a", 64: "a", 960: "a"})
+    first = calls.snapshot(volume)
+    inside.do("write", image=image, blocks={1: "b", 64: "b", 896: "b"})
+    second = calls.snapshot(volume)
+    inside.do("write", image=image, blocks={448: "c"})
+    assert changes(calls, None, first) == [0, 64, 960]
+    assert changes(calls, first, second) == [1, 64, 896]
+    assert changes(calls, first, volume) == [1, 64, 448, 896]
+    assert changes(calls, first, first) == []
+    snap = f"rbd/{image}@snap-{second.split('@')[1]}"
+    said = json.loads(
+        calls.service.cluster.rbd("diff", "--from-snap", f"snap-{first.split('@')[1]}", snap, "--format", "json")
+    )
+    assert {int(extent["offset"]) // BLOCK_BYTES for extent in said} == {1, 64, 896}
+    for location in (first, second):
+        calls.delete(location)
+
+
+def test_a_hole_in_a_new_data_object_counts_as_changed(calls: Calls, inside: Inside, volume: str) -> None:
+    """Ceph knows how far a new object reaches, not what of it was written: more is reported, never less."""
+    first = calls.snapshot(volume)
+    inside.do("write", image=f"vdi-{volume}", blocks={70: "a"})
+    assert changes(calls, first, volume) == list(range(64, 71))
+    assert ok(calls.ask("GET", f"usage/{volume}"))["used_bytes"] == 7 * BLOCK_BYTES
+    calls.delete(first)
+
+
+def test_a_grown_disk(calls: Calls, inside: Inside, volume: str) -> None:
+    first = calls.snapshot(volume)
+    ok(calls.ask("POST", f"volumes/{volume}/resize", {"size_bytes": 96 * MIB}))
+    inside.do("write", image=f"vdi-{volume}", blocks={1472: "b"})
+    assert changes(calls, first, volume) == [1472]
+    calls.delete(first)
+
+
+def test_from_nothing_a_clone_has_its_parents_data_too(calls: Calls, inside: Inside, volume: str) -> None:
+    inside.do("write", image=f"vdi-{volume}", blocks={3: "a", 200: "a"})
+    source, clone = calls.snapshot(volume), new_id()
+    calls.clone(clone, source)
+    inside.do("write", image=f"vdi-{clone}", blocks={700: "b"})
+    found = changes(calls, None, clone)
+    assert {3, 200, 700} <= set(found)
+    taken = calls.snapshot(clone)
+    inside.do("write", image=f"vdi-{clone}", blocks={4: "c"})
+    assert changes(calls, taken, clone) == [4]
+    # The object that block 700 is in, and no more: what is read from the parent is the parent's.
+    assert ok(calls.ask("GET", f"usage/{clone}"))["used_bytes"] < 8 * MIB
+    for what in (taken, clone, source):
+        calls.delete(what)
+
+
+def test_what_has_no_history_in_common_is_refused(calls: Calls, volume: str) -> None:
+    other = new_id()
+    calls.create(other, 64 * MIB)
+    first, later, foreign = calls.snapshot(volume), calls.snapshot(volume), calls.snapshot(other)
+    for older, newer in ((first, foreign), (later, first), (foreign, volume)):
+        answer = calls.ask("POST", "changes", {"from": older, "to": newer})
+        assert refusal(answer) == (409, "no_common_history")
+    for what in (first, later, foreign, other):
+        calls.delete(what)
+
+
+def test_used_bytes(calls: Calls, inside: Inside, volume: str) -> None:
+    assert ok(calls.ask("GET", f"usage/{volume}"))["used_bytes"] == 0
+    inside.do("write", image=f"vdi-{volume}", blocks={0: "a", 1: "a", 640: "a"})
+    assert ok(calls.ask("GET", f"usage/{volume}"))["used_bytes"] == 3 * BLOCK_BYTES
+    location = calls.snapshot(volume)
+    inside.do("write", image=f"vdi-{volume}", blocks={896: "a"})
+    assert ok(calls.ask("GET", f"usage/{location}"))["used_bytes"] == 3 * BLOCK_BYTES
+    assert ok(calls.ask("GET", f"usage/{volume}"))["used_bytes"] == 4 * BLOCK_BYTES
+    calls.delete(location)

@@ -1,0 +1,140 @@
+"""What the sweeper does with what is left in a pool, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ceph.dialog import Inside
+from tests.ceph.service import Service
+from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, where
+
+pytestmark = pytest.mark.ceph
+
+
+@pytest.fixture
+def within(service: Service) -> Iterator[Inside]:
+    dialog = Inside(service.cluster, "other")
+    yield dialog
+    dialog.stop()
+
+
+@pytest.fixture
+def calls(service: Service, within: Inside) -> Iterator[Calls]:
+    made = Calls(service, "other")
+    yield made
+    made.sweep()
+    assert leftovers_of(within) == []
+
+
+def image_id(calls: Calls, volume: str) -> str:
+    return str(json.loads(calls.service.cluster.rbd("info", f"other/vdi-{volume}", "--format", "json"))["id"])
+
+
+def test_what_is_young_is_left(calls: Calls, within: Inside) -> None:
+    """A name without a header is an image that is just being made: nothing to see, nothing to clear up."""
+    volume = new_id()
+    calls.create(volume)
+    within.do("remove_object", object=f"rbd_header.{image_id(calls, volume)}")
+    calls.sweep(age_s=600)
+    assert f"vdi-{volume}" in within.do("content")["images"]
+    assert calls.listed() == {"volumes": [], "snapshots": [], "broken": []}
+    # It can still be made.
+    assert calls.create(volume)["size_bytes"] == 64 * MIB
+    calls.delete(volume)
+
+
+def test_an_entry_without_a_snapshot_is_removed_when_it_is_old(calls: Calls) -> None:
+    volume, snapshot = new_id(), new_id()
+    calls.create(volume)
+    entry = json.dumps({"of": volume, "made_at": 0, "metadata": {}})
+    calls.service.cluster.rbd("image-meta", "set", f"other/vdi-{volume}", f"shoal.snap.{snapshot}", entry)
+    assert calls.listed()["snapshots"] == []
+    assert calls.ask("GET", f"snapshots/{image_id(calls, volume)}@{snapshot}")[0] == 404
+    calls.sweep(age_s=600)
+    assert "shoal.snap" not in calls.service.cluster.rbd("image-meta", "ls", f"other/vdi-{volume}")
+    calls.delete(volume)
+
+
+def test_a_header_lost_in_the_trash_does_not_stop_it(calls: Calls, within: Inside) -> None:
+    volume = new_id()
+    calls.create(volume)
+    lost = image_id(calls, volume)
+    within.do("hold", image=f"vdi-{volume}")  # so that it cannot be purged yet
+    calls.service.cluster.rbd("rename", f"other/vdi-{volume}", f"other/base-{lost}")
+    calls.service.cluster.rbd("image-meta", "set", f"other/base-{lost}", "shoal.mark.removed", "1")
+    within.do("let_go", image=f"vdi-{volume}")
+    calls.service.cluster.rbd("trash", "mv", f"other/base-{lost}")
+    within.do("remove_object", object=f"rbd_header.{lost}")
+    calls.sweep()
+    assert within.do("content")["trash"] == []
+
+
+def test_a_child_that_never_came_to_be_holds_nobody(calls: Calls, within: Inside) -> None:
+    """A clone's header is lost: the parent's list still has it, and that must not keep the parent for ever."""
+    source, clone = new_id(), new_id()
+    calls.create(source)
+    location = calls.snapshot(source)
+    calls.clone(clone, location)
+    within.do("remove_object", object=f"rbd_header.{image_id(calls, clone)}")
+    calls.delete(location)
+    calls.delete(source)
+    calls.sweep()
+    calls.sweep()
+    assert leftovers_of(within) == []
+
+
+def test_an_image_that_somebody_has_open_is_purged_later(calls: Calls, within: Inside) -> None:
+    volume = new_id()
+    calls.create(volume)
+    kept = image_id(calls, volume)
+    calls.service.cluster.rbd("rename", f"other/vdi-{volume}", f"other/base-{kept}")
+    within.do("hold", image=f"base-{kept}")
+    calls.sweep()
+    assert within.do("content")["trash"] == [f"base-{kept}"]
+    within.do("let_go", image=f"base-{kept}")
+    calls.sweep()
+    assert leftovers_of(within) == []
+
+
+def test_flattening_is_in_no_ones_way(calls: Calls, within: Inside) -> None:
+    """The image is held and written to meanwhile; its snapshot from before goes on reading from the parent."""
+    source, clone = new_id(), new_id()
+    calls.create(source)
+    letters = {str(block): "a" for block in range(0, 1024, 64)}
+    within.do("write", image=f"vdi-{source}", blocks=letters)
+    calls.clone(clone, source)
+    before = calls.snapshot(clone)
+    within.do("hold", image=f"vdi-{clone}")
+    within.do("write_held", image=f"vdi-{clone}", blocks={0: "b", 65: "c"})
+    calls.service.sweep("other", flatten=image_id(calls, clone))
+    within.do("write_held", image=f"vdi-{clone}", blocks={128: "d", 129: "e"})
+    within.do("let_go", image=f"vdi-{clone}")
+    expected = {**letters, "0": "b", "65": "c", "128": "d", "129": "e"}
+    read = within.do("read", image=f"vdi-{clone}", blocks=[int(block) for block in expected])
+    assert read == expected
+    assert within.do("read", blocks=[0, 64, 65], **where(calls, before)) == {"0": "a", "64": "a", "65": ""}
+    # The snapshot still needs the parent; when it is gone, so is the tie.
+    calls.delete(source)
+    calls.sweep()
+    assert within.do("read", blocks=[0, 64, 65], **where(calls, before)) == {"0": "a", "64": "a", "65": ""}
+    assert within.do("content")["trash"] != []
+    calls.delete(before)
+    calls.sweep()
+    assert within.do("content")["trash"] == []
+    assert within.do("read", image=f"vdi-{clone}", blocks=[int(block) for block in expected]) == expected
+    calls.delete(clone)
+
+
+def test_a_snapshot_that_a_person_has_removed_is_gone(calls: Calls) -> None:
+    """Its entry alone is no snapshot."""
+    volume = new_id()
+    calls.create(volume)
+    location = calls.snapshot(volume)
+    calls.service.cluster.rbd("snap", "rm", f"other/vdi-{volume}@snap-{location.split('@')[1]}")
+    assert calls.listed()["snapshots"] == []
+    assert calls.delete(location) is False
+    ok(calls.ask("GET", f"volumes/{volume}"))
+    calls.delete(volume)
