@@ -120,7 +120,10 @@ def _tell_that_it_is_off(plan, vm, key):
 
 
 def _refresh_monitors(plan):
-    """The PBDs name the monitors that there are, so that a disk can be mapped while any one of them answers."""
+    """The PBDs name the monitors that there are, so that a disk can be mapped while any one of them answers.
+
+    Those of a cluster that is not Shoal's stand in its spec: an administrator says which of them the hosts shall use.
+    """
     ceph = plan.seen.ceph
     if ceph.silence or not ceph.monitors:
         return
@@ -131,7 +134,7 @@ def _refresh_monitors(plan):
             )  # fmt: skip
             plan.troubles.append(Trouble("SHOAL_OTHER_CLUSTER", body))
             plan.notes.append("SR %s is of another Ceph cluster" % pbd.sr_name)
-        elif set(pbd.monitors) != set(ceph.monitors):
+        elif plan.seen.pool.keeps_ceph and set(pbd.monitors) != set(ceph.monitors):
             reason = "they are now %s" % ", ".join(ceph.monitors)
             key = "refresh/%s" % pbd.uuid
             action = Action("refresh", key, pbd.ref, pbd.sr_name, reason, sr=pbd.sr, monitors=ceph.monitors)

@@ -14,7 +14,8 @@ from .toolstack import Refused
 INVENTORY = "/etc/xensource-inventory"
 PROC = "/proc"
 SR_TYPE = "rbd"
-POOL_MARK = "shoal:ssh-key"
+POOL_MARK = "shoal:ssh-key"  # set where there are storage VMs
+KIT_MARK = "shoal:kit"  # set on each host that takes part, with or without
 HOST_MARK = "shoal:host"
 SETTINGS_MARK = "shoal:settings"
 REST_MARK = "shoal:maintenance"
@@ -39,11 +40,11 @@ class Observer:
         (pool_record,) = call("pool.get_all_records").values()
         ref = call("host.get_by_uuid", own_uuid())
         host_record = call("host.get_record", ref)
-        pool = self._pool(pool_record, ref, uptime_s)
         host = _host(ref, host_record)
+        pool = self._pool(pool_record, ref, KIT_MARK in host_record["other_config"], uptime_s)
         storage_vm, ceph, pbds, unplugged, vms = None, Ceph("not asked"), (), (), ()
         if pool.is_marked and not pool.ha_enabled:
-            storage_vm = self._find_storage_vm(host)
+            storage_vm = self._find_storage_vm(host) if pool.keeps_ceph else None
             here = _where(call, "PBD", "host", host.ref)
             ceph, pbds = self._storage(here, memory.owes_starts and pool.is_master)
             if storage_vm is not None and storage_vm.power_state == "Halted":
@@ -53,11 +54,12 @@ class Observer:
         booted_at = time.time() - uptime_s
         return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)))
 
-    def _pool(self, record, host, uptime_s):
+    def _pool(self, record, host, host_is_marked, uptime_s):
         marks = record["other_config"]
         return Pool(
             uuid=record["uuid"],
-            is_marked=POOL_MARK in marks,
+            is_marked=host_is_marked or POOL_MARK in marks,
+            keeps_ceph=POOL_MARK in marks,
             ha_enabled=bool(record["ha_enabled"]),
             is_master=record["master"] == host,
             apply_at_work=LOCK_MARK in marks and not self._lock_is_stale(marks, uptime_s),

@@ -8,6 +8,7 @@ NULL = "OpaqueRef:NULL"
 class Pool(NamedTuple):
     uuid: str
     is_marked: bool  # Shoal has set it up
+    keeps_ceph: bool  # in storage VMs of its own; else its SRs lie on a cluster that somebody else looks after
     ha_enabled: bool
     is_master: bool  # this host is the pool's master
     apply_at_work: bool  # somebody runs `shoal apply` and shows signs of life

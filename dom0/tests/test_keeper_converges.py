@@ -79,7 +79,7 @@ class World:
         return Seen(
             self.now - machine.booted_at,
             machine.booted_at,
-            Pool("pool", is_marked=True, ha_enabled=False, is_master=name == "a", apply_at_work=False),
+            Pool("pool", True, keeps_ceph=True, ha_enabled=False, is_master=name == "a", apply_at_work=False),
             Host(name, name, name, enabled=True, told_to_rest=False),
             Vm("storage", "storage", "storage", *state, name, is_busy=False),
             ceph,

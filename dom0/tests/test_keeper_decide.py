@@ -15,7 +15,7 @@ from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, Pbd, Poo
 HERE, THERE = "OpaqueRef:here", "OpaqueRef:there"
 BOOTED_AT = 1_000_000.0
 MONITORS = ("10.77.0.21:6789", "10.77.0.22:6789")
-POOL = Pool("pool", is_marked=True, ha_enabled=False, is_master=True, apply_at_work=False)
+POOL = Pool("pool", is_marked=True, keeps_ceph=True, ha_enabled=False, is_master=True, apply_at_work=False)
 HOST = Host(HERE, "host", "xen1", enabled=True, told_to_rest=False)
 CEPH = Ceph("", "fsid", MONITORS, "HEALTH_OK")
 AWAY = Ceph("10.77.0.21:7443: connection refused")
@@ -139,6 +139,11 @@ def test_the_order_of_monitors_does_not_matter() -> None:
     assert kinds(SEEN._replace(pbds=(PLUGGED._replace(monitors=MONITORS[::-1]),))) == []
 
 
+def test_monitors_of_a_cluster_that_is_not_shoals_are_left_alone() -> None:
+    seen = SEEN._replace(pool=POOL._replace(keeps_ceph=False), pbds=(PLUGGED._replace(monitors=MONITORS[:1]),))
+    assert kinds(seen) == []
+
+
 def test_monitors_of_another_cluster_are_not_taken() -> None:
     seen = SEEN._replace(pbds=(PLUGGED._replace(fsid="another", monitors=()),))
     assert kinds(seen) == []
@@ -260,7 +265,7 @@ pbds = st.builds(
 )  # fmt: skip
 sights = st.builds(
     Seen, st.floats(0, 10_000), st.just(BOOTED_AT),
-    st.builds(Pool, st.just("pool"), st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    st.builds(Pool, st.just("pool"), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()),
     st.builds(Host, st.just(HERE), st.just("host"), st.just("xen1"), st.booleans(), st.booleans()),
     st.none() | vms, st.sampled_from([CEPH, AWAY, CEPH._replace(monitors=())]), st.lists(pbds, max_size=2).map(tuple),
     st.sampled_from([(), (LocalPbd("l1", "l1", "Local storage"),)]),

@@ -243,3 +243,17 @@ def test_a_host_that_is_told_to_rest_rests(pool: KeeperPool) -> None:
     pool.wait_said("xen1", "stands back: the host carries the mark shoal:maintenance")
     pool.api.host.remove_from_other_config(pool.refs["xen1"], "shoal:maintenance")
     comes_back(pool)
+
+
+def test_an_sr_on_a_cluster_that_is_not_shoals_is_plugged_again(pool: KeeperPool) -> None:
+    """There are no storage VMs then, and no mark on the pool; the host's own is enough."""
+    pool.api.pool.remove_from_other_config(pool.ref, "shoal:ssh-key")
+    pool.api.host.add_to_other_config(pool.refs["xen1"], "shoal:kit", "digest")
+    pool.services.monitors = ["192.0.2.7:6789"]
+    (pbd,) = pool.api.SR.get_PBDs(pool.sr)
+    before = pool.api.PBD.get_device_config(pbd)
+    pool.api.PBD.unplug(pbd)
+    pool.hosts["xen1"].start()
+    pool.wait(lambda: pool.plugged() == ["xen1"], "the SR to be plugged")
+    pool.wait_said("xen1", "nothing to do: plugged: shoal, Ceph says HEALTH_OK")
+    assert pool.api.PBD.get_device_config(pbd) == before
