@@ -2,8 +2,8 @@
 
 Sent over SSH to `python3 - REQUEST`, never installed. Python 3.6, standard library only, and hardly a child process:
 what /sys, /proc and the disks themselves say is read directly. REQUEST is a JSON object: `kit` (files and folders
-that make up the kit), `passthrough` (folder of links), `tools` (programs that Shoal needs), `lvm` (folders of LVM's
-configuration), `maps` (`settings`, `key`: files; `units`: what is enabled for them to count).
+that make up the kit), `keeper` (path of its unit), `passthrough` (folder of links), `tools` (programs that Shoal needs),
+`lvm` (folders of LVM's configuration), `maps` (`settings`, `key`: files; `units`: what is enabled for them to count).
 
 A part that fails is missing from the answer and its reason stands in `errors`: nothing unread looks like nothing there.
 """
@@ -25,6 +25,7 @@ HEAD_BYTES = 1 << 20
 TAIL_BYTES = 128 << 10
 CHILD_TIMEOUT_S = 20
 NO_DISKS = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "rbd", "nbd", "td")
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")  # version 2, and systemd's own of version 1
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -256,7 +257,7 @@ def find_links():
     return found
 
 
-def kit(places):
+def kit(places, keeper):
     """Digest over the kit's files, as shoal.kit.shipped makes it; what belongs to this host beside it."""
     lines = []
     for place in places:
@@ -272,7 +273,15 @@ def kit(places):
         "has_client_certificate": all(os.path.exists("%s/client.%s" % (folder, end)) for end in ("pem", "key")),
         "certificate_authority": digest(folder + "/ca.pem") if os.path.exists(folder + "/ca.pem") else "",
         "volume_service": str(host.get("volume_service", "")),
+        "keeper_runs": runs(keeper),
     }
+
+
+def runs(unit):
+    """Whether a unit is enabled, and its control group there: systemd removes that of a service that has ended."""
+    folder, name = unit.rsplit("/", 1)
+    is_enabled = os.path.islink("%s/multi-user.target.wants/%s" % (folder, name))
+    return is_enabled and any(os.path.isdir("%s/system.slice/%s" % (tree, name)) for tree in CGROUPS)
 
 
 def hashed(path):
@@ -365,7 +374,7 @@ def missing(tools):
 def look(request):
     parts = {
         "disks": disks,
-        "kit": lambda: kit(request["kit"]),
+        "kit": lambda: kit(request["kit"], request["keeper"]),
         "sm_plugins": sm_plugins,
         "has_rbd": has_rbd,
         "passthrough_links": lambda: passthrough(request["passthrough"]),

@@ -29,6 +29,7 @@ ORDER = [
     "test_disks",
     "test_witness",
     "test_cold_start",
+    "test_keeper",
     "test_lvm",
 ]
 

@@ -126,9 +126,9 @@ def _dom0(world: Facts, host: str) -> facts.Dom0:
 def _dom0_kit(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     dom0 = _dom0(world, action.target)
     yield _change_dom0(world, action.target, kit=replace(dom0.kit, digest="half of the files"))
-    world = _change_dom0(world, action.target, kit=replace(dom0.kit, digest=WANTED["kit"]))
-    yield world
-    yield _change_dom0(world, action.target, sm_plugins=tuple(sorted({*dom0.sm_plugins, "rbd"})))
+    yield (world := _change_dom0(world, action.target, kit=replace(dom0.kit, digest=WANTED["kit"])))
+    yield (world := _change_dom0(world, action.target, sm_plugins=tuple(sorted({*dom0.sm_plugins, "rbd"}))))
+    yield _change_dom0(world, action.target, kit=replace(_dom0(world, action.target).kit, keeper_runs=True))
 
 
 def _pool_key(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:

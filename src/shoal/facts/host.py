@@ -15,6 +15,7 @@ class Kit:
     has_client_certificate: bool = False
     certificate_authority: str = ""  # sha256 of the CA certificate that dom0 trusts for the volume services
     volume_service: str = ""  # /etc/shoal/host.json: this host's own volume service, "10.77.0.21:7443"
+    keeper_runs: bool = False  # shoal-keeper.service is enabled and runs
 
 
 @dataclass(frozen=True, slots=True)

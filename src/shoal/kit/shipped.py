@@ -16,9 +16,11 @@ DOM0_CODE = "/opt/shoal/dom0"
 DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
 DOM0_MAPPER = f"{DOM0_CODE}/map_images.py"
 DOM0_UNITS = ("/etc/systemd/system/shoal-map.service", "/etc/systemd/system/shoal-map-retry.service")
+DOM0_KEEPER_UNIT = "/etc/systemd/system/shoal-keeper.service"
 DOM0_RULES = "/etc/udev/rules.d/59-shoal.rules"
-DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_RULES, DOM0_DRIVER)
+DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_KEEPER_UNIT, DOM0_RULES, DOM0_DRIVER)
 """Where the kit's files lie that are not below DOM0_CODE. The driver last, as it is what others call."""
+DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper")
 VOLUMES_CODE = "/opt/shoal/volumes"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -43,13 +45,15 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: the driver's executable, its package, what maps images. The probe is sent, never installed."""
+    """The kit of a dom0: driver, keeper, what maps images, and their code. The probe is sent, never installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
     mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())
-    units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in DOM0_UNITS)
+    names = (*DOM0_UNITS, DOM0_KEEPER_UNIT)
+    units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in names)
     rules = ShippedFile(DOM0_RULES, (source / "udev" / Path(DOM0_RULES).name).read_bytes())
-    return (driver, mapper, *units, rules, *_code(source / "shoal_dom0", f"{DOM0_CODE}/shoal_dom0"))
+    packages = (file for name in DOM0_PACKAGES for file in _code(source / name, f"{DOM0_CODE}/{name}"))
+    return (driver, mapper, *units, rules, *packages)
 
 
 def volume_service_files() -> tuple[ShippedFile, ...]:

@@ -30,6 +30,7 @@ ALIGNMENT_BYTES = 1 << 20
 TOOLS = ("sgdisk", "partx", "blockdev", "blkid", "modprobe", "python3", "systemctl")
 REQUEST = {
     "kit": [shipped.DOM0_CODE, *shipped.DOM0_OUTSIDE],
+    "keeper": shipped.DOM0_KEEPER_UNIT,
     "passthrough": PASSTHROUGH_FOLDER,
     "tools": TOOLS,
     "lvm": LVM_FOLDERS,
@@ -62,6 +63,7 @@ def read_dom0(answer: Answer, sent: float, received: float) -> Dom0:
             has_client_certificate=flag(kit, "has_client_certificate"),
             certificate_authority=text(kit, "certificate_authority"),
             volume_service=text(kit, "volume_service"),
+            keeper_runs=flag(kit, "keeper_runs"),
         ),
         sm_plugins=texts(answer, "sm_plugins"),
         clock_skew_s=round(skew_s(sent, received, seconds(answer, "clock") or [sent]), 3),

@@ -1,4 +1,4 @@
-"""Shoal's files in a host's dom0: the SM driver, the whitelist entry that lets the toolstack run it, the rbd module."""
+"""Shoal's files in a host's dom0: the SM driver, its entry on the toolstack's whitelist, the keeper, the rbd module."""
 
 from __future__ import annotations
 
@@ -31,4 +31,6 @@ def _judge(host: Host | None, wanted: str) -> Verdict:
         return Change.UPDATE, "the installed files are not those of this version"
     if SR_TYPE not in host.dom0.sm_plugins:
         return Change.UPDATE, f"the toolstack's sm-plugins list lacks {SR_TYPE}"
-    return Change.NONE, "installed and whitelisted"
+    if not kit.keeper_runs:
+        return Change.UPDATE, "the keeper does not run"
+    return Change.NONE, "installed and whitelisted, the keeper runs"

@@ -1,4 +1,4 @@
-"""Shoal's files in a dom0: the SM driver and its place on the whitelist, the rbd module, systemd units, udev rules."""
+"""Shoal's files in a dom0: the SM driver and its place on the whitelist, keeper, rbd module, units, udev rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import DOM0_CODE, DOM0_OUTSIDE, ShippedFile, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, ShippedFile, dom0_files
 from shoal.plan.action import Action
 from shoal.steps import sm_plugins
 from shoal.steps.tools import Tools
@@ -23,25 +23,30 @@ MODULES_CONF = "/etc/modules-load.d/shoal.conf"
 MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
-# checksums, the modules file, Shoal's own conf, then every other file that xapi reads, in its order.
-# $1 modules file, $2 own conf, $3 conf folder, $4 code, then the files outside of it
-LOOK = """modules=$1 own=$2 conf=$3 code=$4; shift 4
+# checksums, the keeper's state, the modules file, Shoal's own conf, then every other file that xapi reads, in order.
+# $1 modules file, $2 own conf, $3 conf folder, $4 the keeper's unit, $5 code, then the files outside of it
+LOOK = """modules=$1 own=$2 conf=$3 keeper=${4##*/} code=$5; shift 5
 find "$code" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$@" 2>/dev/null
+printf '\\001'; systemctl is-enabled "$keeper" 2>/dev/null; systemctl is-active "$keeper" 2>/dev/null
 printf '\\001'; cat "$modules" 2>/dev/null; printf '\\001'; cat "$own" 2>/dev/null
 for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
-# $1 stage, $2 code, then the files outside of it; all come on standard input. The code is put in place first, the
-# driver last: who calls it meanwhile gets the old one or the new one.
-INSTALL = """set -e; stage=$1 code=$2; shift 2; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
-tar -x -C "$stage"; [ ! -d "$code" ] || mv "$code" "$stage.old"
+# $1 stage, $2 the keeper's unit, $3 code, then the files outside of it; all come on standard input. The code is put in
+# place first, the driver last: who calls it meanwhile gets the old one or the new one. The keeper is stopped before: if
+# it runs afterwards, it runs the new code.
+INSTALL = """set -e; stage=$1 keeper=$2 code=$3; shift 3; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
+tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
+[ ! -d "$code" ] || mv "$code" "$stage.old"
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
 rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
+START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     is_installed: bool
+    keeper_runs: bool
     has_modules_file: bool
     own_conf: str
     merged: tuple[str, ...] | None  # None: the whitelist needs no file of Shoal's
@@ -61,22 +66,34 @@ async def apply(action: Action, tools: Tools) -> None:
     if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_CODE, *DOM0_OUTSIDE]
+        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
+    if not seen.is_installed or not seen.keeper_runs:
+        tools.progress(action, "starting the keeper")
+        await dom0.run(["sh", "-c", START, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
     seen = await _look(await tools.dom0(action.target))
     if not seen.is_installed:
         return "the installed files are not those of this version"
-    return f"the toolstack's sm-plugins list lacks {SR_TYPE}" if seen.lacks_whitelist else ""
+    if seen.lacks_whitelist:
+        return f"the toolstack's sm-plugins list lacks {SR_TYPE}"
+    return "" if seen.keeper_runs else "the keeper does not run; its host says why: journalctl -u shoal-keeper"
 
 
 async def _look(dom0: Ssh) -> Look:
-    argv = ["sh", "-c", LOOK, "sh", MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_CODE, *DOM0_OUTSIDE]
-    kit, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
+    paths = (MODULES_CONF, OWN_CONF, CONF_FOLDER, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE)
+    argv = ["sh", "-c", LOOK, "sh", *paths]
+    kit, keeper, modules, own, *others = (await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.split("\x01")
     wanted = {f"{hashlib.sha256(file.data).hexdigest()}  {file.path}" for file in dom0_files()}
-    return Look(set(kit.splitlines()) == wanted, modules == MODULES_TEXT, own, sm_plugins.merge(others, SR_TYPE))
+    return Look(
+        is_installed=set(kit.splitlines()) == wanted,
+        keeper_runs=keeper.split() == ["enabled", "active"],
+        has_modules_file=modules == MODULES_TEXT,
+        own_conf=own,
+        merged=sm_plugins.merge(others, SR_TYPE),
+    )
 
 
 def pack(files: tuple[ShippedFile, ...]) -> bytes:

@@ -2,6 +2,7 @@
 
 from shoal.kit.shipped import (
     DOM0_DRIVER,
+    DOM0_KEEPER_UNIT,
     DOM0_MAPPER,
     DOM0_OUTSIDE,
     DOM0_UNITS,
@@ -12,10 +13,12 @@ from shoal.kit.shipped import (
 )
 
 
-def test_the_kit_is_the_driver_and_its_package():
+def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     files = {file.path: file for file in dom0_files()}
     assert files[DOM0_DRIVER].mode == 0o755
     assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
+    assert files["/opt/shoal/dom0/shoal_keeper/__main__.py"].mode == 0o644
+    assert b"/opt/shoal/dom0/shoal_keeper/__main__.py" in files[DOM0_KEEPER_UNIT].data
     assert {DOM0_MAPPER, *DOM0_OUTSIDE} <= set(files)
     assert all(DOM0_MAPPER in files[unit].data.decode() for unit in DOM0_UNITS)
     assert not [path for path in files if "test" in path or path.endswith("probe.py")]

@@ -122,10 +122,10 @@ def test_the_digest_of_the_kit_is_the_same_here_and_there(probe, tmp_path):
         shipped.ShippedFile(f"{code}/b.py", b"2"),
     ]
     places = [str(tmp_path / "RBDSR"), str(tmp_path / "dom0")]
-    assert probe["kit"](places)["digest"] == shipped.digest(files)
+    assert probe["kit"](places, "/no/unit")["digest"] == shipped.digest(files)
     (code / "b.py").write_text("other")
-    assert probe["kit"](places)["digest"] != shipped.digest(files)
-    assert probe["kit"]([str(tmp_path / "nothing")])["digest"] == shipped.digest([]) == ""
+    assert probe["kit"](places, "/no/unit")["digest"] != shipped.digest(files)
+    assert probe["kit"]([str(tmp_path / "nothing")], "/no/unit")["digest"] == shipped.digest([]) == ""
 
 
 def test_the_last_file_with_a_whitelist_wins(probe):
@@ -162,8 +162,8 @@ def test_a_damaged_list_of_images_reads_as_none(probe, tmp_path):
 
 def test_the_whole_probe_runs_and_is_understood():
     maps = {"settings": "/nowhere/maps.json", "key": "/nowhere/maps.key", "units": ["no-such.service"]}
-    request = {"kit": [], "passthrough": "/nowhere", "tools": ["sh", "no-such-program"], "lvm": ["/nowhere"]}
-    request["maps"] = maps
+    request = {"kit": [], "keeper": "/no/unit", "passthrough": "/nowhere", "tools": ["sh", "no-such-program"]}
+    request.update(maps=maps, lvm=["/nowhere"])
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
     )
@@ -175,9 +175,30 @@ def test_the_whole_probe_runs_and_is_understood():
     assert dom0.clock_skew_s == 0
 
 
+def test_the_keeper_runs_when_it_is_enabled_and_has_a_control_group(probe, tmp_path, monkeypatch):
+    monkeypatch.setitem(probe["runs"].__globals__, "CGROUPS", (str(tmp_path / "none"), str(tmp_path / "cgroup")))
+    unit = tmp_path / "system" / "shoal-keeper.service"
+    assert not probe["runs"](str(unit))
+    group = tmp_path / "cgroup" / "system.slice" / unit.name
+    group.mkdir(parents=True)
+    assert not probe["runs"](str(unit))
+    wants = unit.parent / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / unit.name).symlink_to(unit)
+    assert probe["runs"](str(unit))
+    group.rmdir()
+    assert not probe["runs"](str(unit))
+
+
 GOOD = {
     "kernel": "4.19.0+1",
-    "kit": {"digest": "d", "has_client_certificate": True, "certificate_authority": "c", "volume_service": "a:7443"},
+    "kit": {
+        "digest": "d",
+        "has_client_certificate": True,
+        "certificate_authority": "c",
+        "volume_service": "a:7443",
+        "keeper_runs": True,
+    },
     "sm_plugins": ["ext"],
     "has_rbd": True,
     "passthrough_links": {"shoal-osd-xen1-1": "/dev/disk/by-partuuid/8A"},

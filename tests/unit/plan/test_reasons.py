@@ -147,6 +147,16 @@ def test_a_new_version_of_the_kit_restarts_toolstacks_one_after_the_other() -> N
     assert second.id in third.needs
 
 
+def test_a_keeper_that_does_not_run_is_started() -> None:
+    world = finished()
+    first, *others = world.facts.hosts
+    assert first.dom0
+    stopped = replace(first, dom0=replace(first.dom0, kit=replace(first.dom0.kit, keeper_runs=False)))
+    assert changes_of(replace(world.facts, hosts=(stopped, *others))) == {
+        "dom0_kit/xen1": "update: the keeper does not run"
+    }
+
+
 def test_a_new_image_never_replaces_a_system_disk() -> None:
     world = finished()
     digests = {**world.facts.wanted_digests, "storage_vm_image": "another"}

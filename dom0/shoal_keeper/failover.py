@@ -1,0 +1,131 @@
+"""What to do about a host that died, or about being cut off: pure decisions. Nothing calls them yet.
+
+Why it is safe however old a sight is, and however many keepers decide: docs/decisions/0018. In short: fence before all, claim
+before each VM, look again before each reset.
+"""
+
+from typing import Dict, FrozenSet, NamedTuple, Tuple
+
+SUSPECT_S = 15.0  # so long all three signs of life must be missing
+ISOLATED_S = 30.0  # so long without quorum a host takes its own VMs' writes for refused
+RESTART_MARK = "shoal:restart"
+CLAIM_MARK = "shoal:claim"
+
+TAKE_LOCK, FENCE, CLAIM, TAKE_OVER, RESET, START, RELEASE, STOP_OWN, STOP_STRAY = (
+    "take_lock", "fence", "claim", "take_over", "reset", "start", "release", "stop_own", "stop_stray",
+)  # fmt: skip
+
+
+class Peer(NamedTuple):
+    """A host of the pool, this one included."""
+
+    uuid: str
+    beats: bool  # xapi hears its heartbeat
+    in_quorum: bool  # its monitor takes part
+    osds_up: bool  # any of its OSDs is up
+    silent_s: float = 0.0  # since when all three have been missing; 0 while one is there
+    free_memory_bytes: int = 0
+    can_start: bool = True  # live, enabled, its SRs plugged
+
+
+class Guest(NamedTuple):
+    """A VM with a disk on Shoal's SRs. `holders` are the Ceph clients that hold its disks: host and address with nonce.
+
+    The host is known by the address; "" when it is none of the pool's. A client may outlive its VM, and its host.
+    """
+
+    uuid: str
+    power_state: str
+    resident_on: str  # uuid of a host, "" for none
+    restarts: bool  # marked shoal:restart=true
+    claim: str  # uuid of the host whose keeper has it in hand, "" for none
+    holders: FrozenSet[Tuple[str, str]] = frozenset()
+    priority: int = 0  # lower first
+    memory_bytes: int = 0
+
+
+class Sight(NamedTuple):
+    own: str
+    has_quorum: bool  # a volume service reaches a quorum of monitors
+    without_quorum_s: float
+    peers: Tuple[Peer, ...]
+    guests: Tuple[Guest, ...]
+    locks: Dict[str, str]  # failover locks in Ceph: dead host → host whose keeper holds it
+    acknowledged: FrozenSet[str]  # clients that are fenced, as a service with the newest map of the OSDs says
+    strays: Tuple[str, ...] = ()  # VMs that run here and, says the pool, do not
+
+
+class Step(NamedTuple):
+    """`about` is the host it is about, `vm` the VM; each is done only if it is still as the reason says."""
+
+    kind: str
+    reason: str
+    about: str = ""
+    vm: str = ""
+    place: str = ""
+    addresses: FrozenSet[str] = frozenset()
+
+
+def is_dead(peer):
+    """Three signs, since each alone fails for other reasons: a busy toolstack, a monitor that moves, a full disk."""
+    return not (peer.beats or peer.in_quorum or peer.osds_up) and peer.silent_s >= SUSPECT_S
+
+
+def decide(sight) -> Tuple[Step, ...]:
+    if not sight.has_quorum:
+        if sight.without_quorum_s < ISOLATED_S:
+            return ()
+        mine = [guest for guest in sight.guests if guest.resident_on == sight.own and guest.power_state == "Running"]
+        return tuple(Step(STOP_OWN, "no quorum: its writes are refused, or will be", vm=guest.uuid) for guest in mine)
+    steps = [Step(STOP_STRAY, "the pool has it elsewhere", vm=vm) for vm in sight.strays]
+    room = {peer.uuid: peer.free_memory_bytes for peer in sight.peers if peer.can_start and not is_dead(peer)}
+    for peer in sight.peers:
+        if peer.uuid != sight.own and is_dead(peer):
+            steps += _about(peer, sight)
+    for guest in sorted(sight.guests, key=lambda guest: (guest.priority, guest.uuid)):
+        if guest.claim == sight.own:
+            steps += _go_on(guest, sight, room)
+    return tuple(steps)
+
+
+def _about(peer, sight):
+    """Lead, fence, then claim. What is claimed goes on by itself, whoever leads by then."""
+    leader = sight.locks.get(peer.uuid, "")
+    if leader != sight.own:
+        return [] if leader else [Step(TAKE_LOCK, "it is dead, and nobody leads", about=peer.uuid)]
+    # Of all disks, not only of VMs that are recorded there: it may have begun to start one when it was cut off.
+    unfenced = frozenset(
+        address for guest in sight.guests for host, address in guest.holders if host == peer.uuid
+    ) - sight.acknowledged  # fmt: skip
+    if unfenced:
+        return [Step(FENCE, "it is dead, and its clients hold disks", about=peer.uuid, addresses=unfenced)]
+    steps = []
+    for guest in sight.guests:
+        is_here = guest.resident_on == peer.uuid and guest.power_state == "Running"
+        if is_here and guest.restarts and not guest.claim:
+            steps.append(Step(CLAIM, "its host is dead and fenced", about=peer.uuid, vm=guest.uuid))
+        elif guest.claim == peer.uuid:
+            steps.append(Step(TAKE_OVER, "whoever had claimed it is dead and fenced", about=peer.uuid, vm=guest.uuid))
+    return steps
+
+
+def _go_on(guest, sight, room):
+    """With the claim in hand: off by the records, then on, then let go. Never while somebody may still write."""
+    dead = [peer.uuid for peer in sight.peers if is_dead(peer)]
+    is_lost = guest.power_state == "Running" and guest.resident_on in dead
+    if guest.power_state != "Halted" and not is_lost:
+        return [Step(RELEASE, "it runs, or its host is back", vm=guest.uuid)]
+    writers = {(host, address) for host, address in guest.holders if address not in sight.acknowledged}
+    for host in sorted({host for host, _ in writers if host in dead}):
+        # The host that it was started on has died in its turn.
+        addresses = frozenset(address for holder, address in writers if holder == host)
+        return [Step(FENCE, "it is dead, and its clients hold a claimed disk", about=host, addresses=addresses)]
+    if writers:
+        return []  # a live client has the disk: not ours to end
+    if is_lost:
+        return [Step(RESET, "its host is dead and fenced", about=guest.resident_on, vm=guest.uuid)]
+    places = sorted((uuid for uuid in room if room[uuid] >= guest.memory_bytes), key=lambda uuid: (-room[uuid], uuid))
+    if not places:
+        return []  # until there is memory; the claim keeps it ours
+    room[places[0]] -= guest.memory_bytes
+    return [Step(START, "it is off, and nobody holds its disks", vm=guest.uuid, place=places[0])]

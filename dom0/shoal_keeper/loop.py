@@ -1,0 +1,73 @@
+"""Look, decide, act, say: one round after the other. A round that cannot see the pool says so, and the next one comes."""
+
+from . import memory as memories
+from . import observe
+from .act import DONE, FAILED, Actor
+from .alerts import Alerts
+from .decide import decide, describe
+from .toolstack import Refused, Toolstack, Unreachable
+
+AT_ONCE_S = 0.2  # after something was done: the next thing may be possible now
+HURRY_S = 5.0  # while something is waited for
+CALM_S = 20.0
+
+
+class Keeper:
+    """`say` takes a sentence, and whether it is bad news."""
+
+    def __init__(self, say):
+        self._say = say
+        self._toolstack = Toolstack()
+        self._observer = observe.Observer(self._toolstack)
+        self._actor = Actor(self._toolstack)
+        self._alerts = Alerts(self._toolstack)
+        self._memory = memories.load(observe.read_boot())
+        memories.save(self._memory)  # so that the next boot is known for one
+
+    def run_round(self):
+        """One round; the seconds until the next."""
+        try:
+            return self._round()
+        except Refused as error:
+            self._say("cannot see the pool: %s" % ", ".join(error.failure), True)
+        except Unreachable as error:
+            self._say("cannot see the pool: %s" % error, True)
+        return HURRY_S
+
+    def end(self):
+        try:
+            self._toolstack.log_out()
+        except Unreachable:
+            pass  # xapi ends sessions that nobody uses
+
+    def _round(self):
+        outcomes = self._actor.collect()
+        self._record(outcomes)
+        seen = self._observer.look(self._memory, self._actor.under_way())
+        self._remember(memories.after_look(self._memory, seen))
+        decision = decide(seen, self._memory)
+        begun = self._actor.carry_out(decision.actions)
+        self._record(begun)
+        outcomes += begun
+        said = ["%s (%s): %s" % (describe(one.action), one.action.reason, one.why or one.how) for one in outcomes]
+        try:
+            if decision.troubles is not None:
+                said += self._alerts.update(decision.troubles, seen)
+        finally:
+            self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
+        if any(outcome.how == DONE for outcome in outcomes):
+            return AT_ONCE_S
+        return CALM_S if decision.is_settled else HURRY_S
+
+    def _record(self, outcomes):
+        for outcome in outcomes:
+            uptime_s = observe.read_uptime_s()
+            if outcome.how == DONE:
+                self._remember(memories.after_success(self._memory, outcome.action, uptime_s))
+            elif outcome.how == FAILED:
+                self._remember(memories.after_failure(self._memory, outcome.action, uptime_s, outcome.why))
+
+    def _remember(self, memory):
+        before, self._memory = self._memory, memory
+        if memories.differs(before, memory):
+            memories.save(memory)

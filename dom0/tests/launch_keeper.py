@@ -1,0 +1,36 @@
+"""Runs the keeper with its fixed paths moved below a folder, and its pauses shortened: `launch_keeper.py FOLDER`."""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from shoal_dom0 import settings, xapi  # noqa: E402
+from shoal_keeper import __main__ as program  # noqa: E402
+from shoal_keeper import act, decide, loop, memory, observe, services, toolstack  # noqa: E402
+
+folder = sys.argv.pop(1)
+xapi.SOCKET = os.path.join(folder, "xapi")
+settings.HOST_FILE = os.path.join(folder, "host.json")
+services.FOLDER = os.path.join(folder, "volumes", "")
+observe.INVENTORY = os.path.join(folder, "inventory")
+memory.FILE = os.path.join(folder, "var", "keeper.json")
+
+loop.AT_ONCE_S, loop.HURRY_S, loop.CALM_S = 0.02, 0.2, 0.5
+act.POLL_S, act.WAIT_S = 0.05, 3.0
+memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
+toolstack.CALL_TIMEOUT_S = 5.0
+observe.LOCK_STALE_S = 2.0
+decide.SPREAD_PATIENCE_S = 20.0
+decide.PLUG_PATIENCE_S = decide.CEPH_PATIENCE_S = 1.0
+
+
+def read(name):
+    with open(os.path.join(folder, name)) as file:
+        return file.read().strip()
+
+
+observe.read_uptime_s = lambda: time.monotonic() - float(read("booted"))
+observe.read_boot = lambda: read("boot_id")
+program.main()

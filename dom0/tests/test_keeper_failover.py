@@ -1,0 +1,343 @@
+"""A dead host's VMs start elsewhere, and never while anybody may still write to their disks.
+
+The model is a pool of three hosts that crash, are cut off, come back, with keepers that are killed, or go on with what they
+decided long ago. A keeper looks again right before each step; the pool's database and Ceph do each call in one go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dom0.shoal_keeper import failover
+from dom0.shoal_keeper.failover import ISOLATED_S, SUSPECT_S, Guest, Peer, Sight, Step
+
+HOSTS = ("a", "b", "c")
+VMS = ("v1", "v2")
+
+
+@dataclass
+class Host:
+    is_on: bool = True
+    is_cut: bool = False
+    client: str = ""  # its Ceph client since its last boot
+    toolstack_hangs: bool = False
+    silent_s: float = 0.0
+
+    @property
+    def is_there(self) -> bool:
+        return self.is_on and not self.is_cut
+
+
+@dataclass
+class Vm:
+    """`runs_on` is the truth; `power_state`, `resident_on` and `claim` are what the pool's database says."""
+
+    power_state: str = "Halted"
+    resident_on: str = ""
+    claim: str = ""
+    runs_on: set[str] = field(default_factory=set)
+    holders: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
+class Keeper:
+    steps: list[Step] = field(default_factory=list)  # decided, not done
+
+
+class World:
+    def __init__(self) -> None:
+        self.boots = 0
+        self.hosts = {name: Host() for name in HOSTS}
+        self.keepers = {name: Keeper() for name in HOSTS}
+        self.vms = {name: Vm() for name in VMS}
+        self.locks: dict[str, str] = {}
+        self.blocklist: set[str] = set()
+        for name in HOSTS:
+            self._new_client(name)
+
+    def _new_client(self, host: str) -> None:
+        self.boots += 1
+        self.hosts[host].client = f"192.0.2.{HOSTS.index(host)}:0/{self.boots}"
+
+    # What happens
+
+    def start_vm(self, vm: str, host: str, *, by_person: bool = False, breaks_off: bool = False) -> None:
+        """xapi's VM.start_on: the record says off, the host is there, its client may write.
+
+        A person relies on the disk's own lock, which refuses a second writer; keepers may not need it. `breaks_off`:
+        the host is cut off when the VM runs already, and the record does not say so yet.
+        """
+        row, place = self.vms[vm], self.hosts[host]
+        if row.power_state != "Halted" or not place.is_there or place.client in self.blocklist:
+            return
+        if self.writers(vm) and by_person:
+            return
+        assert not self.writers(vm), f"{vm} is started on {host} while {self.writers(vm)} may write to its disk"
+        if breaks_off:
+            place.is_cut = True
+        else:
+            row.power_state, row.resident_on = "Running", host
+        row.runs_on.add(host)
+        row.holders = {(other, client) for other, client in row.holders if client not in self.blocklist}
+        row.holders.add((host, place.client))
+
+    def crash(self, host: str) -> None:
+        self.hosts[host].is_on = False
+        self.keepers[host] = Keeper()
+        for vm in self.vms.values():
+            vm.runs_on.discard(host)  # but Ceph does not know, and neither does the pool
+
+    def boot(self, host: str) -> None:
+        self.hosts[host].is_on = True
+        self._new_client(host)
+        self.resynchronise(host)
+
+    def resynchronise(self, host: str) -> None:
+        """A toolstack that is back in the pool tells what runs there, of what is said to."""
+        for vm in self.vms.values():
+            if self.hosts[host].is_there and vm.resident_on == host and host not in vm.runs_on:
+                vm.power_state, vm.resident_on = "Halted", ""
+
+    def stop_vm(self, vm: str, host: str) -> None:
+        row = self.vms[vm]
+        row.runs_on.discard(host)
+        if self.hosts[host].is_there:
+            row.holders.discard((host, self.hosts[host].client))
+            if row.resident_on == host:
+                row.power_state, row.resident_on = "Halted", ""
+
+    def pass_time(self) -> None:
+        for host in self.hosts.values():
+            host.silent_s = 0.0 if host.is_there else host.silent_s + SUSPECT_S
+
+    # What keepers see and do
+
+    def sight(self, own: str) -> Sight:
+        host = self.hosts[own]
+        quorum = host.is_there and sum(each.is_there for each in self.hosts.values()) > len(HOSTS) / 2
+        if not quorum:
+            guests = tuple(Guest(n, "Running", own, True, "") for n, vm in self.vms.items() if own in vm.runs_on)
+            return Sight(own, False, ISOLATED_S, (), guests, {}, frozenset())
+        peers = tuple(
+            Peer(
+                name, each.is_there and not each.toolstack_hangs, each.is_there, each.is_there, each.silent_s, 1 << 30,
+                each.is_there and each.client not in self.blocklist,
+            )
+            for name, each in self.hosts.items()
+        )  # fmt: skip
+        guests = tuple(
+            Guest(name, vm.power_state, vm.resident_on, True, vm.claim, frozenset(vm.holders))
+            for name, vm in self.vms.items()
+        )
+        strays = tuple(name for name, vm in self.vms.items() if own in vm.runs_on and vm.resident_on != own)
+        return Sight(own, True, 0.0, peers, guests, dict(self.locks), frozenset(self.blocklist), strays)
+
+    def look(self, own: str) -> None:
+        self.keepers[own].steps = list(failover.decide(self.sight(own)))
+
+    def act(self, own: str, number: int) -> None:
+        """One of the steps that were decided, if a new look still says so."""
+        keeper = self.keepers[own]
+        step = keeper.steps.pop(number % len(keeper.steps))
+        if step in failover.decide(self.sight(own)):
+            self.perform(own, step)
+
+    def perform(self, own: str, step: Step) -> None:
+        vm = self.vms.get(step.vm, Vm())
+        if step.kind in (failover.RESET, failover.START, failover.RELEASE):
+            assert vm.claim == own, f"{own} acts on {step.vm}, which {vm.claim or 'nobody'} has in hand"
+        if step.kind == failover.TAKE_LOCK:
+            self.locks.setdefault(step.about, own)
+        elif step.kind == failover.FENCE:
+            assert not self.hosts[step.about].is_there, f"{step.about} is fenced and well"
+            self.blocklist |= step.addresses
+        elif step.kind == failover.CLAIM:
+            vm.claim = vm.claim or own
+        elif step.kind == failover.TAKE_OVER:
+            assert not self.hosts[vm.claim].is_there
+            vm.claim = own
+        elif step.kind == failover.RESET:
+            vm.power_state, vm.resident_on = "Halted", ""
+        elif step.kind == failover.START:
+            self.start_vm(step.vm, step.place)
+        elif step.kind == failover.RELEASE:
+            vm.claim = ""
+        else:
+            self.stop_vm(step.vm, own)
+
+    def writers(self, vm: str) -> list[str]:
+        return [host for host in self.vms[vm].runs_on if self.hosts[host].client not in self.blocklist]
+
+
+hosts, vms = st.sampled_from(HOSTS), st.sampled_from(VMS)
+
+
+class Pool(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @rule(host=hosts)
+    def crash(self, host: str) -> None:
+        self.world.crash(host)
+
+    @rule(host=hosts)
+    def cut(self, host: str) -> None:
+        self.world.hosts[host].is_cut = True
+
+    @rule(host=hosts)
+    def come_back(self, host: str) -> None:
+        if not self.world.hosts[host].is_on:
+            self.world.boot(host)
+        self.world.hosts[host].is_cut = False
+        self.world.resynchronise(host)
+
+    @rule(host=hosts)
+    def hang_toolstack(self, host: str) -> None:
+        self.world.hosts[host].toolstack_hangs = not self.world.hosts[host].toolstack_hangs
+
+    @rule(host=hosts)
+    def kill_keeper(self, host: str) -> None:
+        self.world.keepers[host] = Keeper()
+
+    @rule()
+    def pass_time(self) -> None:
+        self.world.pass_time()
+
+    @precondition(lambda self: self.world.locks)
+    @rule(data=st.data())
+    def expire_lock(self, data: st.DataObject) -> None:
+        del self.world.locks[data.draw(st.sampled_from(sorted(self.world.locks)))]
+
+    @rule(vm=vms, host=hosts, breaks_off=st.booleans())
+    def person_starts(self, vm: str, host: str, breaks_off: bool) -> None:
+        self.world.start_vm(vm, host, by_person=True, breaks_off=breaks_off)
+
+    @rule(vm=vms)
+    def person_stops(self, vm: str) -> None:
+        resident = self.world.vms[vm].resident_on
+        if resident and self.world.hosts[resident].is_there:
+            self.world.stop_vm(vm, resident)
+
+    @rule(host=hosts)
+    def look(self, host: str) -> None:
+        if self.world.hosts[host].is_on:
+            self.world.look(host)
+
+    @rule(host=hosts, number=st.integers(0, 5))
+    def act(self, host: str, number: int) -> None:
+        if self.world.hosts[host].is_on and self.world.keepers[host].steps:
+            self.world.act(host, number)
+
+    @rule(host=hosts)
+    def work(self, host: str) -> None:
+        """Look and do all of it, a few times over: histories that get somewhere."""
+        for _ in range(4):
+            self.look(host)
+            while self.world.hosts[host].is_on and self.world.keepers[host].steps:
+                self.world.act(host, 0)
+
+    @invariant()
+    def no_disk_has_two_writers(self) -> None:
+        for vm in VMS:
+            assert len(self.world.writers(vm)) <= 1, f"{vm}: {self.world.writers(vm)}"
+
+
+TestPool = Pool.TestCase
+TestPool.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+
+
+def work(world: World, *names: str, rounds: int = 12) -> None:
+    for _ in range(rounds):
+        for name in names:
+            world.look(name)
+            while world.keepers[name].steps:
+                world.act(name, 0)
+
+
+def test_a_dead_hosts_vm_runs_elsewhere_and_is_let_go() -> None:
+    world = World()
+    world.start_vm("v1", "a")
+    world.crash("a")
+    world.pass_time()
+    work(world, "b", "c")
+    vm = world.vms["v1"]
+    assert (vm.power_state, vm.claim, len(vm.runs_on)) == ("Running", "", 1)
+    assert vm.runs_on <= {"b", "c"}
+
+
+def test_a_host_that_is_cut_off_is_fenced_first_and_stops_its_own() -> None:
+    world = World()
+    world.start_vm("v1", "a")
+    world.hosts["a"].is_cut = True
+    world.pass_time()
+    work(world, "b", "c")
+    assert len(world.vms["v1"].runs_on) == 2 and len(world.writers("v1")) == 1
+    work(world, "a")
+    assert world.vms["v1"].runs_on <= {"b", "c"}
+
+
+def test_a_claim_whose_holder_dies_is_taken_over() -> None:
+    world = World()
+    world.start_vm("v1", "a")
+    world.crash("a")
+    world.pass_time()
+    while world.vms["v1"].claim != "b":
+        world.look("b")
+        world.act("b", 0)
+    world.boot("a")  # two of three are needed for a quorum
+    world.vms["v1"].power_state, world.vms["v1"].resident_on = "Halted", ""
+    world.crash("b")
+    world.pass_time()
+    work(world, "c")
+    assert (world.vms["v1"].power_state, world.vms["v1"].claim) == ("Running", "")
+
+
+def test_one_sign_of_life_is_enough() -> None:
+    assert not failover.is_dead(Peer("a", beats=False, in_quorum=False, osds_up=True, silent_s=100))
+    assert failover.is_dead(Peer("a", beats=False, in_quorum=False, osds_up=False, silent_s=SUSPECT_S))
+    assert not failover.is_dead(Peer("a", beats=False, in_quorum=False, osds_up=False, silent_s=SUSPECT_S - 1))
+
+
+def test_without_quorum_nothing_is_done_but_stopping_ones_own() -> None:
+    world = World()
+    world.start_vm("v1", "a")
+    world.crash("a")
+    world.crash("b")
+    world.pass_time()
+    work(world, "c")
+    assert world.vms["v1"].power_state == "Running" and not world.vms["v1"].runs_on
+
+
+def test_vms_start_by_priority_where_there_is_memory() -> None:
+    peers = (
+        Peer("a", True, True, True, free_memory_bytes=3),
+        Peer("b", True, True, True, free_memory_bytes=4),
+        Peer("dead", False, False, False, SUSPECT_S, free_memory_bytes=99),
+    )
+    guests = tuple(
+        Guest(name, "Halted", "", True, "a", priority=priority, memory_bytes=memory_bytes)
+        for name, priority, memory_bytes in (("late", 3, 2), ("large", 2, 4), ("first", 1, 3), ("small", 4, 1))
+    )
+    steps = failover.decide(Sight("a", True, 0.0, peers, guests, {"dead": "b"}, frozenset()))
+    assert [(step.vm, step.place) for step in steps] == [("first", "b"), ("late", "a"), ("small", "a")]
+
+
+def test_only_marked_vms_are_claimed() -> None:
+    peers = (Peer("a", True, True, True), Peer("dead", False, False, False, SUSPECT_S))
+    guests = (Guest("v", "Running", "dead", False, ""), Guest("w", "Running", "dead", True, ""))
+    steps = failover.decide(Sight("a", True, 0.0, peers, guests, {"dead": "a"}, frozenset()))
+    assert [(step.kind, step.vm) for step in steps] == [(failover.CLAIM, "w")]
+
+
+def test_a_vm_whose_disk_a_live_client_holds_is_not_started() -> None:
+    peers = (Peer("a", True, True, True), Peer("b", True, True, True))
+    guest = Guest("v", "Halted", "", True, "a", holders=frozenset({("b", "192.0.2.1:0/7")}))
+    sight = Sight("a", True, 0.0, peers, (guest,), {}, frozenset())
+    assert failover.decide(sight) == ()
+    (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
+    assert step.kind == failover.START
