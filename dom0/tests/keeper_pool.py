@@ -301,7 +301,7 @@ class KeeperPool:
             host.host.start()
         self.api = log_in(self.toolstack)
 
-    def wait(self, met: Callable[[], Any], what: str, *, timeout_s: float = 90) -> None:
+    def wait(self, met: Callable[[], Any], what: str, *, timeout_s: float = 150) -> None:
         deadline = time.monotonic() + timeout_s
         while not met():
             if time.monotonic() > deadline:
