@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dom0.tests.host import LAUNCH, PYTHON, Host
+from dom0.tests.host import PYTHON, Host
 
+LAUNCH = Path(__file__).with_name("driver_launch.py")
 START_EVERY = 10  # calls for each look at the interpreter's bare start: it varies with what else the machine does
 # The peak of this very process: what a parent is told of a child also counts the parent's own size at the fork.
 WITH_PEAK = """
@@ -40,6 +41,9 @@ class TimedHost(Host):
         self.start_seconds: list[float] = []
         self.cpu_seconds: list[float] = []
         self._calls = 0
+
+    def argv(self, request: str | bytes) -> list[str | bytes]:
+        return [PYTHON, "-IS", str(LAUNCH), str(self.folder), request]
 
     def run(self, request: str | bytes) -> subprocess.CompletedProcess[bytes]:
         self._calls += 1
