@@ -9,6 +9,7 @@ import errno
 from . import datapath, log, tapctl, tapdisk
 from .errors import BadRequest, SRError, SRInUse, VDIInUse, VDIUnavailable
 
+_RENAMES_MAX = 3  # an image gets another name when its disk is deleted or reverted, at most once in a moment
 _HELD = (errno.EIO, errno.EROFS, errno.EBUSY)  # what kernels say when another client keeps the lock
 
 
@@ -131,18 +132,29 @@ def _activate_volume(call, writable):
 
 def _activate_snapshot(call):
     """Any number of hosts may read a snapshot, also while its disk is written to."""
+    snapshot = _stat_snapshot(call)
+    found = _usable_map(call, lambda found: found.read_only)
+    if found:
+        return found
+    for _ in range(_RENAMES_MAX):
+        image = snapshot["image"]
+        try:
+            return _map(call, image, False, snapshot["snap"])
+        except datapath.MapRefused as refusal:
+            if refusal.number == errno.ENOENT:
+                snapshot = _stat_snapshot(call)
+            if snapshot["image"] == image:
+                raise _no_map(call, refusal)
+    raise VDIUnavailable("snapshot %s: its image is renamed all the time" % call.location)
+
+
+def _stat_snapshot(call):
     snapshot = call.volumes.stat(call.location)
     if snapshot.get("snap") != "snap-" + call.vdi_uuid or not isinstance(snapshot.get("image"), str):
         raise SRError("the volume service's answer on snapshot %s is not understood" % call.location)
     if snapshot.get("metadata", {}).get("data_destroyed") == "true":
         raise VDIUnavailable("the data of snapshot %s has been destroyed" % call.vdi_uuid)
-    found = _usable_map(call, lambda found: found.read_only)
-    if found:
-        return found
-    try:
-        return _map(call, snapshot["image"], False, snapshot["snap"])
-    except datapath.MapRefused as refusal:
-        raise _no_map(call, refusal)
+    return snapshot
 
 
 def _usable_map(call, fits):

@@ -113,12 +113,14 @@ class CephKernel(Kernel):
             )
         return sorted(found)
 
-    def token(self, image: str) -> str:
-        """The agent's name of this host's map of an image."""
+    def token(self, name: str) -> str:
+        """The agent's name of this host's map of an image, or of a snapshot, by that one's name."""
         for number, token in self.tokens.items():
-            if (self.folder / "bus/devices" / number / "name").read_text().strip() == image:
+            device = self.folder / "bus/devices" / number
+            image, snap = ((device / file).read_text().strip() for file in ("name", "current_snap"))
+            if name == (image if snap == "-" else snap):
                 return token
-        raise KeyError(image)
+        raise KeyError(name)
 
     def _numbers(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "bus/devices").iterdir())

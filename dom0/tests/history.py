@@ -10,6 +10,7 @@ import copy
 import itertools
 import shutil
 import threading
+import time
 import uuid
 import xmlrpc.client
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ from tests.ceph.service import Service
 HOSTS = 3
 MIB = 1 << 20
 IN_USE, UNAVAILABLE = 24, 46
+KILL_AFTER_S = 0.15  # about when a driver has its interpreter up and its request on the way
 
 
 class SharedToolstack(Toolstack):
@@ -42,13 +44,17 @@ class SharedToolstack(Toolstack):
 
 @dataclass
 class Disk:
-    """`content` is what is on it, `writer` the host that has it for writing, `of` the disk a snapshot was taken of."""
+    """`content` is what is on it, `writer` the host that has it for writing, `of` the disk a snapshot was taken of.
+
+    `reset` is what it will come back to at a start, if it is one that forgets: content and size.
+    """
 
     size_bytes: int
     content: str = ""
     writer: int | None = None
     readers: set[int] = field(default_factory=set)
     of: str | None = None
+    reset: tuple[str, int] | None = None
 
     @property
     def is_free(self) -> bool:
@@ -119,11 +125,11 @@ class Pool:
         shutil.rmtree(self.hosts[host].folder / "links", ignore_errors=True)
         self.kernel(host).agent.ask("fence", addresses=dead)
 
-    def content(self, host: int, image: str) -> str:
-        return str(self.kernel(host).agent.ask("read", token=self.kernel(host).token(image))["text"])
+    def content(self, host: int, name: str) -> str:
+        return str(self.kernel(host).agent.ask("read", token=self.kernel(host).token(name))["text"])
 
-    def write(self, host: int, image: str, text: str) -> None:
-        self.kernel(host).agent.ask("write", token=self.kernel(host).token(image), text=text)
+    def write(self, host: int, name: str, text: str) -> None:
+        self.kernel(host).agent.ask("write", token=self.kernel(host).token(name), text=text)
 
     def stop(self) -> None:
         for number, host in enumerate(self.hosts):
@@ -272,6 +278,7 @@ class Clone(Operation):
         if outcome.fault or outcome.answer["uuid"] in model:
             return False
         model[outcome.answer["uuid"]] = Disk(model[self.disk].size_bytes, model[self.disk].content)
+        model[self.disk].reset = None  # as the driver documents: xapi clones a disk when it begins to be one that forgets
         return True
 
 
@@ -290,12 +297,46 @@ class Revert(Operation):
         if outcome.fault:
             return outcome.fault == IN_USE and not target.is_free
         target.content, target.size_bytes = model[self.disk].content, model[self.disk].size_bytes
+        target.reset = None
         return target.is_free
 
 
-def run_at_once(pool: Pool, operations: list[Operation]) -> list[Outcome]:
+class Start(Operation):
+    """What xapi says of a disk before its VM starts: one that forgets goes back, or notes what to go back to."""
+
+    on_boot = "persist"
+
+    def run(self, pool: Pool) -> Outcome:
+        return pool.call(self.host, "vdi_epoch_begin", self.disk, vdi_on_boot=self.on_boot)
+
+    def explains(self, model: Model, outcome: Outcome) -> bool:
+        model[self.disk].reset = None
+        return not outcome.fault
+
+
+class ForgetfulStart(Start):
+    on_boot = "reset"
+
+    def explains(self, model: Model, outcome: Outcome) -> bool:
+        disk = model[self.disk]
+        if outcome.fault:
+            return outcome.fault == IN_USE and not disk.is_free
+        disk.reset = disk.reset or (disk.content, disk.size_bytes)
+        disk.content, disk.size_bytes = disk.reset
+        return disk.is_free
+
+
+def run_at_once(pool: Pool, operations: list[Operation], dying: Service | None = None) -> list[Outcome]:
+    """`dying`: a volume service that is killed meanwhile, and is back afterwards."""
     with ThreadPoolExecutor(len(operations)) as threads:
-        return list(threads.map(lambda operation: operation.run(pool), operations))
+        jobs = [threads.submit(operation.run, pool) for operation in operations]
+        if dying is not None:
+            time.sleep(KILL_AFTER_S)
+            dying.kill()
+        outcomes = [job.result() for job in jobs]
+    if dying is not None:
+        dying.start()
+    return outcomes
 
 
 def explain(model: Model, operations: list[Operation], outcomes: list[Outcome]) -> Model | None:
@@ -327,8 +368,8 @@ def differences(pool: Pool, model: Model) -> Iterable[str]:
             yield f"host {host} maps {there}, wanted {wanted}"
 
 
-def image_of(name: str) -> str:
-    return "vdi-" + name
+def map_name(name: str, disk: Disk) -> str:
+    return ("vdi-" if disk.of is None else "snap-") + name
 
 
 def fresh_text() -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dom0.tests.ceph_kernel import Agent, CephKernel
 from tests.bench.driver_calls import measure_calls, measure_reverts
-from tests.bench.driver_clock import TimedHost, interpreter_ms
+from tests.bench.driver_clock import TimedHost, figures, interpreter_ms
 from tests.bench.driver_commands import CommandLine
 from tests.bench.driver_scan import measure_scans
 from tests.ceph.certificates import Authority
@@ -37,6 +37,7 @@ def main() -> int:
 
 
 def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
+    load = round(os.getloadavg()[0], 1)
     say(f"{CALLS} of each call")
     calls = measure_calls(host, commands, CALLS)
     say("reverts")
@@ -44,7 +45,9 @@ def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
     scans = measure_scans(host, SCAN_SIZES, say)
     return {
         "what": "driver calls in milliseconds, the interpreter's start taken out; `rbd` commands with the same result",
+        "load_average_at_start": load,
         "interpreter_start_ms": interpreter_ms(host.start_seconds),
+        "cpu_of_a_call_ms": figures(host.cpu_seconds),
         "ceph_settings": SETTINGS,
         "calls": calls,
         "revert": reverts,

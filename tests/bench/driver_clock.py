@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import time
@@ -9,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dom0.tests.host import LAUNCH, PYTHON, Host
+from dom0.tests.host import PYTHON, Host
 
+LAUNCH = Path(__file__).with_name("driver_launch.py")
 START_EVERY = 10  # calls for each look at the interpreter's bare start: it varies with what else the machine does
 # The peak of this very process: what a parent is told of a child also counts the parent's own size at the fork.
 WITH_PEAK = """
@@ -27,14 +29,21 @@ finally:
 
 
 class TimedHost(Host):
-    """`last_s` is how long the last call took, `start_seconds` what the interpreter alone took now and then."""
+    """`last_s` is how long the last call took, `start_seconds` what the interpreter alone took now and then.
+
+    `cpu_seconds` is the processor time of each call, interpreter and all: what a busy machine does not change.
+    """
 
     last_s = 0.0
 
     def __init__(self, folder: Path, client_files: Path, volumes: list[str], **keys: Any) -> None:
         super().__init__(folder, client_files, volumes, **keys)
         self.start_seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self._calls = 0
+
+    def argv(self, request: str | bytes) -> list[str | bytes]:
+        return [PYTHON, "-IS", str(LAUNCH), str(self.folder), request]
 
     def run(self, request: str | bytes) -> subprocess.CompletedProcess[bytes]:
         self._calls += 1
@@ -42,9 +51,10 @@ class TimedHost(Host):
             began = time.perf_counter()
             subprocess.run([PYTHON, "-IS", "-c", "pass"], capture_output=True, timeout=60, check=True)
             self.start_seconds.append(time.perf_counter() - began)
-        began = time.perf_counter()
+        began, cpu_s = time.perf_counter(), children_cpu_s()
         done = super().run(request)
         self.last_s = time.perf_counter() - began
+        self.cpu_seconds.append(children_cpu_s() - cpu_s)
         return done
 
     def time(self, act: Callable[[], Any]) -> float:
@@ -59,6 +69,11 @@ class TimedHost(Host):
         done = subprocess.run(argv, capture_output=True, timeout=120, check=True)
         assert b"<fault>" not in done.stdout, done.stdout
         return int(out.read_text())
+
+
+def children_cpu_s() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def interpreter_ms(seconds: list[float]) -> dict[str, float]:
