@@ -15,12 +15,15 @@ from shoal.steps import records, settings
 from shoal.steps.dom0_kit import SR_TYPE
 from shoal.steps.tools import Tools
 
-timeout_s = 420.0
-RESTART = "xe-toolstack-restart"
+timeout_s = 540.0
+# xapi writes this file when its start is through; before that it answers, and has no driver yet (xapi.ml).
+COMPLETE = "/var/run/xapi_init_complete.cookie"
+RESTART = f"rm -f {COMPLETE} && exec xe-toolstack-restart"
 RESTART_TIMEOUT_S = 180.0
-ANSWER_TIMEOUT_S = 180.0
+ANSWER_TIMEOUT_S = 300.0
 KIT_MARK = "shoal:kit"
 SETTLE_S = 1.0
+LOOK_TIMEOUT_S = 20.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -29,8 +32,14 @@ async def apply(action: Action, tools: Tools) -> None:
     await _restart(dom0)
     await asyncio.sleep(SETTLE_S)
     tools.progress(action, "waiting until it answers")
+
+    async def look() -> str:
+        if (await dom0.run(["test", "-e", COMPLETE], timeout_s=LOOK_TIMEOUT_S, check=False)).code:
+            return "its start is not through"
+        return await _look(xenapi, action.target)
+
     await wait_until(
-        lambda: _look(xenapi, action.target),
+        look,
         deadline_s=ANSWER_TIMEOUT_S,
         what=f"the toolstack of {action.target} to come back and know SRs of type {SR_TYPE}",
     )
@@ -49,7 +58,7 @@ async def verify(action: Action, tools: Tools) -> str:
 
 async def _restart(dom0: Ssh) -> None:
     try:
-        await dom0.run([RESTART], timeout_s=RESTART_TIMEOUT_S)
+        await dom0.run(["sh", "-c", RESTART], timeout_s=RESTART_TIMEOUT_S)
     except Unreachable:
         # The restart does not end SSH; if the answer was lost all the same, what follows waits for its effect.
         await dom0.run(["true"], timeout_s=RESTART_TIMEOUT_S)
