@@ -232,5 +232,5 @@ def test_data_in_a_pool_of_its_own(host: Host, service: Service) -> None:
         assert '"data_pool":"other"' in service.cluster.rbd("info", f"rbd/vdi-{each}", "--format", "json")
     host.call("sr_update")
     _, figures = service.ask("GET", "pools/other")
-    assert host.toolstack.sr["physical_size"] == str(figures["total_bytes"])
-    assert int(host.toolstack.sr["physical_size"]) > 0
+    # Ceph counts on meanwhile.
+    assert int(host.toolstack.sr["physical_size"]) == pytest.approx(figures["total_bytes"], rel=0.1)
