@@ -57,7 +57,10 @@ class Purger:
             with self._lock:
                 waiting = {where: set(images) for where, images in self._dirty.items()}
             for (pool, namespace), images in sorted(waiting.items()):
-                self._sweep(pool, namespace, images)
+                try:
+                    self._sweep(pool, namespace, images)
+                except Exception:  # noqa: BLE001 - a bug with one pool must not end the sweeping of all
+                    log.exception("sweep of pool %s", pool)
 
     def _sweep(self, name: str, namespace: str, images: set[str]) -> None:
         where = (name, namespace)

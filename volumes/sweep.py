@@ -7,6 +7,7 @@ another (its parent), so it goes on until there is nothing more to do. Images an
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ import rados
 import rbd
 
 from volumes import clones, directory, flatten, header, holders, snapshots, takeover
+from volumes.errors import has_errno
 from volumes.header import Header, Snapshot
 from volumes.names import (
     BASE_PREFIX,
@@ -61,12 +63,17 @@ class Sweep:
         volumes = {image_id for image_id, name in names.items() if name.startswith(VOLUME_PREFIX)}
         ours = {image_id for image_id, name in trash.items() if name == base_name(image_id)}
         self._waiting |= dirty | (set(names) - volumes) | ours | (set(names) if whole else set())
-        while self._waiting and self._go_on():
-            image_id = self._waiting.pop()
-            self._look_at(image_id, names.pop(image_id, None) if whole else None, trash)
+        self._look_at_all(names if whole else {}, trash)
         for image_id in self._too_deep(volumes) if whole else ():
             if self._go_on():
                 self._shorten(image_id)
+        self._look_at_all({}, trash)
+
+    def _look_at_all(self, names: dict[str, str], trash: dict[str, str]) -> None:
+        """At those that are waiting, and those that join them meanwhile."""
+        while self._waiting and self._go_on():
+            image_id = self._waiting.pop()
+            self._look_at(image_id, names.pop(image_id, None), trash)
 
     def _look_at(self, image_id: str, name: Optional[str], trash: dict[str, str]) -> None:
         try:
@@ -82,7 +89,9 @@ class Sweep:
                 self._settle_new(image_id, name, image)
             elif name.startswith(VOLUME_PREFIX):
                 self._settle_volume(image_id, name, image)
-        except (rados.ObjectNotFound, rados.ObjectBusy, rbd.Error) as error:
+        except (rados.Error, rbd.Error, ValueError, KeyError) as error:
+            if isinstance(error, rados.TimedOut) or has_errno(error, errno.ESHUTDOWN):
+                raise  # that is Ceph, not this image
             log.warning("image %s is left for the next sweep: %s", image_id, error)
 
     def _settle_volume(self, image_id: str, name: str, image: Optional[Header]) -> None:
@@ -225,10 +234,13 @@ class Sweep:
         for image_id in volumes:
             image = self._headers.get(image_id)
             # A volume with a reset point elsewhere must stay its clone.
-            if image is None or RESET_MARK in image.metadata:
+            if image is None or image.parent is None or RESET_MARK in image.metadata:
                 continue
-            if image.parent is not None and clones.depth(self._pool, image, read=self._known) > clones.DEPTH_SOFT:
-                found.append(image_id)
+            try:
+                if clones.depth(self._pool, image, read=self._known) > clones.DEPTH_SOFT:
+                    found.append(image_id)
+            except ValueError as error:
+                log.warning("image %s: a parent's header cannot be read: %s", image_id, error)
         return found
 
     def _known(self, image_id: str) -> Optional[Header]:

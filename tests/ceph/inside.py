@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +26,8 @@ class Inside:
         )
         self.cluster.connect()
         self.held: dict[str, Any] = {}
+        self.enough = threading.Event()
+        self.counted = 0
 
     def pool(self, request: dict[str, Any]) -> Any:
         ioctx = self.cluster.open_ioctx(request.get("pool", "rbd"))
@@ -81,18 +83,25 @@ class Inside:
         self.held.pop(request["image"]).close()
 
     def count_up(self, request: dict[str, Any]) -> None:
-        """Write a counter over and over to blocks in turn, one after the other, for a while; answer at once with a
-        line.
-        """
+        """Hold the image and write a counter over and over to `slots` data objects in turn, until `stop_counting`."""
         image = rbd.Image(self.pool(request), request["image"])
         image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)
-        print(json.dumps("writing"), flush=True)
-        end, number = time.monotonic() + request["seconds"], 0
-        while time.monotonic() < end:
-            number += 1
-            image.write(number.to_bytes(8, "big"), (number % request["slots"]) * (4 << 20))
-        image.close()
-        print(json.dumps(number), flush=True)
+
+        def write() -> None:
+            while not self.enough.is_set():
+                self.counted += 1
+                image.write(self.counted.to_bytes(8, "big"), (self.counted % request["slots"]) * (4 << 20))
+            image.close()
+
+        self.counted = 0
+        self.counting = threading.Thread(target=write)
+        self.counting.start()
+
+    def stop_counting(self, request: dict[str, Any]) -> int:
+        """How far it came."""
+        self.enough.set()
+        self.counting.join()
+        return self.counted
 
     def counters(self, request: dict[str, Any]) -> list[int]:
         with self.image(request, read_only=True) as image:

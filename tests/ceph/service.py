@@ -79,9 +79,13 @@ class Service:
     def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0, **more: str) -> None:
         """A whole sweep now, as if everything half made that is older than that were old. See `sweep_now.py`."""
         if self._sweeper is None:
-            self._sweeper = Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}")
+            self._sweeper = self.start_sweeper()
         self._sweeper.say({"pool": pool, "namespace": namespace, "age_s": age_s, **more})
         self._sweeper.answer()
+
+    def start_sweeper(self, dying_at: int = 0) -> Dialog:
+        """With `dying_at` it kills itself before that change in Ceph."""
+        return Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}", str(dying_at))
 
     def _listens(self) -> bool:
         assert self.process is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.ceph.dialog import Inside
+from tests.ceph.dialog import Inside, Refused
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, where
 
@@ -137,13 +137,12 @@ def ask_once(service: Service, call: tuple[str, str, Any]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("repeated", [True, False], ids=["repeated", "abandoned"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_killed_before_each_step(
-    service: Service, spare: Service, within: Inside, operation: Operation, *, repeated: bool
-) -> None:
+def test_killed_before_each_step(service: Service, spare: Service, within: Inside, operation: Operation) -> None:
+    """In turn the caller repeats the call at once, or only after a sweep."""
     calls = Calls(service, "other")
     for number in range(1, STEPS_MAX):
+        repeated = number % 2 == OPERATIONS.index(operation) % 2
         scene = set_scene(calls, within)
         operation.prepare(scene)
         before = scene.state()
@@ -162,5 +161,45 @@ def test_killed_before_each_step(
             strike(scene, operation)
             assert number > 2, "it makes at least one change, and answers"
             return
+        if not repeated:  # what a sweep has undone or finished can be asked for again
+            ok(calls.ask(*operation.call(scene)))
+            assert scene.state() == after
         strike(scene, operation)
     raise AssertionError(f"{operation.name}: more than {STEPS_MAX} steps")
+
+
+def bury(scene: Scene) -> None:
+    """Deletes that leave a sweep all that it can meet: snapshots with and without clones, of each kind, and reverts."""
+    calls, volume = scene.calls, scene.volume
+    clone, reverted = new_id(), new_id()
+    calls.clone(scene.other, scene.location)
+    calls.clone(clone, scene.other)
+    calls.create(reverted, 8 * MIB)
+    taken = calls.snapshot(reverted)
+    calls.revert(reverted, taken)
+    reset_once(scene)
+    for what in (scene.location, volume, scene.other, clone, taken, reverted):
+        assert calls.delete(what)
+
+
+def test_a_sweep_killed_anywhere_is_finished_by_the_next(spare: Service, within: Inside) -> None:
+    calls = Calls(spare, "other")
+    spare.kill()
+    spare.start(dying_at=10**9)  # it serves, and does not sweep
+    for number in range(1, 10 * STEPS_MAX, 4):
+        bury(set_scene(calls, within))
+        sweeper = spare.start_sweeper(number)
+        sweeper.say({"pool": "other", "namespace": "", "age_s": 0})
+        try:
+            survived = sweeper.answer() is None
+            sweeper.stop()
+        except Refused:
+            survived = False
+            within.do("remove_object", object="shoal.purge")  # the dead one's lock, which would last five minutes
+        calls.sweep()
+        calls.sweep()
+        assert leftovers_of(within) == [], number
+        if survived:
+            assert number > 20
+            return
+    raise AssertionError("it never ends")

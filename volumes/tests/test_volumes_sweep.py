@@ -128,6 +128,20 @@ def test_flattening_is_in_no_ones_way(calls: Calls, within: Inside) -> None:
     calls.delete(clone)
 
 
+def test_an_image_that_cannot_be_understood_stops_nothing(calls: Calls, within: Inside) -> None:
+    odd, volume = new_id(), new_id()
+    for made in (odd, volume):
+        calls.create(made)
+    cluster = calls.service.cluster
+    cluster.rbd("image-meta", "set", f"other/vdi-{odd}", f"shoal.snap.{new_id()}", "{")
+    cluster.rbd("snap", "create", f"other/vdi-{volume}@snap-{new_id()}")  # without an entry
+    calls.sweep()
+    assert within.do("content")["images"][f"vdi-{volume}"] == []
+    assert f"vdi-{odd}" in within.do("content")["images"]
+    cluster.rbd("rm", f"other/vdi-{odd}")
+    calls.delete(volume)
+
+
 def test_a_snapshot_that_a_person_has_removed_is_gone(calls: Calls) -> None:
     """Its entry alone is no snapshot."""
     volume = new_id()
