@@ -31,7 +31,9 @@ demo: $(STAMPS)/packages $(STAMPS)/python ## a lab of three hosts, one command, 
 	.venv/bin/python -m lab.demo
 
 .PHONY: test
-test: $(STAMPS)/packages lint test-unit test-ceph test-lab ## all tests; about half an hour
+test: $(STAMPS)/packages lint ## all tests; about forty minutes
+	$(MAKE) --jobs=2 --output-sync=target test-unit test-ceph
+	$(MAKE) test-lab
 
 .PHONY: lint
 lint: $(STAMPS)/python ## style, types, layers
