@@ -174,9 +174,9 @@ def vdi_activate_of_a_snapshot(world: World) -> Act:
 
 
 def vdi_epoch_begin(world: World) -> Act:
-    """The first start: what the disk holds is what it will come back to."""
+    """The first start and the next: a repeat of the first is a next one, which lays a clone over the same content."""
     disk = world.disk()
-    return lambda: world.host.call("vdi_epoch_begin", disk, vdi_on_boot="reset")
+    return lambda: [world.host.call("vdi_epoch_begin", disk, vdi_on_boot="reset") for _ in range(2)]
 
 
 def vdi_epoch_begin_of_a_later_start(world: World) -> Act:
