@@ -252,7 +252,7 @@ def test_a_snapshot_is_read_on_several_hosts_while_its_disk_is_written(hosts: tu
         host.activate(snapshot, writable=False)
     (made,) = reader.maps()
     assert made == (f"vdi-{disk}", f"snap-{snapshot}", False)
-    assert reader.read(f"vdi-{disk}") == "then"
+    assert reader.read(f"snap-{snapshot}") == "then"
     options = reader.kernel.lines[0].split(" ")[1].split(",")
     assert "ro" in options and "exclusive" not in options
     assert len(reader.kernel.lines) == 1
