@@ -1,10 +1,15 @@
 """Every command, killed before, amid and after each of its outside calls and then repeated, ends as if nothing had been.
 
 The steps are not listed anywhere: the driver is killed at the first, the second, and so on, until it comes to its end.
+Of the later steps one in $SHOAL_KILLED_EVERY is taken (default 5; 1 takes all, which is half an hour), others each time.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +22,8 @@ from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
 STEPS_MAX = 300
+EVERY = int(os.environ.get("SHOAL_KILLED_EVERY", "5"))
+SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,9 @@ def test_killed_anywhere_and_repeated_it_ends_the_same(world: World, scenario: S
     act = scenario(world)
     answer, wanted = world.answer(act()), world.settled()
     assert wanted["unrecorded"] == 0
-    for step in range(1, STEPS_MAX):
+    print(f"seed {SEED}")
+    later = 1 + random.Random(f"{SEED} {scenario.__name__}").randint(1, EVERY)
+    for step in itertools.chain([1], range(later, STEPS_MAX, EVERY)):
         world.reset()
         act = scenario(world)
         where = killed_at(world, step, act)
