@@ -8,21 +8,18 @@ from pathlib import Path
 import pytest
 
 from dom0.tests.host import Host
+from dom0.tests.pool import empty_pool
 from tests.ceph.service import Service
 
 
 @pytest.fixture
 def host(service: Service, tmp_path: Path) -> Iterator[Host]:
+    empty_pool(service)
     made = Host(tmp_path, service.files, [service.endpoint])
     service.ask("PUT", "pools/rbd/owner", {"sr": made.sr})
     yield made
     made.stop()
-    _, listing = service.ask("GET", "pools/rbd/volumes")
-    for snapshot in listing["snapshots"]:
-        service.ask("DELETE", f"pools/rbd/snapshots/{snapshot['location']}")
-    for volume in listing["volumes"]:
-        service.ask("DELETE", f"pools/rbd/volumes/{volume['id']}")
-    service.ask("DELETE", "pools/rbd/owner", {"sr": made.sr})
+    empty_pool(service)
 
 
 @pytest.fixture

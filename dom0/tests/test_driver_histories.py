@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dom0.tests import history as h
+from dom0.tests.pool import empty_pool
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
@@ -25,6 +26,7 @@ AT_ONCE_MAX = 4
 
 @pytest.fixture
 def pool(service: Service, tmp_path: Path) -> Iterator[h.Pool]:
+    empty_pool(service)
     other = Service(service.cluster, service.files, service.authority)
     other.start()
     made = h.Pool(tmp_path, [service, other])
@@ -33,12 +35,7 @@ def pool(service: Service, tmp_path: Path) -> Iterator[h.Pool]:
         service.start()
     made.stop()
     other.kill()
-    _, listing = service.ask("GET", "pools/rbd/volumes")
-    for snapshot in listing.get("snapshots", []):
-        service.ask("DELETE", f"pools/rbd/snapshots/{snapshot['location']}")
-    for volume in listing["volumes"]:
-        service.ask("DELETE", f"pools/rbd/volumes/{volume['id']}")
-    service.ask("DELETE", "pools/rbd/owner", {"sr": made.hosts[0].sr})
+    empty_pool(service)
 
 
 class History:

@@ -18,6 +18,7 @@ from dom0.shoal_dom0.driver import MODULES
 from dom0.tests.ceph_kernel import Agent
 from dom0.tests.killed import Killed, World
 from dom0.tests.killed_scenarios import SCENARIOS, Act, Scenario
+from dom0.tests.pool import empty_pool
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
@@ -28,6 +29,7 @@ SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 
 @pytest.fixture(scope="module")
 def world(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    empty_pool(service)
     agent = Agent(service.cluster)
     made = World(tmp_path_factory.mktemp("host"), service, agent)
     yield made
