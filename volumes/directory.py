@@ -121,10 +121,13 @@ def read_id_object(ioctx: Any, name: str) -> Optional[str]:
 
 
 def write_id_object(ioctx: Any, name: str, image_id: str) -> None:
-    """Also in a full pool: a few bytes, without which nothing there could be deleted."""
+    """Also in a full pool: a few bytes, without which nothing there could be deleted.
+
+    With the time, from which `age_s` counts: librados would say 1970.
+    """
     with rados.WriteOpCtx() as operation:
         operation.write_full(pack_string(image_id))
-        ioctx.operate_write_op(operation, id_object(name), flags=FULL_FORCE)
+        ioctx.operate_write_op(operation, id_object(name), mtime=int(time.time()), flags=FULL_FORCE)
 
 
 def remove_id_object(ioctx: Any, name: str, image_id: str) -> None:

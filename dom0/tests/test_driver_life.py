@@ -153,6 +153,7 @@ def test_a_disk_that_is_open_cannot_be_removed_or_activated(host: Host, service:
         "open('/scratch/held', 'w').close()\n"
         "time.sleep(60)\n"
     )
+    (service.cluster.files / "held").unlink(missing_ok=True)
     holder = service.cluster.start_process("python3", "-c", script, log=host.folder / "holder")
     service.cluster.wait_for((service.cluster.files / "held").exists, 20, (host.folder / "holder").read_text())
     try:
