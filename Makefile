@@ -30,15 +30,10 @@ setup: $(STAMPS)/python ## the Python environment in .venv (shoal, shoal-lab)
 demo: $(STAMPS)/packages $(STAMPS)/python ## a lab of three hosts, one command, a crash, and the proof that nothing was lost
 	.venv/bin/python -m lab.demo
 
-# The lab waits more than it computes, so the other tests run beside it, and give way to it.
+# The lab waits more than it computes, so the tests on a small Ceph run beside it, and give way to it.
 .PHONY: test
-test: $(STAMPS)/packages lint ## all tests; about forty minutes
-	$(MAKE) --jobs=2 --output-sync=target test-beside test-lab
-
-.PHONY: test-beside
-test-beside: $(STAMPS)/packages $(STAMPS)/python
-	nice .venv/bin/pytest -q -m "not lab and not ceph"
-	nice .venv/bin/pytest -q -m ceph
+test: $(STAMPS)/packages lint test-unit ## all tests; about forty minutes
+	$(MAKE) --jobs=2 --output-sync=target test-ceph test-lab
 
 .PHONY: lint
 lint: $(STAMPS)/python ## style, types, layers
@@ -53,7 +48,7 @@ test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
-	.venv/bin/pytest -q -m ceph
+	nice .venv/bin/pytest -q -m ceph
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host

@@ -56,7 +56,7 @@ def image(tmp_path: Path) -> Path:
 
 def disk(spec: Path, verb: str, *arguments: str) -> tuple[int, str]:
     with start("disk", verb, *arguments, "-f", spec, "--state", spec.parent / "state") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         return process.returncode, out + err
 
 

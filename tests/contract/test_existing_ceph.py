@@ -43,7 +43,7 @@ def test_from_the_pack_to_the_plan(pool: LoopbackPool, tmp_path: Path) -> None:
     assert f"{spec}:13:16: ceph.existing.authority: there is no certificate authority" in said
 
     with start("volume-service", "-f", spec, "--to", tmp_path / "pack") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert "the certificate authority; keep its ca.key safe" in out
 

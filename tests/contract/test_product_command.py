@@ -54,7 +54,7 @@ def start(*arguments: object, **environ: str) -> subprocess.Popen[str]:
 
 def run(spec: Path, verb: str, *arguments: str, **environ: str) -> tuple[int, str]:
     with start(verb, "-f", spec, "--state", spec.parent / "state", *arguments, **environ) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         return process.returncode, out + err
 
 
@@ -116,7 +116,7 @@ async def test_the_lock_over_the_wire(spec: Path, pool: LoopbackPool, tmp_path: 
         with pytest.raises(LockHeld, match=f"pid {os.getpid()}"):
             await PoolLock(clients[1]).acquire()
         process = start("apply", "-f", spec, "--yes", "--state", tmp_path / "other state")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         assert process.returncode == 1, out
         assert f"another apply holds the pool's lock: root@{os.uname().nodename} (pid {os.getpid()}), since " in err
     assert other_config(pool) == before
