@@ -104,7 +104,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
     line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
-    code = _write_bounded(_attribute("add"), line.encode(), deadline)
+    code = add(line, deadline)
     if code is None:
         _undo_late_map(settings, image, snap)
         message = "mapping %s did not end within %.0f s; Ceph's monitors are %s"
@@ -114,7 +114,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     maps = find(settings.pool, settings.namespace, image, snap)
     if not maps:
         raise SRError("the kernel mapped %s and shows no device for it" % image)
-    _wait_for_node(maps[-1].device, deadline)
+    wait_for_node(maps[-1].device, deadline)
     return maps[-1]
 
 
@@ -134,6 +134,11 @@ def reads(found, deadline):
     if code is None:
         raise VDIUnavailable("reading %s did not end within %.0f s" % (found.device, timeout.seconds))
     return code == 0
+
+
+def add(line, deadline):
+    """Error number of a map request to the kernel (0: mapped), or None when it has not ended in time."""
+    return _write_bounded(_attribute("add"), line.encode(), deadline)
 
 
 def unmap(found, deadline):
@@ -308,7 +313,7 @@ def _undo_late_map(settings, image, snap):
         unmap(found, Deadline(5.0))
 
 
-def _wait_for_node(device, deadline):
+def wait_for_node(device, deadline):
     end = time.monotonic() + min(NODE_TIMEOUT_S, deadline.remaining())
     while not os.path.exists(device):
         if time.monotonic() > end:

@@ -145,7 +145,7 @@ def add(settings, image, deadline):
     options = ["name=" + settings.user, "secret=" + settings.key(), "noshare"]
     options.append("mount_timeout=%d" % datapath.MOUNT_TIMEOUT_S)
     line = " ".join([",".join(settings.monitors), ",".join(options), pool, name, "-"])
-    code = datapath._write_bounded(datapath._attribute("add"), line.encode(), deadline)
+    code = datapath.add(line, deadline)
     if code is None:
         message = "mapping did not end within %.0f s; Ceph's monitors are %s"
         raise SRError(message % (deadline.seconds, ", ".join(settings.monitors)))
@@ -154,5 +154,5 @@ def add(settings, image, deadline):
     found = find(settings, image)
     if found is None:
         raise SRError("the kernel mapped it and shows no device for it")
-    datapath._wait_for_node(found.device, deadline)
+    datapath.wait_for_node(found.device, deadline)
     return found

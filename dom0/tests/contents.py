@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from tests.ceph.service import Service
 
@@ -21,6 +24,26 @@ READ = OPEN + (
     "with rbd.Image(ioctx, sys.argv[1], snapshot=sys.argv[2] or None, read_only=True) as image:\n"
     "    print(image.read(int(sys.argv[3]), 4096)[:1].decode())\n"
 )
+HOLD = OPEN + (
+    "import time\n"
+    "image = rbd.Image(ioctx, sys.argv[1])\n"
+    "image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)\n"
+    "open('/scratch/held', 'w').close()\n"
+    "time.sleep(60)\n"
+)
+
+
+@contextmanager
+def held(service: Service, disk: str, log: Path) -> Iterator[None]:
+    """Somebody has the disk open and keeps its lock, as the host of a running VM does."""
+    sign = service.cluster.files / "held"
+    sign.unlink(missing_ok=True)
+    holder = service.cluster.start_process("python3", "-c", HOLD, f"vdi-{disk}", log=log)
+    try:
+        service.cluster.wait_for(sign.exists, 20, f"the holder (see {log})")
+        yield
+    finally:
+        service.cluster.kill_process(holder)
 
 
 def write(service: Service, disk: str, letter: str, offset: int = 0, length: int = 4096) -> None:

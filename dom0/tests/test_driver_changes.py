@@ -8,7 +8,7 @@ import xmlrpc.client
 
 import pytest
 
-from dom0.tests.contents import read, write
+from dom0.tests.contents import held, read, write
 from dom0.tests.host import Host
 from tests.ceph.service import Service
 
@@ -117,31 +117,13 @@ def test_a_scan_brings_tracking_in_line(host: Host, tracked: str) -> None:
 def test_snapshot_clone_and_growth_of_a_disk_that_is_held(host: Host, service: Service, tracked: str) -> None:
     """The holder keeps the lock, as a host with a running VM does."""
     write(service, tracked, "a")
-    holder = hold(host, service, tracked)
-    try:
+    with held(service, tracked, host.folder / "holder"):
         snapshot, clone = host.snapshot(tracked), host.clone(tracked)
         host.call("vdi_resize", tracked, args=(str(32 * MIB),))
         with fault(24):
             host.call("vdi_revert", snapshot, args=(host.toolstack.ref(tracked),))
         with fault(24):
             host.call("vdi_epoch_begin", tracked, vdi_on_boot="reset")
-    finally:
-        service.cluster.kill_process(holder)
     assert read(service, host.location(snapshot)) == "a"
     assert read(service, clone) == "a"
     assert host.toolstack.vdis[host.toolstack.ref(tracked)]["virtual_size"] == str(32 * MIB)
-
-
-def hold(host: Host, service: Service, disk: str):  # type: ignore[no-untyped-def]
-    from dom0.tests.contents import OPEN
-
-    script = OPEN + (
-        f"image = rbd.Image(ioctx, 'vdi-{disk}')\n"
-        "image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)\n"
-        "open('/scratch/held', 'w').close()\n"
-        "import time; time.sleep(60)\n"
-    )
-    (service.cluster.files / "held").unlink(missing_ok=True)
-    holder = service.cluster.start_process("python3", "-c", script, log=host.folder / "holder")
-    service.cluster.wait_for(lambda: (service.cluster.files / "held").exists(), 20, "the holder")
-    return holder

@@ -8,6 +8,7 @@ import xmlrpc.client
 
 import pytest
 
+from dom0.tests.contents import held
 from dom0.tests.host import KEY, Host
 from tests.ceph.service import Service
 
@@ -144,19 +145,7 @@ def test_resize_grows_and_never_shrinks(host: Host) -> None:
 
 def test_a_disk_that_is_open_cannot_be_removed_or_activated(host: Host, service: Service) -> None:
     disk = host.create()
-    script = (
-        "import rados, rbd, time\n"
-        "cluster = rados.Rados(conffile='/scratch/ceph.conf', conf={'keyring': '/scratch/admin.keyring'})\n"
-        "cluster.connect()\n"
-        f"image = rbd.Image(cluster.open_ioctx('rbd'), 'vdi-{disk}')\n"
-        "image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)\n"
-        "open('/scratch/held', 'w').close()\n"
-        "time.sleep(60)\n"
-    )
-    (service.cluster.files / "held").unlink(missing_ok=True)
-    holder = service.cluster.start_process("python3", "-c", script, log=host.folder / "holder")
-    service.cluster.wait_for((service.cluster.files / "held").exists, 20, (host.folder / "holder").read_text())
-    try:
+    with held(service, disk, host.folder / "holder"):
         with fault(24):
             host.call("vdi_delete", disk)
         with pytest.raises(xmlrpc.client.Fault) as caught:
@@ -165,9 +154,6 @@ def test_a_disk_that_is_open_cannot_be_removed_or_activated(host: Host, service:
         assert "in use for writing by the host at 127.0.0.1" in caught.value.faultString
         host.call("vdi_resize", disk, args=(str(2 * GIB),))
         host.call("vdi_update", disk)  # a running VM's disk can be renamed
-    finally:
-        (service.cluster.files / "held").unlink()
-        service.cluster.kill_process(holder)
 
 
 def test_activate_maps_once_and_detach_unmaps(host: Host) -> None:
