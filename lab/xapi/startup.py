@@ -20,6 +20,7 @@ from lab.xapi.model import NULL
 from lab.xapi.toolstack import Caller, Context, Toolstack
 
 HELLO_TIMEOUT_S = 180.0
+START_AGAIN_S = 2.0
 PULSE_TIMEOUT_S = 20.0
 THOROUGH_TIMEOUT_S = 120.0
 PULSE_EVERY_S = 5.0
@@ -29,19 +30,32 @@ log = logging.getLogger(__name__)
 
 
 def host_started(toolstack: Toolstack, name: str) -> None:
-    """A host's toolstack has started, the master's own included."""
+    """A host's toolstack has started, the master's own included. What a busy dom0 leaves unanswered is asked again:
+
+    on a real host this is the host's own process, and it is not given up.
+    """
+    is_newest = toolstack.begin_start(name)
     host = toolstack.host_ref(name)
+    metrics = toolstack.db.get("host", host, "metrics")
+    toolstack.db.set("host_metrics", metrics, live=True, last_updated=now())
+    while is_newest() and toolstack.db.get("host_metrics", metrics, "live"):
+        try:
+            _start(toolstack, name, host)
+        except (Failure, OSError) as failure:
+            log.error("the start of %s stopped half-way: %s", name, failure)
+            time.sleep(START_AGAIN_S)
+        else:
+            return
+
+
+def _start(toolstack: Toolstack, name: str, host: str) -> None:
     context = Context(toolstack, Caller(name, is_local=True))
-    toolstack.db.set("host_metrics", toolstack.db.get("host", host, "metrics"), live=True, last_updated=now())
-    try:
-        hello = context.agent(host).call("hello", HELLO_TIMEOUT_S)
-        _record_drivers(toolstack, name, hello["drivers"])
-        booted = _forget_attachments(context, host, hello["boot"])
-        attached.release_leftovers(context, host, booted=booted)
-        _start_host(context, host, hello["running"])
-        context.agent(host).call("mark_started", PULSE_TIMEOUT_S)
-    except Failure as failure:
-        log.error("the start of %s stopped half-way: %s", name, failure)
+    hello = context.agent(host).call("hello", HELLO_TIMEOUT_S)
+    _record_drivers(toolstack, name, hello["drivers"])
+    booted = _forget_attachments(context, host, hello["boot"])
+    attached.release_leftovers(context, host, booted=booted)
+    _start_host(context, host, hello["running"])
+    context.agent(host).call("mark_started", PULSE_TIMEOUT_S)
 
 
 def _start_host(context: Context, host: str, running: dict[str, int]) -> None:

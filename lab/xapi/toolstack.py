@@ -118,8 +118,14 @@ class Toolstack:
         self.db = Database(settings.database if settings.is_master else None)
         self.local_sessions: set[str] = set()
         self._storage_locks: dict[str, threading.Lock] = {}
+        self._starts: dict[str, object] = {}
 
     # Hosts
+
+    def begin_start(self, name: str) -> Callable[[], bool]:
+        """A host's toolstack starts; says whether that is still its newest start."""
+        start = self._starts[name] = object()
+        return lambda: self._starts[name] is start
 
     def host_ref(self, name: str) -> str:
         for ref in self.db.where("host", name_label=name) or self.db.where("host", hostname=name):

@@ -6,6 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lab.xapi import startup
+from lab.xapi.agent import LocalAgent
 from lab.xapi.loopback import DEFAULT_PLUGINS, LoopbackPool
 from lab.xapi.startup import Heartbeats
 from tests.contract.pools import (
@@ -50,6 +54,25 @@ def test_a_driver_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
     (pool.master.root / "etc/xapi.conf.d/60-broken.conf").write_text("sm-plugins=ext udev small broken\n")
     with pool:
         assert types(log_in(pool)) == {"ext", "udev", "small"}
+
+
+def test_a_start_that_a_busy_dom0_leaves_unanswered_goes_on(
+    pool: LoopbackPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, silences = LocalAgent.hello, ["no answer within 15 s", "no answer within 15 s"]
+
+    def hello(agent: LocalAgent) -> dict[str, Any]:
+        if silences:
+            raise OSError(silences.pop())
+        return answer(agent)
+
+    monkeypatch.setattr(LocalAgent, "hello", hello)
+    monkeypatch.setattr(startup, "START_AGAIN_S", 0.01)
+    (pool.master.root / "var/run").mkdir(parents=True, exist_ok=True)
+    pool.master.stop()
+    pool.master.start()
+    assert not silences
+    assert (pool.master.root / "var/run/xapi_init_complete.cookie").exists()
 
 
 def test_a_restart_keeps_the_pool_but_not_the_sessions(pool: LoopbackPool) -> None:
