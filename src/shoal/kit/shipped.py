@@ -6,6 +6,8 @@ In a checkout they lie in `dom0/` and `volumes/`, in an installed wheel in `shoa
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,17 @@ def volume_service_files() -> tuple[ShippedFile, ...]:
 def probe(name: str) -> bytes:
     """A program of dom0/ that is sent to `python3 -` there."""
     return (folder("dom0") / f"{name}.py").read_bytes()
+
+
+def pack(files: Iterable[ShippedFile]) -> bytes:
+    """All files in one go: under emulation each round trip counts."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for file in files:
+            info = tarfile.TarInfo(file.path.lstrip("/"))
+            info.size, info.mode = len(file.data), file.mode
+            tar.addfile(info, io.BytesIO(file.data))
+    return buffer.getvalue()
 
 
 def digest(files: Iterable[ShippedFile]) -> str:

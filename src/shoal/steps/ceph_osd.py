@@ -50,7 +50,7 @@ async def apply(action: Action, tools: Tools) -> None:
     async def look() -> str:
         return await _look(ceph, guest, action)
 
-    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=0.7)
+    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=2)
     await _show_orchestrator(ceph, settings.text(action, "name"))
 
 
