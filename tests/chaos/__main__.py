@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ MARKS = {"auto_poweron": "true", "shoal:restart": "true"}
 WHOLE_WITHIN_S = 600.0  # of which the aims are a part; what takes longer has not come back by itself
 FRESH_S = 15.0  # a VM that was heard within these writes
 LOOK_EVERY_S = 3.0
+APPLY_TIMEOUT_S = 1200.0
 CALM_S = 15.0  # between two faults, to see that all write
 
 
@@ -54,7 +56,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="names of faults, divided by commas")
     arguments = parser.parse_args()
     os.environ["SHOAL_LAB_DIR"] = os.environ.get("SHOAL_LAB_DIR", DEFAULT_DIR)
-    faults = {fault.kind.name: fault for fault in FAULTS if fault.kind.name in (arguments.only or fault.kind.name)}
+    only = arguments.only.split(",") if arguments.only else [fault.kind.name for fault in FAULTS]
+    faults = {fault.kind.name: fault for fault in FAULTS if fault.kind.name in only}
+    if strange := set(only) - set(faults):
+        parser.error(
+            f"no faults called {', '.join(sorted(strange))}; there are {', '.join(f.kind.name for f in FAULTS)}"
+        )
     print(f"seed {arguments.seed}", file=sys.stderr)
     lab = prepare()
     prefix = f"chaos{os.getpid()}"
@@ -73,7 +80,9 @@ def main() -> int:
 def prepare() -> Lab:
     """A lab with the pool that the spec wants."""
     lab_cli("up", timeout_s=1500)
-    code = os.spawnv(os.P_WAIT, shoal_argv("apply")[0], [*shoal_argv("apply", "--yes")])
+    code = subprocess.run(
+        shoal_argv("apply", "--yes"), stdout=sys.stderr, timeout=APPLY_TIMEOUT_S, check=False
+    ).returncode
     if code:
         sys.exit(f"shoal apply gave {code}")
     return locate()
