@@ -67,11 +67,11 @@ def main() -> int:
     prefix = f"chaos{os.getpid()}"
     with Listener(lab, prefix) as listener:
         run = Run(Ground(lab), listener, make_vms(lab, prefix))
-        for event in draw(arguments.seed, [fault.kind for fault in faults.values()], [host.name for host in lab.hosts]):
-            if time.monotonic() - run.began_s > arguments.seconds:
-                break
-            if not strike(run, faults[event.fault], event):
-                break
+        events = draw(arguments.seed, [fault.kind for fault in faults.values()], [host.name for host in lab.hosts])
+        is_whole = wait_until_whole(run, "at first")
+        while is_whole and time.monotonic() - run.began_s < arguments.seconds:
+            event = next(events)
+            is_whole = strike(run, faults[event.fault], event)
         stop_vms(run)
     print(json.dumps(report(run, arguments.seed), indent=2))
     return 1 if run.accusations else 0
@@ -106,8 +106,6 @@ def make_vms(lab: Lab, prefix: str) -> dict[str, str]:
 
 def strike(run: Run, fault: Fault, event: Event) -> bool:
     """One fault from calm to calm. False: it did not come back, and the run ends."""
-    if not wait_until_whole(run, "before it"):
-        return False
     time.sleep(CALM_S)
     where = {vm: place(run, vm) for vm in run.vms}
     run.say(f"{event.number}: {event.fault} on {event.host}")
