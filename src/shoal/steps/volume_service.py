@@ -1,5 +1,7 @@
 """The files of the volume service on a storage VM: code, configuration, certificate, Ceph key. It is started elsewhere.
 
+The container service lives on the same files, and is started here.
+
 The digest beside the code is written last: it says that all of this is there.
 """
 
@@ -11,7 +13,7 @@ from shoal.clients.ssh import Ssh
 from shoal.kit.shipped import VOLUMES_CODE, volume_service_files
 from shoal.plan.action import Action
 from shoal.spec.names import VOLUME_SERVICE_PORT, VOLUMES_USER
-from shoal.steps import authority, certificates, settings
+from shoal.steps import authority, certificates, container_service, settings
 from shoal.steps.ceph_user import read_key
 from shoal.steps.dom0_kit import pack
 from shoal.steps.tools import Tools
@@ -35,6 +37,7 @@ async def apply(action: Action, tools: Tools) -> None:
     await guest.run(["tar", "-x", "-C", STAGE], timeout_s=COMMAND_TIMEOUT_S, input=pack(volume_service_files()))
     await guest.run(["sh", "-c", INSTALL, "sh", STAGE, VOLUMES_CODE], timeout_s=COMMAND_TIMEOUT_S)
     await _configure(action, tools, guest)
+    await container_service.start(guest)
     await guest.write_file(DIGEST_FILE, f"{settings.text(action, 'digest')}\n".encode())
 
 
@@ -47,11 +50,11 @@ async def verify(action: Action, tools: Tools) -> str:
     certificate = await guest.read_file(f"{FOLDER}/server.pem")
     if ca is None or certificate is None or not certificates.is_by(ca.certificate, certificate.decode()):
         return "its certificate is not by the cluster's authority"
-    return ""
+    return await container_service.look(guest)
 
 
-def write_config(address: str, port: int, user: str = VOLUMES_USER) -> bytes:
-    """config.json. File names are relative to its folder."""
+def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str = "") -> bytes:
+    """config.json. File names are relative to its folder. `host`: whose dom0 may ask the container service beside it."""
     config = {
         "listen": [address, port],
         "ceph_conf": f"{FOLDER}/ceph.conf",
@@ -60,6 +63,7 @@ def write_config(address: str, port: int, user: str = VOLUMES_USER) -> bytes:
         "certificate": "server.pem",
         "key": "server.key",
         "ca": "ca.pem",
+        **({"host": host} if host else {}),
     }
     return (json.dumps(config, indent=1) + "\n").encode()
 
@@ -75,5 +79,5 @@ async def _configure(action: Action, tools: Tools, guest: Ssh) -> None:
     await guest.write_file(f"{FOLDER}/server.pem", server.certificate.encode())
     await guest.write_file(f"{FOLDER}/ca.pem", ca.certificate.encode())
     await guest.write_file(f"{FOLDER}/ceph.conf", conf.encode())
-    await guest.write_file(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT))
+    await guest.write_file(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT, host=action.target))
     await guest.write_file(START, START_TEXT.encode(), mode=0o755)
