@@ -16,8 +16,8 @@ from .observe import HOST_MARK, own_uuid
 
 FUNCTIONS = ("start", "stop", "restart")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
-CHANGE_TIMEOUT_S = 150.0  # longer than the service's own limits together
-FORWARD_TIMEOUT_S = 180.0
+CHANGE_TIMEOUT_S = 180.0  # longer than the limits of the service together
+FORWARD_TIMEOUT_S = 210.0
 PLUGIN = "xscontainer"
 
 

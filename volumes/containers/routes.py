@@ -14,7 +14,7 @@ from volumes.containers import daemons, listing
 from volumes.errors import ServiceError, bad_request, not_found
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-APPEAR_TIMEOUT_S = 30.0
+APPEAR_TIMEOUT_S = 60.0
 POLL_S = 0.3
 
 log = logging.getLogger("volumes")
