@@ -104,10 +104,11 @@ def ask(endpoint, method, target, timeout_s):
 def read(answer):
     """The keys' values of an answer of the container service."""
     entries = answer.get("docker_ps")
-    if not isinstance(entries, list) or not all(isinstance(answer.get(key), dict) for key in LIVE if key != "docker_ps"):
+    rest = [key for key in LIVE if key != "docker_ps"]
+    if not isinstance(entries, list) or not all(isinstance(answer.get(key), dict) for key in rest):
         raise Silent("its answer is not that of a container service")
     try:
-        keys = {key: write_xml(key, answer[key]) for key in LIVE if key != "docker_ps"}
+        keys = {key: write_xml(key, answer[key]) for key in rest}
         keys["docker_ps"] = write_xml("docker_ps", [{"entry": entry} for entry in entries])
     except ValueError as error:
         raise Silent("its answer cannot be written as XML: %s" % error)

@@ -25,7 +25,7 @@ def session(lab: Lab, shoal: Run) -> witness_vm.Session:
 
 
 def shown(session: witness_vm.Session, host: str) -> dict[str, dict[str, str]]:
-    """"osd-0" → its entry in the storage VM's docker_ps."""
+    """ "osd-0" → its entry in the storage VM's docker_ps."""
     (vm,) = session.call("VM.get_by_name_label", f"shoal-storage-{host}")
     text = session.call("VM.get_other_config", vm).get("docker_ps", "<docker_ps/>")
     entries = [{field.tag: field.text or "" for field in entry} for entry in ElementTree.fromstring(text).iter("entry")]

@@ -1,4 +1,4 @@
-"""What Docker says, over its own socket. Three fixed questions, all of them reads; nothing of a request is part of one."""
+"""What Docker says, over its own socket. Three fixed questions, all of them reads; no request becomes part of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ceph's containers in the words of XenServer's container management: what its keys hold, and nothing that changes by itself.
+"""Ceph's containers in the words of XenServer's container management; nothing that changes by itself.
 
 The keys lie in the pool's database, where everybody can read them and each write wakes every client: so only what a
 person may see, and only what stays the same while nothing happens.
@@ -17,7 +17,7 @@ INFO = (
     *("ID", "Name", "ServerVersion", "OperatingSystem", "OSType", "Architecture", "KernelVersion", "NCPU", "MemTotal"),
     *("Driver", "DockerRootDir", "IndexServerAddress", "IPv4Forwarding", "MemoryLimit", "SwapLimit", "Debug", "Images"),
 )
-VERSION = ("Version", "ApiVersion", "MinAPIVersion", "GitCommit", "GoVersion", "Os", "Arch", "KernelVersion", "BuildTime")
+VERSION = ("Version", "ApiVersion", "MinAPIVersion", "GitCommit", "GoVersion", "Os", "Arch", "KernelVersion")
 COMMAND_MAX = 200
 SHORT_ID = 10
 ENDED = re.compile(r"(Exited|Restarting) \(-?\d+\)")

@@ -1,4 +1,4 @@
-"""A storage VM as its container service sees it: Docker's socket, cephadm's units and systemctl, each as small as can be.
+"""A storage VM as its container service sees it: Docker's socket, cephadm's units, systemctl; each as small as can be.
 
 The service itself is the real one, a process. What runs is a file per unit in `running/`, which systemctl makes and
 removes and of which Docker's socket tells.
@@ -135,10 +135,10 @@ class Machine:
         """Docker's; with what changes from one moment to the next."""
         now = time.time()
         if path == "/info":
-            return {"ID": "an id", "Driver": "overlay2", "NCPU": 2, "IPv4Forwarding": True, "SystemTime": str(now),
-                    "NGoroutines": int(now * 1000), "HttpProxy": "http://user:secret@proxy", "Containers": 99}  # fmt: skip
+            about = {"ID": "an id", "Driver": "overlay2", "NCPU": 2, "IPv4Forwarding": True, "Containers": 99}
+            return {**about, "SystemTime": str(now), "NGoroutines": int(now), "HttpProxy": "http://user:secret@proxy"}
         if path == "/version":
-            return {"Version": "26.1.5", "ApiVersion": "1.45", "GitCommit": "411e817", "Components": [{"Name": "Engine"}]}
+            return {"Version": "26.1.5", "ApiVersion": "1.45", "GitCommit": "411e817", "Components": [{"Name": "it"}]}
         assert path == "/containers/json?all=1", path
         return [*self.extra, *(self._container(kind) for kind in self.units if self._runs(kind))]
 

@@ -47,7 +47,7 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: driver, keeper, what maps images, plugin, and their code. The probe is sent, never installed."""
+    """The kit of a dom0: driver, keeper, what maps images, plugin, and their code. The probe is sent, not installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
     mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())

@@ -1,4 +1,4 @@
-"""The container service of a storage VM: a systemd unit, since it needs Docker's socket, which no container shall have."""
+"""The container service of a storage VM: a systemd unit, as it needs Docker's socket, which no container shall have."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from shoal.kit.shipped import VOLUMES_CODE
 COMMAND_TIMEOUT_S = 60.0
 NAME = "shoal-containers.service"
 UNIT = f"/etc/systemd/system/{NAME}"
-# Root without any of root's powers, on a file system it cannot write to: it reads its key, asks Docker and asks systemd.
-# That Docker and systemd do as they are told is what it is for, so its own code is all that stands before them.
+# Root without root's powers, on a file system it cannot write to: it reads its key, asks Docker and tells systemd.
+# That these obey is what it is for, so its own code is all that stands before them.
 TEXT = f"""[Unit]
 Description=Shoal's container service: tells this host's dom0 of Ceph's containers, and starts and stops them
 After=network.target docker.service

@@ -48,8 +48,8 @@ tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
 rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
-# $1 the container plugin, $2 where the toolstack looks for it: XenServer's own container pack puts its plugin there, and
-# what is there already stays.
+# $1 the container plugin, $2 where the toolstack looks for it. XenServer's container pack puts one there, too: what
+# is there already stays.
 LINK = """[ -e "$2" ] || [ -h "$2" ] || { mkdir -p "${2%/*}" && ln -s "$1" "$2"; }"""
 START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
 

@@ -54,7 +54,7 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str = "") -> bytes:
-    """config.json. File names are relative to its folder. `host`: whose dom0 may ask the container service beside it."""
+    """config.json. File names are relative to its folder. `host`: whose dom0 may ask the container service."""
     config = {
         "listen": [address, port],
         "ceph_conf": f"{FOLDER}/ceph.conf",
