@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import xml.dom.minidom
+import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from shoal_dom0.xapi import XenAPIError
-from shoal_keeper import containers
+from shoal_keeper import container_calls, containers
 from shoal_keeper.containers import DEPTH_MAX, KEY_MAX_BYTES, Silent, read, write, write_xml
 from volumes import containers as service
 
@@ -85,6 +86,7 @@ def test_names_that_no_element_may_have_become_an_attribute() -> None:
         assert (element.tagName, element.getAttribute("name")) == ("SPECIAL_XS_ENCODED_ELEMENT", name)
 
 
+@settings(max_examples=60, deadline=None)
 @given(trees)
 def test_whatever_the_service_says_is_xml_or_refused(value: Any) -> None:
     value = json.loads(json.dumps(value))
@@ -95,6 +97,7 @@ def test_whatever_the_service_says_is_xml_or_refused(value: Any) -> None:
     xml.dom.minidom.parseString(text.encode("utf-8"))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(["docker_ps", "docker_info", "docker_version", "x"]), trees))
 def test_an_answer_is_read_whole_or_not_at_all(answer: Any) -> None:
     try:
@@ -135,3 +138,25 @@ def test_keys_can_be_taken_away_again() -> None:
 
 def test_dom0_and_the_service_mean_the_same_port() -> None:
     assert containers.PORT == service.PORT
+
+
+def plugin_says(*argv: str) -> list[str]:
+    """The failure that the plugin answers, in the form that xapi takes from a plugin."""
+    ((answer,), _) = xmlrpc.client.loads(container_calls._answer(["xscontainer", *argv]))
+    assert answer["Status"] == "Failure"
+    return list(answer["ErrorDescription"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text())
+def test_the_plugin_answers_whatever_it_is_called_with(text: str) -> None:
+    assert plugin_says(text)[:2] == ["XENAPI_PLUGIN_FAILURE", "?"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["vmuuid", "container", "x"]), st.integers(0, 9) | st.just("a") | st.just("")))
+def test_the_plugin_asks_nobody_before_its_arguments_are_good(arguments: dict[str, Any]) -> None:
+    call = xmlrpc.client.dumps(("OpaqueRef:secret", arguments), "restart")
+    failure = plugin_says(call)
+    assert failure[:3] == ["XENAPI_PLUGIN_FAILURE", "restart", "Unwilling"]
+    assert "secret" not in failure[3]
