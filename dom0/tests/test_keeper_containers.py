@@ -141,12 +141,12 @@ def test_the_plugin_does_it_on_the_host_where_the_storage_vm_runs(two: Container
     assert two.machines["xen1"].done() == [] and two.keys("xen1") == []
 
 
-@pytest.mark.parametrize("name", ["", "-x", "a;reboot", "a/../b", "a%2fb", "a b", "a\r\nX: y", "x" * 129, "ä"])
-def test_names_that_are_none_reach_nobody(two: Containers, name: str) -> None:
-    failure = refused(two.call, "restart", "xen2", name)
-    assert failure[0] == "XENAPI_PLUGIN_FAILURE"
-    assert failure[3] == "container is not the name or the id of a container"
-    assert all(machine.done() == [] and machine.asked == [] for machine in two.machines.values())
+def test_names_that_are_none_reach_nobody(pool: Containers) -> None:
+    for name in ("", "-x", "a;reboot", "a/../b", "a%2fb", "a b", "a\r\nX: y", "x" * 129, "ä"):
+        failure = refused(pool.call, "restart", "xen1", name)
+        assert failure[0] == "XENAPI_PLUGIN_FAILURE"
+        assert failure[3] == "container is not the name or the id of a container"
+    assert pool.machines["xen1"].done() == [] and pool.machines["xen1"].asked == []
 
 
 def test_the_plugin_refuses_everything_else(pool: Containers) -> None:

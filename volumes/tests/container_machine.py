@@ -83,8 +83,8 @@ class Machine:
         lines = log.read_text().splitlines() if log.exists() else []
         return [line for line in lines if not line.startswith(("show", "reset-failed"))]
 
-    def ask(self, method: str, target: str, *, who: str = "") -> tuple[int, dict[str, Any]]:
-        connection = self.connect(who=who or self.host)
+    def ask(self, method: str, target: str, *, who: str | None = None) -> tuple[int, dict[str, Any]]:
+        connection = self.connect(who=self.host if who is None else who)
         try:
             connection.request(method, target)
             response = connection.getresponse()
