@@ -4,6 +4,7 @@ from . import memory as memories
 from . import observe
 from .act import DONE, FAILED, Actor
 from .alerts import Alerts
+from .containers import Containers
 from .decide import decide, describe
 from .toolstack import Refused, Toolstack, Unreachable
 
@@ -21,6 +22,7 @@ class Keeper:
         self._observer = observe.Observer(self._toolstack)
         self._actor = Actor(self._toolstack)
         self._alerts = Alerts(self._toolstack)
+        self._containers = Containers(self._toolstack)
         self._memory = memories.load(observe.read_boot())
         memories.save(self._memory)  # so that the next boot is known for one
 
@@ -53,6 +55,7 @@ class Keeper:
         try:
             if decision.troubles is not None:
                 said += self._alerts.update(decision.troubles, seen)
+            said += self._containers.update(seen)
         finally:
             self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
         if any(outcome.how == DONE for outcome in outcomes):

@@ -6,9 +6,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import settings, xapi  # noqa: E402
+from shoal_dom0 import connection, settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
-from shoal_keeper import act, decide, loop, memory, observe, services, toolstack  # noqa: E402
+from shoal_keeper import act, containers, decide, loop, memory, observe, services, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
@@ -24,6 +24,12 @@ toolstack.CALL_TIMEOUT_S = 5.0
 observe.LOCK_STALE_S = 2.0
 decide.SPREAD_PATIENCE_S = 20.0
 decide.PLUG_PATIENCE_S = decide.CEPH_PATIENCE_S = 1.0
+connection.FOLDER = os.path.join(folder, "containers", "")
+containers.EVERY_S, containers.PATIENCE_S = 0.3, 2.0
+containers.PLUGIN = os.path.join(folder, "xscontainer")
+if os.path.exists(os.path.join(folder, "containers_port")):
+    with open(os.path.join(folder, "containers_port")) as port:
+        containers.PORT = int(port.read())
 
 
 def read(name):

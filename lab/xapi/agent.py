@@ -162,7 +162,7 @@ class LocalAgent:
         return self.storage_vms if hvm else self.guests
 
     def call_plugin(self, plugin: str, function: str, pairs: dict[str, str], session: str) -> str:
-        """A plugin of dom0, by the convention of SM drivers: one XML-RPC argument, an XML-RPC answer."""
+        """A plugin of dom0: one XML-RPC call as its argument; its answer says what became of it, as XenAPI's own do."""
         path = f"{PLUGINS}/{plugin}"
         if "/" in plugin or self.dom0.run(["test", "-x", path], timeout_s=LOOK_TIMEOUT_S).code != 0:
             raise Failure("XENAPI_MISSING_PLUGIN", plugin)
@@ -170,12 +170,17 @@ class LocalAgent:
         if done.code != 0:
             raise Failure("XENAPI_PLUGIN_FAILURE", "non-zero exit", done.stdout, done.stderr)
         try:
-            (value,), _ = loads(done.stdout)
+            (answer,), _ = loads(done.stdout)
         except Fault as fault:
-            raise Failure("XENAPI_PLUGIN_FAILURE", function, "Fault", fault.faultString) from fault
+            raise Failure("XENAPI_PLUGIN_FAILURE", "fault", str(fault.faultCode), fault.faultString) from fault
         except Exception as error:
-            raise Failure("XENAPI_PLUGIN_FAILURE", function, type(error).__name__, str(error)) from error
-        return str(value)
+            raise Failure("XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", done.stdout, str(error)) from error
+        match answer:
+            case {"Status": "Success", "Value": str(value)}:
+                return value
+            case {"Status": "Failure", "ErrorDescription": [*parts]}:
+                raise Failure(*map(str, parts))
+        raise Failure("XENAPI_PLUGIN_FAILURE", "unexpected XMLRPC result", done.stdout)
 
     def time(self) -> str:
         """dom0's own clock, in UTC, as XenAPI writes it."""

@@ -25,6 +25,7 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_containers",
     "test_driver",
     "test_disks",
     "test_witness",

@@ -1,5 +1,7 @@
 """The files of the volume service on a storage VM: code, configuration, certificate, Ceph key. It is started elsewhere.
 
+The container service lives on the same files, and is started here.
+
 The digest beside the code is written last: it says that all of this is there.
 """
 
@@ -10,7 +12,7 @@ import json
 from shoal.kit.shipped import VOLUMES_CODE, ShippedFile, pack, volume_service_files
 from shoal.plan.action import Action
 from shoal.spec.names import VOLUME_SERVICE_PORT, VOLUMES_USER
-from shoal.steps import authority, certificates, settings
+from shoal.steps import authority, certificates, container_service, settings
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
 
@@ -32,7 +34,9 @@ async def apply(action: Action, tools: Tools) -> None:
     guest, files = await tools.storage_vm(action.target), await _configuration(action, tools)
     argv = ["sh", "-c", INSTALL, "sh", STAGE, VOLUMES_CODE, DIGEST_FILE]
     await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(volume_service_files()))
-    await guest.write_files([*files, ShippedFile(DIGEST_FILE, f"{settings.text(action, 'digest')}\n".encode())])
+    await guest.write_files(files)
+    await container_service.start(guest)
+    await guest.write_file(DIGEST_FILE, f"{settings.text(action, 'digest')}\n".encode())
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -43,11 +47,11 @@ async def verify(action: Action, tools: Tools) -> str:
     ca = await authority.find_for(tools)
     if ca is None or certificate is None or not certificates.is_by(ca.certificate, certificate.decode()):
         return "its certificate is not by the cluster's authority"
-    return ""
+    return await container_service.look(guest)
 
 
-def write_config(address: str, port: int, user: str = VOLUMES_USER) -> bytes:
-    """config.json. File names are relative to its folder."""
+def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str = "") -> bytes:
+    """config.json. File names are relative to its folder. `host`: whose dom0 may ask the container service."""
     config = {
         "listen": [address, port],
         "ceph_conf": f"{FOLDER}/ceph.conf",
@@ -56,6 +60,7 @@ def write_config(address: str, port: int, user: str = VOLUMES_USER) -> bytes:
         "certificate": "server.pem",
         "key": "server.key",
         "ca": "ca.pem",
+        **({"host": host} if host else {}),
     }
     return (json.dumps(config, indent=1) + "\n").encode()
 
@@ -72,6 +77,6 @@ async def _configuration(action: Action, tools: Tools) -> list[ShippedFile]:
         ShippedFile(f"{FOLDER}/server.pem", server.certificate.encode()),
         ShippedFile(f"{FOLDER}/ca.pem", ca.certificate.encode()),
         ShippedFile(f"{FOLDER}/ceph.conf", conf.encode()),
-        ShippedFile(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT)),
+        ShippedFile(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT, host=action.target)),
         ShippedFile(START, START_TEXT.encode(), 0o755),
     ]
