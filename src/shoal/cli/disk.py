@@ -16,7 +16,7 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, exit_code, explain, outcome_to_dict
-from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
+from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
 from shoal.cli.plan import action_to_dict
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import VirtualDisk, VirtualDisks
@@ -31,8 +31,6 @@ from shoal.spec.load import Document, read_spec
 
 Make = Callable[[VirtualDisks], Plan]
 Again = Callable[[str, VirtualDisks], Plan]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
-DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 SrName = Annotated[str, Parameter(name="--sr", help="Name or uuid of an SR.")]
 
 
