@@ -24,7 +24,7 @@ from shoal.facts import Maintenance
 from shoal.kit.errors import ShoalError
 from shoal.kit.folders import state_folder
 from shoal.plan import host_enter, host_exit, host_reboot
-from shoal.plan.action import Plan, Problem
+from shoal.plan.action import Plan
 from shoal.spec.load import read_spec
 from shoal.spec.model import Spec
 
@@ -161,7 +161,7 @@ class _Work:
         if self._options.json:
             print(json_format.dumps(_result_to_dict(result), indent=2))
         if result.plan.problems:
-            return _refuse(result.plan.problems)
+            return door.refuse(result.plan.problems)
         if refused:
             self._console.print("Nothing was touched.")
             return door.FAILED
@@ -180,13 +180,6 @@ class _Work:
         done = sum(outcome.state is State.DONE for outcome in result.outcomes.values())
         self._console.print(Text(f"{done} done in {result.seconds:.1f} s", "bold green"))
         return door.OK
-
-
-def _refuse(problems: tuple[Problem, ...]) -> int:
-    for problem in problems:
-        text = Text.assemble(("shoal: ", "bold red"), problem.what, (f"  → {problem.remedy}", "dim"))
-        error_console().print(text, soft_wrap=True)
-    return door.FAILED
 
 
 def _result_to_dict(result: converge.Result) -> dict[str, object]:
