@@ -1,4 +1,4 @@
-"""Watches a host's machine over QEMU's monitor: whether it is reset or ends. Tells it from within, as its power supply would.
+"""Watches a host's machine over QEMU's monitor: whether it is reset, or ends, by whatever cause.
 
 Must not know what a toolstack or a storage VM is.
 """

@@ -97,8 +97,10 @@ async def work_on_disks(
 
 @dataclass(frozen=True, slots=True)
 class HostWork:
-    """Hosts that leave service or come back. `make` plans what a person is asked. `go_on` plans what follows, from a new
-    look after each plan that was carried out, until it gives None."""
+    """Hosts that leave service or come back. `make` plans what a person is asked.
+
+    `go_on` plans what follows, from a new look after each plan that was carried out, until it gives None.
+    """
 
     names: tuple[str, ...]
     make: Callable[[Maintenance], Plan]

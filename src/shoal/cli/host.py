@@ -65,9 +65,7 @@ def _enter(host: str, /, *, stop_vms: StopVms = False, options: Options = AS_USU
     """
 
     def work(spec: Spec) -> HostWork:
-        return HostWork(
-            (host,), lambda seen: host_enter.plan(spec, seen, host, stop_vms=stop_vms, wait_s=options.wait)
-        )
+        return HostWork((host,), lambda seen: host_enter.plan(spec, seen, host, stop_vms=stop_vms, wait_s=options.wait))
 
     return _Work(options).run(work)
 

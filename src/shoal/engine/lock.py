@@ -95,8 +95,8 @@ class PoolLock:
             )
         await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
         with contextlib.suppress(ShoalError):  # only a sign of life: the next one comes in time
-            now = (await self._now()).isoformat()
-            await self._toolstack.call("pool.add_to_other_config", self._pool, self._renewed_key, f"{self._token} {now}")
+            sign = f"{self._token} {(await self._now()).isoformat()}"
+            await self._toolstack.call("pool.add_to_other_config", self._pool, self._renewed_key, sign)
 
     async def release(self) -> None:
         config = await self._other_config()

@@ -47,7 +47,7 @@ def find_never(ceph: Ceph, host: str) -> Iterator[Problem]:
     for pool in ceph.pools:
         copies = min(pool.size, len(holders - {name}))
         if copies < pool.min_size:
-            what = f"without {host} Ceph pool {pool.name} has {copies} of its copies, and needs {pool.min_size} to be written"
+            what = f"without {host} Ceph pool {pool.name} has {copies} copies, and min_size is {pool.min_size}"
             yield Problem(what, f"ceph osd pool set {pool.name} min_size {max(copies, 1)}, or add hosts")
 
 

@@ -62,7 +62,7 @@ def find_problems(
         yield from _of_ceph(spec, seen, name)
     for vm in residents(seen, name):
         if vm.power_state != "Running":
-            what = f"the VM {vm.name} on {name} is {vm.power_state.lower()}, so it can neither move nor shut down cleanly"
+            what = f"the VM {vm.name} on {name} is {vm.power_state.lower()}: it can neither move nor shut down"
             yield Problem(what, f"xe vm-unpause uuid={vm.uuid}, or shut it down")
         elif vm.cannot_move and not stop_vms:
             what = f"the VM {vm.name} cannot move away from {name}: {vm.cannot_move}"
@@ -151,12 +151,16 @@ def _mark(host: Host) -> Action:
 
 
 def _disable(host: Host) -> Action:
-    change, reason = (Change.UPDATE, "is disabled: no VM may start there") if host.enabled else (Change.NONE, "it is disabled")
+    change, reason = Change.UPDATE, "is disabled: no VM may start there"
+    if not host.enabled:
+        change, reason = Change.NONE, "it is disabled"
     return Action("host_enabled", host.name, change, reason, host.name, settings={"enabled": False})
 
 
 def _leave(vm: OrdinaryVm, name: str) -> Action:
-    reason = f"cannot move ({vm.cannot_move}), so it IS SHUT DOWN" if vm.cannot_move else "moves, running, to another host"
+    reason = "moves, running, to another host"
+    if vm.cannot_move:
+        reason = f"cannot move ({vm.cannot_move}), so it IS SHUT DOWN"
     settings = {"vm": vm.uuid, "host": name, "stop": bool(vm.cannot_move)}
     return Action("vm_away", f"{vm.name} ({vm.uuid[:8]})", Change.UPDATE, reason, name, settings=settings)
 

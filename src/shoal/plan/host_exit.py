@@ -13,9 +13,7 @@ from shoal.spec.model import Spec
 from shoal.spec.names import storage_vm_name
 
 
-def plan(
-    spec: Spec, seen: Maintenance, name: str, *, bring_back: bool, wait_s: int, until_clean: bool = False
-) -> Plan:
+def plan(spec: Spec, seen: Maintenance, name: str, *, bring_back: bool, wait_s: int, until_clean: bool = False) -> Plan:
     """`until_clean`: wait until nothing is left to recover, and not only for the host's own daemons."""
     host = find_host(spec, seen, name)
     if isinstance(host, Problem):
@@ -60,7 +58,9 @@ def _daemons(spec: Spec, seen: Maintenance, name: str, wait_s: int, *, until_cle
     if vm is None or vm.power_state != "Running":
         lack = lack or "its storage VM is off"
     what = "all is clean" if until_clean else "its monitor and OSDs are back"
-    change, reason = (Change.UPDATE, f"waits, at most {wait_s} s, until {what} ({lack})") if lack else (Change.NONE, what)
+    change, reason = Change.NONE, what
+    if lack:
+        change, reason = Change.UPDATE, f"waits, at most {wait_s} s, until {what} ({lack})"
     kind = "ceph_clean" if until_clean else "ceph_back"
     return [Action(kind, name, change, reason, name, settings={"wait_s": wait_s})]
 

@@ -34,7 +34,7 @@ def plan(spec: Spec, seen: Maintenance, names: Sequence[str], options: Options) 
     problems = [problem for name in names for problem in _find_problems(spec, seen, name, names, options)]
     if problems:
         return Plan((), tuple(dict.fromkeys(problems)))
-    return Plan(tuple(_due(spec, seen, name) for name in names))
+    return Plan(tuple(_due(seen, name) for name in names))
 
 
 def next_plan(spec: Spec, seen: Maintenance, names: Sequence[str], options: Options) -> Plan | None:
@@ -65,12 +65,12 @@ def _find_problems(
     under_way = {other for other in names if _is_under_way(seen, other)}
     found = tuple(host_enter.find_problems(spec, seen, host, stop_vms=options.stop_vms, but=under_way))
     if host.live and name not in seen.boots:
-        silent = Problem(f"dom0 of {name} does not answer, so its boots cannot be told apart", f"ssh root@{host.address}")
-        found = (*found, silent)
+        what = f"dom0 of {name} does not answer, so its boots cannot be told apart"
+        found = (*found, Problem(what, f"ssh root@{host.address}"))
     return found
 
 
-def _due(spec: Spec, seen: Maintenance, name: str) -> Action:
+def _due(seen: Maintenance, name: str) -> Action:
     host = seen.host(name)
     assert host is not None, "its absence is a problem"
     settings = {"boot": seen.boots.get(name, "")}

@@ -19,9 +19,7 @@ async def apply(action: Action, tools: Tools) -> None:
         tools.progress(action, lack or "all is clean")
         return lack
 
-    await wait_until(
-        seen, deadline_s=settings.number(action, "wait_s"), what="Ceph to be clean", every_s=EVERY_S
-    )
+    await wait_until(seen, deadline_s=settings.number(action, "wait_s"), what="Ceph to be clean", every_s=EVERY_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:  # noqa: ARG001  a step's signature

@@ -1,4 +1,4 @@
-"""The mark by which a host's keeper rests, and `apply` leaves the pool alone. Off, the host is not due to reboot either."""
+"""The mark by which a host's keeper rests and `apply` keeps off. Taken off, the host is not due to reboot either."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ async def apply(action: Action, tools: Tools) -> None:
 
 async def verify(action: Action, tools: Tools) -> str:
     host = await tools.xenapi.record("host", await records.host_ref(tools.xenapi, action.target))
-    is_marked = MAINTENANCE_MARK in records.config_of(host)
-    return "" if is_marked == settings.flag(action, "marked") else f"the mark is {'there' if is_marked else 'not there'}"
+    seen = "" if MAINTENANCE_MARK in records.config_of(host) else "not "
+    return "" if bool(seen) != settings.flag(action, "marked") else f"the mark is {seen}there"

@@ -13,8 +13,8 @@ from shoal.kit.waiting import wait_until
 from shoal.observe.maintenance import read_boot
 from shoal.plan.action import Action
 from shoal.steps import records, settings
-from shoal.steps.toolstack import COMPLETE, LOOK_TIMEOUT_S
 from shoal.steps.tools import Tools
+from shoal.steps.toolstack import COMPLETE, LOOK_TIMEOUT_S
 
 timeout_s = 3600.0
 BACK_TIMEOUT_S = 3000.0  # large servers look at their memory and disks for many minutes
