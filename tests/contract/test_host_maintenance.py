@@ -1,4 +1,4 @@
-"""`shoal host` against the stand-in: three hosts with somebody else's Ceph, so that all there is to do is the pool's."""
+"""`shoal host` against the stand-in: three hosts with somebody else's Ceph, so that only the pool has work to do."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from shoal.facts import Ceph, CephPool, Host, Maintenance, Mon, OrdinaryVm, Osd, Pbd, Sr, StorageVm
@@ -16,11 +17,8 @@ MASTER = NAMES[0]
 
 def at_rest(*vms: OrdinaryVm) -> Maintenance:
     """All is well."""
-    hosts = tuple(
-        Host(name, f"uuid-{name}", "192.0.2.1", name == MASTER, live=True, enabled=True, product="", memory_total_bytes=1,
-             memory_free_bytes=1)
-        for name in NAMES
-    )  # fmt: skip
+    up = {"live": True, "enabled": True, "product": "", "memory_total_bytes": 1, "memory_free_bytes": 1}
+    hosts = tuple(Host(name, f"uuid-{name}", "192.0.2.1", name == MASTER, **up) for name in NAMES)  # type: ignore[arg-type]
     pbds = {sr.name: tuple(Pbd(f"{sr.name}-{name}", name, True, {}) for name in NAMES) for sr in SPEC.srs}
     srs = tuple(Sr(f"uuid-{sr.name}", sr.name, sr.type, True, pbds[sr.name]) for sr in SPEC.srs)
     storage_vms = tuple(StorageVm(name, f"vm-{name}", "Running", name, "192.0.2.9", {}) for name in NAMES)
@@ -57,38 +55,32 @@ def set_storage_vm(seen: Maintenance, name: str, power_state: str) -> Maintenanc
 
 def do(seen: Maintenance, action: Action) -> Maintenance:
     """The pool after a step. Asserts what the real pool would refuse."""
-    if action.change is Change.NONE:
+    if action.change is Change.NONE or action.kind in ("ceph_spare", "ceph_back", "ceph_clean"):
         return seen
-    name, told = action.host, action.settings
-    host = seen.host(name)
-    assert host is not None
-    match action.kind:
-        case "reboot_due":
-            return change_host(seen, name, reboot_due=told["boot"])
-        case "host_mark" if told["marked"]:
-            return change_host(seen, name, maintenance="now")
-        case "host_mark":
-            return change_host(seen, name, maintenance="", reboot_due="")
-        case "host_enabled":
-            return change_host(seen, name, enabled=told["enabled"])
-        case "vm_away" | "vm_back":
-            return _move(seen, action)
-        case "sr_on_host":
-            return _plug(seen, action)
-        case "osd_noout":
-            return change_ceph(seen, noout_hosts=(storage_vm_name(name),) if told["noout"] else ())
-        case "storage_vm_off":
-            assert not any(pbd.attached for sr in seen.srs for pbd in sr.pbds if pbd.host == name)
-            assert seen.ceph and storage_vm_name(name) in seen.ceph.noout_hosts
-            assert all(vm.power_state == "Running" for vm in seen.storage_vms)
-            return set_storage_vm(seen, name, "Halted")
-        case "storage_vm_ready":
-            assert host.enabled
-            return set_storage_vm(seen, name, "Running")
-        case "host_restart":
-            return _reboot(seen, action)
-    assert action.kind in ("ceph_spare", "ceph_back", "ceph_clean")
-    return seen
+    return STEPS[action.kind](seen, action)
+
+
+def _mark(seen: Maintenance, action: Action) -> Maintenance:
+    if action.settings["marked"]:
+        return change_host(seen, action.host, maintenance="now")
+    return change_host(seen, action.host, maintenance="", reboot_due="")
+
+
+def _noout(seen: Maintenance, action: Action) -> Maintenance:
+    return change_ceph(seen, noout_hosts=(storage_vm_name(action.host),) if action.settings["noout"] else ())
+
+
+def _stop_storage_vm(seen: Maintenance, action: Action) -> Maintenance:
+    assert not any(pbd.attached for sr in seen.srs for pbd in sr.pbds if pbd.host == action.host)
+    assert seen.ceph and storage_vm_name(action.host) in seen.ceph.noout_hosts
+    assert all(vm.power_state == "Running" for vm in seen.storage_vms)
+    return set_storage_vm(seen, action.host, "Halted")
+
+
+def _start_storage_vm(seen: Maintenance, action: Action) -> Maintenance:
+    host = seen.host(action.host)
+    assert host is not None and host.enabled
+    return set_storage_vm(seen, action.host, "Running")
 
 
 def _move(seen: Maintenance, action: Action) -> Maintenance:
@@ -131,3 +123,17 @@ def _reboot(seen: Maintenance, action: Action) -> Maintenance:
 
 def next_boot(boot: str) -> str:
     return f"boot-{int(boot.split('-')[1]) + 1}-{boot.split('-')[2]}"
+
+
+STEPS: dict[str, Callable[[Maintenance, Action], Maintenance]] = {
+    "reboot_due": lambda seen, action: change_host(seen, action.host, reboot_due=action.settings["boot"]),
+    "host_mark": _mark,
+    "host_enabled": lambda seen, action: change_host(seen, action.host, enabled=action.settings["enabled"]),
+    "vm_away": _move,
+    "vm_back": _move,
+    "sr_on_host": _plug,
+    "osd_noout": _noout,
+    "storage_vm_off": _stop_storage_vm,
+    "storage_vm_ready": _start_storage_vm,
+    "host_restart": _reboot,
+}

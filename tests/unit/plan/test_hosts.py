@@ -1,4 +1,4 @@
-"""Hosts that leave service, come back and reboot: in which order, what is refused, and that a killed run is taken up."""
+"""Hosts that leave service, come back and reboot: in which order, what is refused, and how a killed run goes on."""
 
 from __future__ import annotations
 
