@@ -130,7 +130,7 @@ async def work_on_hosts(
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
         async with hold(PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")):
-            wanted: Plan | None = work.make(await look_at_maintenance(connections, work.names))
+            wanted = work.make(await look_at_maintenance(connections, work.names))
             outcomes: dict[str, Outcome] = {}
             result = Result(wanted, seconds=time.monotonic() - start, observe_seconds=time.monotonic() - start)
             if wanted.problems or not wanted.changes or not await confirm(wanted):
@@ -141,10 +141,10 @@ async def work_on_hosts(
                 result = replace(result, outcomes=outcomes, seconds=time.monotonic() - start)
                 if result.failures:
                     break
-                wanted = work.go_on(await look_at_maintenance(connections, work.names))
-                if wanted is None:
+                further = work.go_on(await look_at_maintenance(connections, work.names))
+                if further is None:
                     break
-                result = replace(result, plan=wanted)
+                wanted, result = further, replace(result, plan=further)
                 if wanted.problems:
                     break
                 announce(wanted)

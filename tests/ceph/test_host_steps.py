@@ -1,4 +1,4 @@
-"""A host's leave of Ceph: what a small real Ceph answers to the questions, and does at the word, of Shoal's own steps."""
+"""A host's leave of Ceph: what a small real Ceph answers Shoal's own steps, and does at their word."""
 
 from __future__ import annotations
 
