@@ -6,10 +6,15 @@ import errno
 
 from shoal import facts
 from shoal.clients.ceph import Ceph, CephRefused
+from shoal.kit.waiting import wait_until
 from shoal.observe.ceph import look_at_ceph, unreachable
+from shoal.plan.action import Action
 from shoal.plan.host_ceph import not_clean
 from shoal.spec.names import storage_vm_name
+from shoal.steps import records, settings
 from shoal.steps.tools import Tools
+
+EVERY_S = 3.0
 
 
 async def ceph_beside(tools: Tools, host: str) -> Ceph:
@@ -19,6 +24,25 @@ async def ceph_beside(tools: Tools, host: str) -> Ceph:
 
 async def look(ceph: Ceph) -> facts.Ceph:
     return await look_at_ceph(ceph, "", {}) or unreachable("", "it is not set up yet")
+
+
+async def wait_for_leave(action: Action, tools: Tools) -> None:
+    """Until Ceph can spare the action's host, at most for as long as its settings say."""
+
+    async def look() -> str:
+        seen = await lacks_leave(tools, action.target)
+        tools.progress(action, seen or "it can be spared")
+        return seen
+
+    what = f"Ceph to be able to spare {action.target}"
+    await wait_until(look, deadline_s=settings.number(action, "wait_s"), what=what, every_s=EVERY_S)
+
+
+async def lacks_leave(tools: Tools, host: str) -> str:
+    """A storage VM that is off, or has gone off by the doing of a run that was killed, needs no leave any more."""
+    found = await records.storage_vm(tools.xenapi, host, storage_vm_name(host))
+    is_off = found is None or found[1]["power_state"] == "Halted"
+    return "" if is_off else await what_keeps_it(tools, host)
 
 
 async def what_keeps_it(tools: Tools, host: str) -> str:

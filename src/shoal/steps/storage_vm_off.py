@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from shoal.clients.xenapi import XenApiError
 from shoal.kit.errors import ShoalError
-from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.spec.names import storage_vm_name
 from shoal.steps import records, settings
-from shoal.steps.ceph_leave import ceph_beside, what_keeps_it
+from shoal.steps.ceph_leave import ceph_beside, wait_for_leave
 from shoal.steps.tools import Tools
 
 timeout_s = 86400.0  # mostly of the wait, whose bound the settings have
 SHUTDOWN_TIMEOUT_S = 1500.0  # xapi gives a guest twenty minutes
-EVERY_S = 3.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
     name = settings.text(action, "name")
+    await wait_for_leave(action, tools)  # once more: moving VMs away may have taken hours
     found = await records.storage_vm(tools.xenapi, action.target, name)
     if found is None or found[1]["power_state"] == "Halted":
         return
-
-    async def look() -> str:  # once more: moving VMs away may have taken hours
-        seen = await what_keeps_it(tools, action.target)
-        tools.progress(action, seen or "Ceph can spare it")
-        return seen
-
-    what = f"Ceph to be able to spare {action.target}"
-    await wait_until(look, deadline_s=settings.number(action, "wait_s"), what=what, every_s=EVERY_S)
     await _hand_over_manager(action, tools)
     tools.progress(action, "shutting it down")
     try:
