@@ -49,6 +49,7 @@ class LocalAgent:
     guests: Guests
     transfers: Transfers
     restart: Callable[[], None]  # of this toolstack
+    switch: Callable[[str], None]  # of dom0's machine: "reboot" or "poweroff"
 
     def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:  # noqa: ARG002  dom0's own bounds hold
         operations: dict[str, Callable[..., Any]] = {
@@ -188,7 +189,7 @@ class LocalAgent:
 
     def power(self, verb: str) -> None:
         """Reboot or switch off dom0's machine; the answer comes before it goes."""
-        self.dom0.run(["systemctl", "--no-block", verb], timeout_s=LOOK_TIMEOUT_S)
+        self.switch(verb)
 
     def mark_started(self) -> None:
         """What units in dom0 wait for after a start of the toolstack."""

@@ -81,6 +81,7 @@ class LoopbackHost:
         self.root = self.dir / "root"
         self.guests = RememberedGuests(self.root)
         self.restarts = threading.Event()
+        self.switched: list[str] = []  # what its power switch was told; it is no machine that would obey
         self._pool = pool
         self._listeners: list[Listener] = []
         (self.root / "opt/xensource/sm").mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,9 @@ class LoopbackHost:
         dom0 = LocalDom0(self.name, self.root)
         drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
         transfers = Transfers(dom0)
-        local = LocalAgent(settings, dom0, drivers, self.guests, self.guests, transfers, self.restarts.set)
+        local = LocalAgent(
+            settings, dom0, drivers, self.guests, self.guests, transfers, self.restarts.set, self.switched.append
+        )
         remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
         self.toolstack = Toolstack(settings, local, remotes)
         self.web = Web(self.toolstack, local, self.restarts.set)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from shoal import __version__
@@ -14,13 +15,15 @@ from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
-from shoal.facts import Facts, VirtualDisks
+from shoal.facts import Facts, Maintenance, VirtualDisks
 from shoal.observe import observe
+from shoal.observe.maintenance import look_at_maintenance
 from shoal.observe.virtual_disks import look_at_virtual_disks
 from shoal.plan.action import Plan
+from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DISK_STEPS, STEPS
+from shoal.steps.registry import DISK_STEPS, HOST_STEPS, STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -92,6 +95,62 @@ async def work_on_disks(
     return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """Hosts that leave service or come back. `make` plans what a person is asked.
+
+    `go_on` plans what follows, from a new look after each plan that was carried out, until it gives None.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[Maintenance], Plan]
+    go_on: Callable[[Maintenance], Plan | None] = lambda _: None
+
+
+async def look_at_hosts(document: Document, state: Path, names: Sequence[str]) -> Maintenance:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_maintenance(connections, names)
+
+
+async def work_on_hosts(
+    document: Document,
+    state: Path,
+    work: HostWork,
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    announce: Callable[[Plan], None],
+    watcher: Watcher,
+) -> Result:
+    """Under a lock of its own: keepers stand back from a pool where `apply` is at work, and this may take hours.
+
+    What keeps `apply` away is the mark of a host in maintenance.
+    """
+    start, journal = time.monotonic(), state / "journal.sqlite"
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")):
+            wanted = work.make(await look_at_maintenance(connections, work.names))
+            outcomes: dict[str, Outcome] = {}
+            result = Result(wanted, seconds=time.monotonic() - start, observe_seconds=time.monotonic() - start)
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return result
+            for number in count(1):
+                done = await _carry_out(wanted, connections, document, journal, watcher, steps=HOST_STEPS)
+                outcomes |= {f"{number}/{name}": outcome for name, outcome in done.items()}
+                result = replace(result, outcomes=outcomes, seconds=time.monotonic() - start)
+                if result.failures:
+                    break
+                further = work.go_on(await look_at_maintenance(connections, work.names))
+                if further is None:
+                    break
+                wanted, result = further, replace(result, plan=further)
+                if wanted.problems:
+                    break
+                announce(wanted)
+    return result
+
+
 async def _log_in(connections: Connections) -> None:
     try:
         await connections.xenapi.login()
@@ -114,7 +173,8 @@ async def _carry_out(
     executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
-        outcomes = await executor.run(wanted.actions, Tools(connections, executor.report))
+        tools = Tools(connections, executor.report, alone=lambda: hold(PoolLock(connections.xenapi)))
+        outcomes = await executor.run(wanted.actions, tools)
         failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
         ended = "failed" if failed else "done"
         return outcomes

@@ -31,6 +31,7 @@ ORDER = [
     "test_witness",
     "test_cold_start",
     "test_keeper",
+    "test_maintenance",
     "test_lvm",
 ]
 

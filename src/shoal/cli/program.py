@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, disk, plan, status, validate, volume_service
+from shoal.cli import apply, disk, host, plan, status, validate, volume_service
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -91,6 +91,7 @@ def _volume_service(
 
 
 app.command(disk.verbs, name="disk")
+app.command(host.verbs, name="host")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,6 +42,18 @@ WORDS = {
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",
+    "reboot_due": "to be rebooted:",
+    "ceph_spare": "Ceph's leave for",
+    "host_mark": "maintenance mark of",
+    "host_enabled": "host",
+    "vm_away": "leaving VM",
+    "sr_on_host": "SR",
+    "osd_noout": "OSDs of",
+    "storage_vm_off": "storage VM of",
+    "host_restart": "reboot of",
+    "ceph_back": "Ceph daemons of",
+    "ceph_clean": "Ceph after",
+    "vm_back": "VM taken away before:",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),

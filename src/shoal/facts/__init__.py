@@ -6,6 +6,7 @@
 from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
+from shoal.facts.maintenance import Maintenance, OrdinaryVm
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.storage_vm import Guest, StorageVm
 from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
@@ -24,9 +25,11 @@ __all__ = [
     "Kit",
     "LocalFile",
     "LvmConf",
+    "Maintenance",
     "Maps",
     "Mgr",
     "Mon",
+    "OrdinaryVm",
     "Osd",
     "Partition",
     "Pbd",

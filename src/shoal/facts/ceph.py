@@ -75,5 +75,6 @@ class Ceph:
     available_bytes: int = 0
     clean_pgs: int = 0
     pgs: int = 0
+    noout_hosts: tuple[str, ...] = ()  # whose OSDs stay in the cluster however long they are down
     unreachable: str = ""
     certificate_authority: str = ""  # sha256 of the volume services' CA certificate (config-key shoal/ca.pem)
