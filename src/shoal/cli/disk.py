@@ -68,7 +68,7 @@ def _list(
     names = [sr] if sr else [wanted.name for wanted in document.spec.srs]
     srs = {one.uuid for one in seen.srs if one.name in names or one.uuid in names}
     if sr and not srs:
-        return _refuse((no_sr(seen, sr),))
+        return refuse_all((no_sr(seen, sr),))
     disks = [disk for disk in seen.disks if disk.sr in srs]
     if json:
         print(json_format.dumps([_disk_to_dict(disk, seen) for disk in disks], indent=2))
@@ -175,7 +175,7 @@ class _Work:
         if self._json:
             print(json_format.dumps(_result_to_dict(result), indent=2))
         if result.plan.problems:
-            return _refuse(result.plan.problems)
+            return refuse_all(result.plan.problems)
         if refused:
             self._console.print("Nothing was touched.")
             return door.FAILED
@@ -192,7 +192,8 @@ class _Work:
         return door.OK
 
 
-def _refuse(problems: tuple[Problem, ...]) -> int:
+def refuse_all(problems: tuple[Problem, ...]) -> int:
+    """Say what stands in the way."""
     for problem in problems:
         text = Text.assemble(("shoal: ", "bold red"), problem.what, (f"  → {problem.remedy}", "dim"))
         error_console().print(text, soft_wrap=True)

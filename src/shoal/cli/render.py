@@ -42,6 +42,9 @@ WORDS = {
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",
+    "osd_removal": "OSD leaves disk",
+    "disk_removal": "disk leaves",
+    "spec_edit": "the spec",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),
@@ -75,7 +78,7 @@ def error_console() -> Console:
 def name_action(action: Action) -> str:
     """Such as "partition xen1:1", or "Ceph cluster"."""
     word = WORDS.get(action.kind, action.kind)
-    return word if action.target in ("cluster", "pool") else f"{word} {action.target}"
+    return word if action.target in ("cluster", "pool", "spec") else f"{word} {action.target}"
 
 
 def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:

@@ -19,13 +19,16 @@ from shoal.steps import (
     disk_export,
     disk_import,
     disk_move,
+    disk_removal,
     dom0_kit,
     lvm_conf,
+    osd_removal,
     partition,
     passthrough_sr,
     pool_key,
     rbd_map,
     shared_sr,
+    spec_edit,
     storage_vm,
     storage_vm_ready,
     system_disk,
@@ -72,4 +75,12 @@ DISK_STEPS: Mapping[str, Step] = {
     "disk_import": patient(disk_import),
     "disk_export": patient(disk_export),
     "disk_move": patient(disk_move),
+}
+
+# What leaves the pool is asked for by name, too, and then the spec's own plan goes on.
+MEMBER_STEPS: Mapping[str, Step] = {
+    **STEPS,
+    "osd_removal": patient(osd_removal),
+    "disk_removal": patient(disk_removal),
+    "spec_edit": patient(spec_edit),
 }
