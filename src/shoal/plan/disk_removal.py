@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shoal.facts import Dom0, Facts
 from shoal.plan.action import Action, Change
-from shoal.plan.found import disk_of, partition_named, sr_named
+from shoal.plan.found import disk_of, partition_named, sr_named, vdi_in
 from shoal.spec import model
 from shoal.spec.names import disk_name, disk_target, passthrough_sr_name, position_in_guest, retired_name
 
@@ -20,7 +20,9 @@ def is_there(facts: Facts, host: str, number: int, *, new_device: str = "") -> b
         return new is None or found[0].device != new.device
     vm = facts.storage_vm(host)
     has_link = bool(seen and seen.dom0 and name in seen.dom0.passthrough_links)
-    return has_link or bool(vm and position_in_guest(number) in vm.disks)
+    sr = sr_named(facts, passthrough_sr_name(host), host=host)
+    has_vdi = bool(sr and vdi_in(facts, sr, name))
+    return has_link or has_vdi or bool(vm and position_in_guest(number) in vm.disks)
 
 
 def plan(facts: Facts, host: str, number: int, *, wipe: bool, after: frozenset[str]) -> Action:

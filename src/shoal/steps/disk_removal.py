@@ -1,4 +1,4 @@
-"""A disk is taken from its storage VM: VBD, VDI, link in dom0, and last the partition's name, by which it is found.
+"""A disk is taken from its storage VM: VBD, link in dom0, VDI, and last the partition's name, by which it is found.
 
 So a run that was killed is seen to be unfinished until all is done. A disk that is dead is only forgotten.
 """
@@ -34,8 +34,8 @@ async def apply(action: Action, tools: Tools) -> None:
         await _unplug(xenapi, vbd)
         await xenapi.call("VBD.destroy", vbd["ref"])
     dom0, name = await tools.dom0(host), settings.text(action, "disk")
-    await _forget_vdi(xenapi, host, name)
     await dom0.run(["rm", "-f", f"{PASSTHROUGH_FOLDER}/{name}"], timeout_s=SCRIPT_TIMEOUT_S)
+    await _forget_vdi(xenapi, host, name)  # without its link no scan brings it back
     found = await _find_partition(dom0, action)
     if found is not None:
         script = ERASE if settings.flag(action, "wipe") else RENAME

@@ -45,7 +45,7 @@ async def apply(action: Action, tools: Tools) -> None:
     drive = await _config_drive(action, tools, identity)
     places = settings.table(action, "disks")
     disks = {place: await passthrough_sr.find_disk(xenapi, host, name) for place, name in places.items()}
-    await _attach(xenapi, vm, {"0": system, "1": drive, **disks})
+    await attach(xenapi, vm, {"0": system, "1": drive, **disks})
     await _connect(xenapi, vm, settings.text(action, "bridge"), identity.mac)
     # xapi starts VMs with their host only when the pool says so, too.
     await records.set_mark(xenapi, "pool", await records.pool_ref(xenapi), AUTO_POWERON, "true")
@@ -104,7 +104,7 @@ async def _config_drive(action: Action, tools: Tools, identity: config_drive.Ide
     return vdi
 
 
-async def _attach(xenapi: XenApi, vm: str, vdis: dict[str, str]) -> None:
+async def attach(xenapi: XenApi, vm: str, vdis: dict[str, str]) -> None:
     """A VBD for each place; those that are there are left alone, a wrong one is refused. A running VM gets them now."""
     record = await xenapi.record("VM", vm)
     present = await _userdevices(xenapi, record)

@@ -11,6 +11,7 @@ import pytest
 
 from shoal.facts import Facts, Osd
 from shoal.kit.sizes import GiB
+from shoal.plan import disk_removal
 from shoal.plan.action import Change, Plan
 from shoal.plan.disk_members import Work, find_number, plan_add, plan_remove, plan_replace
 from shoal.plan.planner import make_plan
@@ -126,6 +127,9 @@ def test_a_dead_disk_is_replaced() -> None:
     assert changes(plan)[:3] == ["osd_removal/xen2:2", "disk_removal/xen2:2", "spec_edit/spec"]
     assert plan.actions[0].settings["drain"] is False
     assert plan.actions[1].settings["device"] == ""
+    nearly = disk_removal.without_disk(replace(facts, hosts=hosts), spec.host("xen2"), 2, wipe=False)
+    assert not disk_removal.is_there(nearly, "xen2", 2)
+    assert disk_removal.is_there(replace(nearly, vdis=facts.vdis), "xen2", 2)
     assert "dom0 does not see the disk" in plan.actions[1].reason
 
 
