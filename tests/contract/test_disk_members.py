@@ -18,8 +18,8 @@ from shoal.kit.secret import Secret
 from shoal.plan.action import Action, Change
 from shoal.steps import disk_removal, storage_vm
 from shoal.steps.tools import Tools
-from tests.contract.pools import log_in, make_sr, master, vbd_record, vdi_record, vm_record
 from tests.contract.pools import install_driver as install
+from tests.contract.pools import log_in, make_sr, master, vbd_record, vdi_record, vm_record
 from tests.contract.test_storage_life import any_block_device
 
 NAME = "shoal-osd-xen1-1"
@@ -96,6 +96,11 @@ def removal(*, wipe: bool = False) -> Action:
     return Action("disk_removal", "xen1:1", Change.UPDATE, "test", "xen1", settings=settings)
 
 
+def rename(disk: Path, name: str) -> None:
+    words = ["sgdisk", f"--change-name=1:{name}", str(disk)]
+    subprocess.run(words, check=True, capture_output=True, timeout=30)
+
+
 def table(disk: Path) -> str:
     return subprocess.run(["sgdisk", "--print", disk], check=True, capture_output=True, text=True, timeout=30).stdout
 
@@ -134,7 +139,7 @@ async def test_what_a_killed_run_has_not_done_is_seen_and_done(pool: LoopbackPoo
     api.VBD.unplug(vbd)
     await disk_removal.apply(removal(), tools)
     assert await disk_removal.verify(removal(), tools) == ""
-    subprocess.run(["sgdisk", f"--change-name=1:{NAME}", disk], check=True, capture_output=True, timeout=30)
+    rename(disk, NAME)
     assert await disk_removal.verify(removal(), tools) == f"there is still a partition {NAME}"
     await disk_removal.apply(removal(), tools)
     assert await disk_removal.verify(removal(), tools) == ""

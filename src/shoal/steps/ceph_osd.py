@@ -55,11 +55,11 @@ async def apply(action: Action, tools: Tools) -> None:
     osd = await _find(ceph, guest, action)
     if osd is not None and not osd["in"]:  # the one before it was emptied
         await ceph.text(["osd", "in", str(osd["osd"])])
-    await _show_orchestrator(ceph, settings.text(action, "name"))
+    await show_orchestrator(ceph, settings.text(action, "name"))
 
 
-async def _show_orchestrator(ceph: Ceph, name: str) -> None:
-    """It looks at its hosts every few minutes; until then it takes the OSD for a stray."""
+async def show_orchestrator(ceph: Ceph, name: str) -> None:
+    """It looks at its hosts every few minutes; until then it takes the OSD for a stray, or for one that failed."""
     try:
         await ceph.text(["orch", "ps", name, "--refresh"], timeout_s=60)
     except CephRefused as error:
@@ -154,12 +154,12 @@ async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None
     tools.progress(action, f"preparing {device}")
     if not await guest_unit.is_running(guest, unit):
         await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
-    words = (ceph.image, await _fsid(ceph), conf_file, device, await _left_id(action, tools, ceph))
+    words = (ceph.image, await _fsid(ceph), conf_file, device, await left_id(action, tools, ceph))
     script = guest_unit.Script(unit, PREPARE, words)
     await guest_unit.run(guest, script, timeout_s=PREPARE_TIMEOUT_S)
 
 
-async def _left_id(action: Action, tools: Tools, ceph: Ceph) -> str:
+async def left_id(action: Action, tools: Tools, ceph: Ceph) -> str:
     """The id of a destroyed OSD of this host that no other disk of this run has taken; "" for a new one."""
     tree = await ceph.command(["osd", "tree", "destroyed"])
     nodes = tree.get("nodes", ()) if isinstance(tree, dict) else ()

@@ -13,6 +13,7 @@ from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.steps import settings
+from shoal.steps.ceph_osd import show_orchestrator
 from shoal.steps.tools import Tools
 
 DAY_S = 86400.0
@@ -43,7 +44,7 @@ async def apply(action: Action, tools: Tools) -> None:
     force = [] if settings.flag(action, "drain") else ["--force"]
     verb = "destroy" if settings.flag(action, "keep_id") else "purge"
     await _give_up(action, tools, ceph, ["osd", verb, name, *force, YES])
-    await ceph.text(["orch", "ps", settings.text(action, "name"), "--refresh"], timeout_s=60)
+    await show_orchestrator(ceph, settings.text(action, "name"))
 
 
 async def verify(action: Action, tools: Tools) -> str:
