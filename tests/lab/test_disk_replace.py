@@ -81,7 +81,7 @@ def test_a_disk_is_replaced_by_the_spare_one_and_back(lab: Lab, shoal: Run, spec
         done = disk(spec, "replace", *back, "--yes")
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     finally:
-        in_dom0("sh", "-c", RESCAN)
+        in_dom0("sh", "-c", f"{RESCAN}; sgdisk --zap-all /dev/vda")  # as a person does before it may come back
     assert osds(shoal, spec) == before
     assert spec.read_text() == SPEC.read_text()
     done = shoal("plan", "--exit-code", spec=spec)
