@@ -45,8 +45,8 @@ def boot(lab: Lab, host: Host, image: Path) -> None:
     if running(host):
         return
     if not host.spare_disk.exists():
-        with host.spare_disk.open("xb") as image:
-            image.truncate(SPARE_DISK_BYTES)
+        with host.spare_disk.open("xb") as spare:
+            spare.truncate(SPARE_DISK_BYTES)
     if console_log(host).exists():
         console_log(host).replace(console_log(host).with_suffix(".log.1"))
     argv = qemu_arguments(host, image, arguments(image, lab.cache))

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from shoal.cli.disk import AS_USUAL, Options, Yes, verbs
+from shoal.cli.disk import AS_USUAL, Options, verbs
 from shoal.cli.members import need_answer, read_change, work
+from shoal.cli.options import Yes
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Plan, Problem

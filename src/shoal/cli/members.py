@@ -15,7 +15,7 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, conclude, result_to_dict
-from shoal.cli.disk import Options, refuse_all
+from shoal.cli.disk import Options
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
@@ -81,7 +81,7 @@ def work(change: Change, seen_by: Document, make: Make, options: Options, *, yes
     if options.json:
         print(json_format.dumps(result_to_dict(result, change.after), indent=2))
     if result.plan.problems:
-        return refuse_all(result.plan.problems)
+        return door.refuse(result.plan.problems)
     return conclude(result, change.after, console, refused=conversation.was_refused)
 
 
@@ -89,7 +89,7 @@ def _say_plan(plan: Plan, change: Change, console: Console, *, json: bool) -> in
     if json:
         print(json_format.dumps(result_to_dict(converge.Result(plan), change.after), indent=2))
     if plan.problems:
-        return refuse_all(plan.problems)
+        return door.refuse(plan.problems)
     _show(change, console)
     console.print(draw_plan(plan))
     return door.OK

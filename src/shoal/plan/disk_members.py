@@ -5,7 +5,7 @@ A disk comes in as a change of the spec that `apply` would carry out, too; out o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,12 +108,23 @@ def _without(work: Work, facts: Facts, osd: Osd | None, *, keep_id: bool) -> Fac
 
 def _with_apply(work: Work, facts: Facts, first: Collection[Action], problems: tuple[Problem, ...]) -> Plan:
     """What is to be done first, and then the spec's own plan for this disk; anything else that it wants is refused."""
-    wanted = make_plan(work.edited, facts)
     host, target = work.host.name, disk_target(work.host.name, work.number)
     # A storage VM whose disk is dead does not start; without that disk it does.
     own = {f"partition/{target}", f"ceph_osd/{target}"}
     own |= {f"{kind}/{host}" for kind in ("passthrough_sr", "storage_vm", "storage_vm_ready")}
-    others = [action.id for action in wanted.changes if action.id not in own]
+    return with_apply(work.edited, facts, first, problems, lambda action: action.id in own)
+
+
+def with_apply(
+    edited: Spec,
+    facts: Facts,
+    first: Collection[Action],
+    problems: tuple[Problem, ...],
+    is_own: Callable[[Action], bool],
+) -> Plan:
+    """What is to be done first, and then the spec's own plan, of which only what is meant may change anything."""
+    wanted = make_plan(edited, facts)
+    others = [action.id for action in wanted.changes if not is_own(action)]
     if others and not problems and not wanted.problems:
         what = f"the spec wants other changes, too: {', '.join(others[:5])}{' …' if len(others) > 5 else ''}"
         problems = (Problem(what, "shoal apply first; this command changes nothing else"),)
