@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.xapi import disks
 from lab.xapi.failure import Failure
-from lab.xapi.hypervisor import device_name
+from lab.storage_vm import device_name
 from lab.xapi.model import NULL, kind
 from lab.xapi.records import check_record
 
