@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lab.storage_vm import device_name
 from lab.xapi import disks
 from lab.xapi.failure import Failure
-from lab.storage_vm import device_name
 from lab.xapi.model import NULL, kind
 from lab.xapi.records import check_record
 

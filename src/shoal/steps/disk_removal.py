@@ -22,7 +22,10 @@ FIND = """d=$(readlink -e "$1") || exit 0; echo "$d"; sgdisk --print "$d" 2>&1""
 RENAME = """set -e; sgdisk --change-name="$2:$4" "$1" >&2; partx --update --nr "$2" "$1" 2>/dev/null || true
 udevadm trigger --action=change --sysname-match="${3##*/}" --subsystem-match=block || true
 udevadm settle --timeout=30 || true"""
-ERASE = """set -e; wipefs --all --force "$3" >&2; dd if=/dev/zero of="$3" bs=1M count=8 conv=fsync 2>/dev/null
+# BlueStore has copies of its label 1, 10, 100 and 1000 GiB from the start.
+ERASE = """set -e; wipefs --all --force "$3" >&2; s=$(($(blockdev --getsize64 "$3") / 1073741824))
+for g in 0 1 10 100 1000; do [ "$g" -gt 0 ] && [ "$g" -ge "$s" ] ||
+dd if=/dev/zero of="$3" bs=1M seek=$((g * 1024)) count=8 conv=fsync,notrunc 2>/dev/null; done
 sgdisk --delete="$2" "$1" >&2; partx --delete --nr "$2" "$1" 2>/dev/null || true; udevadm settle --timeout=30 || true"""
 
 
@@ -80,7 +83,7 @@ async def _unplug(xenapi: XenApi, vbd: Record) -> None:
 
 async def _forget_vdi(xenapi: XenApi, host: str, name: str) -> None:
     """The record only: an SR of type udev makes none and destroys none."""
-    sr = await passthrough_sr.find(xenapi, host)
+    sr = await passthrough_sr.find_sr(xenapi, host)
     for ref in records.refs(await xenapi.record("SR", sr), "VDIs") if sr else ():
         if str((await xenapi.record("VDI", ref))["location"]).rpartition("/")[2] == name:
             await xenapi.call("VDI.forget", ref)

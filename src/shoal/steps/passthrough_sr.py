@@ -27,7 +27,7 @@ async def apply(action: Action, tools: Tools) -> None:
     host, wanted = action.target, _wanted(action)
     await _link(await tools.dom0(host), tuple(wanted))
     xenapi = tools.xenapi
-    sr = await find(xenapi, host)
+    sr = await find_sr(xenapi, host)
     if sr is None:
         tools.progress(action, "creating the SR")
         sr = await xenapi.call_async(
@@ -48,7 +48,7 @@ async def apply(action: Action, tools: Tools) -> None:
         if not pbd["currently_attached"]:
             await xenapi.call_async("PBD.plug", pbd["ref"], timeout_s=120)
     await xenapi.call_async("SR.scan", sr, timeout_s=120)
-    disks = await disks_in(xenapi, sr)
+    disks = await _disks(xenapi, sr)
     for name, mark in wanted.items():
         if name not in disks:
             raise ShoalError(f"{host}: the SR {passthrough_sr_name(host)!r} does not show the partition {name}")
@@ -58,13 +58,13 @@ async def apply(action: Action, tools: Tools) -> None:
 
 async def verify(action: Action, tools: Tools) -> str:
     host = action.target
-    sr = await find(tools.xenapi, host)
+    sr = await find_sr(tools.xenapi, host)
     if sr is None:
         return "there is no such SR"
     for pbd in await records.pbds(tools.xenapi, sr):
         if not pbd["currently_attached"]:
             return "it is not plugged"
-    disks = await disks_in(tools.xenapi, sr)
+    disks = await _disks(tools.xenapi, sr)
     for name, mark in _wanted(action).items():
         if name not in disks:
             return f"it has no disk {name}"
@@ -79,8 +79,7 @@ def _wanted(action: Action) -> dict[str, str]:
     return {disk["name"]: disk["id"] for disk in settings.tables(action, "disks")}
 
 
-async def find(xenapi: XenApi, host: str) -> str | None:
-    """The host's SR, whatever its name."""
+async def find_sr(xenapi: XenApi, host: str) -> str | None:
     on_host = await records.host_ref(xenapi, host)
     for record in (await xenapi.records("PBD")).values():
         location = records.mapping(record, "device_config").get("location")
@@ -91,14 +90,14 @@ async def find(xenapi: XenApi, host: str) -> str | None:
 
 async def find_disk(xenapi: XenApi, host: str, name: str) -> str:
     """The VDI of that name in the host's passthrough SR."""
-    sr = await find(xenapi, host)
-    found = (await disks_in(xenapi, sr)).get(name) if sr else None
+    sr = await find_sr(xenapi, host)
+    found = (await _disks(xenapi, sr)).get(name) if sr else None
     if found is None:
         raise ShoalError(f"{host} has no disk {name} in SR {passthrough_sr_name(host)!r}")
     return found[0]
 
 
-async def disks_in(xenapi: XenApi, sr: str) -> dict[str, tuple[str, Record]]:
+async def _disks(xenapi: XenApi, sr: str) -> dict[str, tuple[str, Record]]:
     """VDIs by the name of their link. A missing one (link gone) is left out."""
     found = {}
     for ref in records.refs(await xenapi.record("SR", sr), "VDIs"):
