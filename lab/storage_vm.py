@@ -122,7 +122,9 @@ def unplug(lab: Lab, host: Host, uuid: str, userdevice: str) -> None:  # noqa: A
         if str(loops.find(one)) == target:
             loops.detach(one)
             _remember(folder, [other for other in _remembered(folder) if other != one])
-    run([*_inside(folder), "rm", "-f", target, f"/dev/{name}"], timeout_s=20)
+    # What it booted with is a mount, what was plugged later a node.
+    script = 'while umount "$1" 2>/dev/null; do :; done; rm -f "$1" "$2"'
+    run([*_inside(folder), "sh", "-c", script, "sh", target, f"/dev/{name}"], timeout_s=20)
 
 
 def _inside(folder: Path) -> list[str | Path]:

@@ -20,6 +20,7 @@ from shoal.steps import disk_removal, storage_vm
 from shoal.steps.tools import Tools
 from tests.contract.pools import install_driver as install
 from tests.contract.pools import log_in, make_sr, master, vbd_record, vdi_record, vm_record
+from tests.contract.test_product_command import SPEC, start
 from tests.contract.test_storage_life import any_block_device
 
 NAME = "shoal-osd-xen1-1"
@@ -152,3 +153,35 @@ async def test_a_dead_disk_is_only_forgotten(pool: LoopbackPool, tools: Tools) -
     assert await disk_removal.verify(removal(), tools) == ""
     assert places(api, vm) == {"0": True}
     assert vdi not in api.VDI.get_all()
+
+
+def disk(spec: Path, verb: str, *words: str) -> tuple[int, str]:
+    with start("disk", verb, "-f", spec, "--state", spec.parent / "state", *words) as process:
+        out, err = process.communicate(timeout=240)
+        return process.returncode, out + err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (
+            ("replace", "xen1", "x", "/dev/disk/by-id/y", "--dry-run"),
+            1,
+            "Ceph cannot be asked: there is no cluster yet",
+        ),
+        (("replace", "xen1", "x", "/dev/disk/by-id/y"), 1, "disk replace asks before it changes anything"),
+        (("replace", "xen1", "x", "/dev/sdb", "--yes"), 2, "not a stable name of a disk"),
+        (("replace", "xen1", "z", "/dev/disk/by-id/y", "--yes"), 1, "the spec names no disk z on xen1"),
+        (("add", "xen9", "/dev/disk/by-id/y", "--yes"), 1, "the spec has no host xen9"),
+        (("remove", "xen1", "x", "--yes"), 1, "x is the last disk of xen1 in the spec"),
+        (("remove", "xen1", "z", "--yes"), 1, "xen1 has no disk z that is or was Shoal's"),
+    ],
+)
+def test_a_refusal_leaves_the_spec_as_it_is(
+    pool: LoopbackPool, tmp_path: Path, words: tuple[str, ...], code: int, what: str
+) -> None:
+    spec = tmp_path / "shoal.yaml"
+    spec.write_text(SPEC.format(url=pool.url))
+    ended, said = disk(spec, *words)
+    assert (ended, what in said) == (code, True), said
+    assert spec.read_text() == SPEC.format(url=pool.url)

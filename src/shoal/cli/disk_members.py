@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from shoal.cli.disk import AS_USUAL, Options, verbs
-from shoal.cli.members import need_answer, read_change, work
-from shoal.cli.options import Yes
+from shoal.cli.disk import verbs
+from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Plan, Problem
@@ -17,59 +16,50 @@ from shoal.spec import model
 from shoal.spec.edit import ADD_DISK, REMOVE_DISK, REPLACE_DISK, Edit
 from shoal.spec.load import Document
 
-Use = Literal["free-space", "whole-disk"]
-UseHelp = Parameter(name="--use", help="What of the disk is taken; a whole disk must be empty.")
-Wipe = Annotated[
-    bool, Parameter(name="--wipe", negative="", help="DESTROY what lies on the new disk, if anything does.")
-]
 WipeOld = Annotated[
     bool, Parameter(name="--wipe-old", negative="", help="ERASE the old disk's partition; else it stays, renamed.")
 ]
 
 
 @verbs.command(name="add")
-def _add(  # noqa: PLR0913
+def _add(
     host: str,
     device: str,
     /,
     *,
-    use: Annotated[Use, UseHelp] = "whole-disk",
-    wipe: Wipe = False,
-    yes: Yes = False,
+    taken: Taken = NO_WISH,
     options: Options = AS_USUAL,
 ) -> int:
     """Give a disk of a host to Ceph: write it into the spec, and apply that. Asks first.
 
     Example: shoal disk add xen1 /dev/disk/by-id/ata-NEW --use whole-disk
     """
-    need_answer("disk add", options, yes=yes)
-    entry = {"device": device, "use": use, **({"wipe": True} if wipe else {})}
+    need_answer("disk add", options)
+    entry = taken.entry(device, default="whole-disk")
     change, edit = read_change(options.file, lambda spec: Edit(ADD_DISK, _host(spec, host).name, device, entry))
     number = find_number(change.after.spec.host(host), None, device)
     assert number, "it is in the spec now"
     asked = Work(change.before.spec, change.after.spec, options.file, edit, number, change.has_diff)
-    return work(change, change.after, lambda facts: plan_add(asked, facts), options, yes=yes)
+    return work(change, change.after, lambda facts: plan_add(asked, facts), options)
 
 
 @verbs.command(name="replace")
-def _replace(  # noqa: PLR0913
+def _replace(
     host: str,
     old: str,
     new: str,
     /,
     *,
-    use: Annotated[Use | None, UseHelp] = None,
-    wipe: Wipe = False,
+    taken: Taken = NO_WISH,
     wipe_old: WipeOld = False,
-    yes: Yes = False,
     options: Options = AS_USUAL,
 ) -> int:
     """Put another disk in an OSD's place; the OSD keeps its id. The old one may be dead. Asks first.
 
     Example: shoal disk replace xen1 /dev/disk/by-id/ata-OLD /dev/disk/by-id/ata-NEW
     """
-    need_answer("disk replace", options, yes=yes)
-    entry = {"device": new, **({"use": use} if use else {}), **({"wipe": True} if wipe else {})}
+    need_answer("disk replace", options)
+    entry = taken.entry(new)
 
     def edit_of(spec: Document) -> Edit:
         there = _host(spec, host)
@@ -79,7 +69,7 @@ def _replace(  # noqa: PLR0913
     number = find_number(change.after.spec.host(host), None, new)
     assert number, "it is in the spec now"
     asked = Work(change.before.spec, change.after.spec, options.file, edit, number, change.has_diff, wipe_old)
-    return work(change, change.after, lambda facts: plan_replace(asked, facts), options, yes=yes)
+    return work(change, change.after, lambda facts: plan_replace(asked, facts), options)
 
 
 @verbs.command(name="remove")
@@ -91,14 +81,13 @@ def _remove(
     wipe: Annotated[
         bool, Parameter(name="--wipe", negative="", help="ERASE its partition; else it stays, renamed.")
     ] = False,
-    yes: Yes = False,
     options: Options = AS_USUAL,
 ) -> int:
     """Take a disk from Ceph: its data first go to the other disks. Asks first; cut off, the same command goes on.
 
     Example: shoal disk remove xen1 /dev/disk/by-id/ata-OLD
     """
-    need_answer("disk remove", options, yes=yes)
+    need_answer("disk remove", options)
 
     def edit_of(spec: Document) -> Edit:
         there = _host(spec, host)
@@ -120,7 +109,7 @@ def _remove(
             Work(change.before.spec, change.after.spec, options.file, edit, number, change.has_diff, wipe), facts
         )
 
-    return work(change, change.before, make, options, yes=yes)
+    return work(change, change.before, make, options)
 
 
 def _host(document: Document, name: str) -> model.Host:

@@ -6,11 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shoal.cli.disk import AS_USUAL, Options
-from shoal.cli.disk_members import Use, UseHelp, Wipe
 from shoal.cli.host import verbs
-from shoal.cli.members import need_answer, read_change, work
-from shoal.cli.options import Yes
+from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
 from shoal.facts import Facts
 from shoal.plan.action import Plan
 from shoal.plan.host_members import plan_add
@@ -23,27 +20,25 @@ Disks = Annotated[
 
 
 @verbs.command(name="add")
-def _add(  # noqa: PLR0913
+def _add(
     name: str,
     /,
     *,
     address: Address,
     disk: Disks,
-    use: Annotated[Use, UseHelp] = "whole-disk",
-    wipe: Wipe = False,
-    yes: Yes = False,
+    taken: Taken = NO_WISH,
     options: Options = AS_USUAL,
 ) -> int:
     """Bring a host that has joined the pool into the storage: write it into the spec, and apply that. Asks first.
 
     Example: shoal host add xen4 --address 10.77.0.24 --disk /dev/disk/by-id/ata-NEW
     """
-    need_answer("host add", options, yes=yes)
-    disks = [{"device": device, "use": use, **({"wipe": True} if wipe else {})} for device in disk]
+    need_answer("host add", options)
+    disks = [taken.entry(device, default="whole-disk") for device in disk]
     entry = {"name": name, "storage_vm": {"address": address}, "disks": disks}
     change, edit = read_change(options.file, lambda _: Edit(ADD_HOST, name, entry=entry))
 
     def make(facts: Facts) -> Plan:
         return plan_add(change.after.spec, facts, options.file, edit, changes_spec=change.has_diff)
 
-    return work(change, change.after, make, options, yes=yes)
+    return work(change, change.after, make, options)

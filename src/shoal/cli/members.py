@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, conclude, result_to_dict
-from shoal.cli.disk import Options
+from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
@@ -27,6 +29,43 @@ from shoal.spec.sources import Surroundings
 
 Make = Callable[[Facts], Plan]
 _STYLES = {"+": "green", "-": "red"}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all of them take."""
+
+    file: SpecFile = DEFAULT_SPEC
+    dry_run: DryRun = False
+    json: Json = False
+    yes: Yes = False
+    state: StateFolder = None
+
+
+AS_USUAL = Options()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What of a new disk is taken, and what it may cost."""
+
+    use: Annotated[
+        Literal["free-space", "whole-disk"] | None,
+        Parameter(name="--use", help="What of the new disk is taken; a whole disk must be empty."),
+    ] = None
+    wipe: Annotated[
+        bool, Parameter(name="--wipe", negative="", help="DESTROY what lies on the new disk, if anything does.")
+    ] = False
+
+    def entry(self, device: str, *, default: str = "") -> dict[str, object]:
+        """The keys of the disk in the spec."""
+        use = self.use or default
+        return {"device": device, **({"use": use} if use else {}), **({"wipe": True} if self.wipe else {})}
+
+
+NO_WISH = Taken()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +91,22 @@ def read_change(file: Path, edit: Callable[[Document], Edit]) -> tuple[Change, E
     return Change(before, after, "\n".join(lines)), wanted
 
 
-def need_answer(verb: str, options: Options, *, yes: bool) -> None:
-    if not (yes or options.dry_run or sys.stdin.isatty()):
+def need_answer(verb: str, options: Options) -> None:
+    if not (options.yes or options.dry_run or sys.stdin.isatty()):
         raise ShoalError(
             f"{verb} asks before it changes anything, and nobody can answer here",
             resolution="Say --yes, or look at it with --dry-run first.",
         )
 
 
-def work(change: Change, seen_by: Document, make: Make, options: Options, *, yes: bool) -> int:
+def work(change: Change, seen_by: Document, make: Make, options: Options) -> int:
     """`seen_by`: the spec that names all hosts concerned, those that come and those that go."""
     console = error_console() if options.json else output_console()
     state = state_folder(seen_by.spec.pool.url, options.state)
     if options.dry_run:
         facts = door.run(converge.look(seen_by, state), seen_by)
         return _say_plan(make(facts), change, console, json=options.json)
-    conversation = Conversation(console, ask=not yes)
+    conversation = Conversation(console, ask=not options.yes)
 
     async def confirm(plan: Plan) -> bool:
         _show(change, console)
