@@ -32,6 +32,7 @@ ORDER = [
     "test_cold_start",
     "test_keeper",
     "test_maintenance",
+    "test_disk_replace",
     "test_lvm",
 ]
 
