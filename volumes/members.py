@@ -16,7 +16,8 @@ def read(monitors: Monitors) -> dict[str, Any]:
     hosts = {osd: node["name"] for node in tree if node["type"] == "host" for osd in node["children"]}
     return {
         "monitors": [
-            {"name": mon["name"], "in_quorum": mon["name"] in quorum["quorum_names"]} for mon in quorum["monmap"]["mons"]
+            {"name": mon["name"], "in_quorum": mon["name"] in quorum["quorum_names"]}
+            for mon in quorum["monmap"]["mons"]
         ],
         "osds": [
             {"id": node["id"], "host": hosts[node["id"]], "up": node["status"] == "up"}

@@ -116,12 +116,8 @@ class Routes:
             return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S), LIST_TIMEOUT_S
         if rest == ("owner",):
             return _owner_work(method, body), CALL_TIMEOUT_S
-        if rest == ("holders",) and method == "GET":
-            return lambda pool: {"holders": holders.read_owners(pool, LIST_TIMEOUT_S)}, LIST_TIMEOUT_S
-        if rest[:1] == ("locks",) and len(rest) == 2:
-            return _lock_work(method, rest[1], body), CALL_TIMEOUT_S
-        if rest == ("fences",):
-            return self._fence_work(method, body), CALL_TIMEOUT_S
+        if rest[:1] in (("holders",), ("locks",), ("fences",)):
+            return self._failover_work((method, *rest), body), LIST_TIMEOUT_S
         if rest[:1] == ("volumes",) and len(rest) in (2, 3):
             volume_id = _uuid(rest[1], "volume id")
             return _volume_work((method, *rest[2:]), volume_id, body), CALL_TIMEOUT_S
@@ -136,13 +132,17 @@ class Routes:
             return lambda pool: changes.used(pool, what), CALL_TIMEOUT_S
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(request.path)}")
 
-    def _fence_work(self, method: str, body: dict[str, Any]) -> Work:
-        if method == "GET":
-            return lambda pool: {"addresses": fences.read(self._ceph)}
-        if method == "POST":
+    def _failover_work(self, call: tuple[str, ...], body: dict[str, Any]) -> Work:
+        if call == ("GET", "holders"):
+            return lambda pool: {"holders": holders.read_owners(pool, LIST_TIMEOUT_S)}
+        if call == ("GET", "fences"):
+            return lambda _: {"addresses": fences.read(self._ceph)}
+        if call == ("POST", "fences"):
             addresses = _addresses(body)
-            return lambda pool: fences.add(self._ceph, addresses)
-        raise ServiceError(405, "no_such_method", f"no {method} here")
+            return lambda _: fences.add(self._ceph, addresses)
+        if call[1] == "locks" and len(call) == 3:
+            return _lock_work(call[0], call[2], body)
+        raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a pool")
 
     def _status(self) -> dict[str, Any]:
         health = self._ceph.command(prefix="health")

@@ -1,4 +1,4 @@
-"""What failover rests on, against a real Ceph: who may write to which disk, shutting it out, locks that end by themselves."""
+"""What failover rests on, against a real Ceph: who may write to a disk, shutting it out, locks that end."""
 
 from __future__ import annotations
 
