@@ -24,13 +24,23 @@ def on_shoal():
     # xenstore knows the path of each disk's device; blkback and tapdisk (vbd3) alike have the VDI's uuid in it.
     listed = _run(["xenstore-ls", "-f", "/local/domain/0/backend"])
     with_disk = {domain for domain, volume in _DISK.findall(listed) if volume in mapped}
-    rows = [line.split() for line in _run(["xl", "vm-list"]).splitlines()[1:]]
-    return {row[0]: row[1] for row in rows if len(row) >= 2 and row[1] in with_disk}
+    return {uuid: domain for uuid, domain in _domains() if domain in with_disk}
 
 
 def destroy(domain):
     """At once, as `xl` does it; the toolstack notices. Idempotent."""
-    _run(["xl", "destroy", domain], DESTROY_TIMEOUT_S)
+    try:
+        _run(["xl", "destroy", domain], DESTROY_TIMEOUT_S)
+    except XenSilent:
+        # It is fussy about what it takes down after the domain has ended.
+        if domain in [row[1] for row in _domains()]:
+            raise
+
+
+def _domains():
+    """uuid and domain id of each."""
+    rows = [line.split() for line in _run(["xl", "vm-list"]).splitlines()[1:]]
+    return [row[:2] for row in rows if len(row) >= 2]
 
 
 def _mapped_volumes():

@@ -56,8 +56,11 @@ class Records:
                     yield ref, vm
 
 
-def look(call, services, roster, presence):
-    """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and `shuns(uuid)`."""
+def look(call, services, roster, presence, here):
+    """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and `shuns(uuid)`.
+
+    `here` are the VMs that run on this host, if that is asked for.
+    """
     records = Records(call, roster.own)
     peers = tuple(_peer(call, records, ref, presence) for ref in sorted(records.hosts))
     owners = {}  # (pool, namespace, image) → {(host, address)}
@@ -79,7 +82,7 @@ def look(call, services, roster, presence):
         # To ask for a lock is to take it, or to renew it: there is no other way to see who has it.
         locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
         acknowledged=fenced,
-        strays=_strays(records, roster.own) if presence.looks_for_strays else (),
+        strays=_strays(records, roster.own, here or {}),
         clients=frozenset(owner for found in owners.values() for owner in found),
     )
 
@@ -134,9 +137,8 @@ def _without_gone(guest, services, owners, dead, fenced):
     return guest._replace(holders=guest.holders - {owner for owner in doubtful if owner[1] not in living})
 
 
-def _strays(records, own):
+def _strays(records, own, here):
     """VMs that run here while the pool has them on another host, or a keeper has them in hand. Not one on its way."""
-    here = domains.on_shoal()
     found = []
     for vm in records.vms.values():
         if vm["uuid"] not in here or vm["current_operations"] or vm["scheduled_to_be_resident_on"] != NULL:

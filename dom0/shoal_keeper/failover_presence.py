@@ -7,6 +7,8 @@ import errno
 import socket
 from typing import NamedTuple
 
+from .failover import Peer
+
 TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
 SHUN_S = 30.0
@@ -17,6 +19,9 @@ class Signs(NamedTuple):
     in_quorum: bool
     osds_up: bool
     silent_s: float
+
+    def as_peer(self, uuid):
+        return Peer(uuid, self.answers, self.in_quorum, self.osds_up, self.silent_s)
 
 
 HEALTHY = Signs(True, True, True, 0.0)
@@ -31,26 +36,29 @@ class Presence:
         self.looks_for_strays = True  # until a look has found none; again after this host was cut off
 
     def update(self, roster, members, uptime_s):
-        """From what Ceph says; names of machines in quorum, with OSDs up, and all there are."""
-        self._now = uptime_s
+        """From what Ceph says: names of machines in quorum, with OSDs up, and all there are."""
         in_quorum, up, machines = members
-        signs = {}
-        for uuid, place in roster.hosts.items():
-            is_judged = place.machine in machines and uuid != roster.own
-            has_both = place.machine in in_quorum and place.machine in up
-            if not is_judged or has_both or answers(place.address):
-                self._silent_since.pop(uuid, None)
-            else:
-                self._silent_since.setdefault(uuid, uptime_s)
-            if is_judged:
-                since = self._silent_since.get(uuid)
-                silent_s = 0.0 if since is None else uptime_s - since
-                signs[uuid] = Signs(since is None, place.machine in in_quorum, place.machine in up, silent_s)
-        self._signs = signs
+        judged = {uuid: h for uuid, h in roster.hosts.items() if h.machine in machines and uuid != roster.own}
+        whole = {uuid for uuid, host in judged.items() if host.machine in in_quorum and host.machine in up}
+        self._listen({uuid: host for uuid, host in judged.items() if uuid not in whole}, uptime_s)
+        self._signs = {}
+        for uuid, host in judged.items():
+            since = self._silent_since.get(uuid)
+            silent_s = 0.0 if since is None else uptime_s - since
+            self._signs[uuid] = Signs(since is None, host.machine in in_quorum, host.machine in up, silent_s)
 
-    def forget(self):
-        """Without quorum nobody can be judged, and silence is counted anew."""
-        self._silent_since, self._signs = {}, {}
+    def update_without_quorum(self, roster, uptime_s):
+        """Nobody can be judged now. Silence counts on: Ceph's monitors vote while it begins. Whether anybody answers."""
+        others = {uuid: host for uuid, host in roster.hosts.items() if uuid != roster.own}
+        self._listen(others, uptime_s)
+        self._signs = {}
+        return not others or set(others) > set(self._silent_since)
+
+    def _listen(self, hosts, uptime_s):
+        """Only these may be silent."""
+        self._now = uptime_s
+        silent = [uuid for uuid, host in hosts.items() if not answers(host.address)]
+        self._silent_since = {uuid: self._silent_since.get(uuid, uptime_s) for uuid in silent}
 
     def signs(self, uuid):
         return self._signs.get(uuid, HEALTHY)

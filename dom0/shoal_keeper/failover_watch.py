@@ -8,8 +8,7 @@ import threading
 import time
 import traceback
 
-from . import failover, failover_look, failover_presence, failover_roster, observe
-from .domains import XenSilent
+from . import domains, failover, failover_look, failover_presence, failover_roster, observe
 from .failover_act import Actor
 from .failover_ceph import Services
 from .services import Silent
@@ -19,6 +18,7 @@ WATCH_S = 4.0
 HURRY_S = 1.0  # while somebody is missed, or something is in hand
 ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
+IDLE_S = 20.0  # while a host stays dead, and all is done
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
 END_TIMEOUT_S = 2.0
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
@@ -38,6 +38,8 @@ class Watch:
         self._unknown = frozenset()
         self._alone_since = None
         self._stray_since = {}
+        self._dead = set()
+        self._look_again_at = 0.0
         self._in_hand = True  # an earlier run may have left claims
         self._round = threading.Lock()
         self.rests = False
@@ -55,7 +57,7 @@ class Watch:
             try:
                 with self._round:
                     pause_s = self.run_round()
-            except (Refused, Unreachable, Silent, XenSilent) as error:
+            except (Refused, Unreachable, Silent, domains.XenSilent) as error:
                 why = ", ".join(error.failure) if isinstance(error, Refused) else str(error)
                 self._say("failover: cannot see enough: %s" % why, True)
                 pause_s = HURRY_S if self._presence.missed() else WATCH_S
@@ -78,26 +80,23 @@ class Watch:
         self._look_up_unknown(members[2])
         self._presence.update(self._roster, members, observe.read_uptime_s())
         missed = self._presence.missed()
-        is_dead = any(failover.is_dead(self._peer(uuid, signs)) for uuid, signs in missed.items())
-        if self.rests or not (is_dead or self._in_hand or self._actor.starts):
-            if missed:
-                names = ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed))
-                self._say("failover: misses %s" % names, True)
-            return HURRY_S if missed else WATCH_S
-        return self._work(is_dead)
-
-    def _peer(self, uuid, signs):
-        return failover.Peer(uuid, signs.answers, signs.in_quorum, signs.osds_up, signs.silent_s)
+        dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
+        is_new = not dead <= self._dead or (dead and observe.read_uptime_s() >= self._look_again_at)
+        if not self.rests and (is_new or self._in_hand or self._actor.starts):
+            self._dead = dead
+            return self._work()
+        if missed:
+            self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
+        self._dead &= dead
+        return HURRY_S if set(missed) - dead else WATCH_S
 
     def _without_quorum(self):
         """Stop what runs here once nobody else is there at all. Ceph that is away with all its hosts up is another case."""
-        self._presence.forget()
         self._in_hand = self._presence.looks_for_strays = True
         now = observe.read_uptime_s()
-        others = [place.address for uuid, place in self._roster.hosts.items() if uuid != self._roster.own]
-        if not others or self.rests or any(failover_presence.answers(address) for address in others):
+        if self._presence.update_without_quorum(self._roster, now) or self.rests:
             self._alone_since = None
-            return WATCH_S  # the keeper says it, too
+            return HURRY_S  # the keeper says it, too
         if self._alone_since is None:
             self._alone_since = now
         alone_s = now - self._alone_since
@@ -106,25 +105,36 @@ class Watch:
             self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)))
         return HURRY_S
 
-    def _work(self, is_dead):
+    def _work(self):
         self._collect()
+        here = self._list_domains() if self._presence.looks_for_strays else {}
         try:
-            sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence)
+            sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
         except failover_look.StandsBack as error:
             self._say("failover: stands back: %s" % error, False)
-            self._in_hand = False
+            self._in_hand, self._look_again_at = False, observe.read_uptime_s() + IDLE_S
             return WATCH_S
         steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
         steps = [step for step in steps if step.kind != failover.STOP_STRAY or self._is_lasting(step.vm)]
         self._stray_since = {vm: self._stray_since.get(vm, observe.read_uptime_s()) for vm in sight.strays}
-        claims = [guest for guest in sight.guests if guest.claim == sight.own]
-        if not sight.strays:
+        if here is not None and not sight.strays:
             self._presence.looks_for_strays = False
-        self._in_hand = bool(steps or sight.strays or claims)
-        did = self._perform(steps)
-        if is_dead and not did:
-            self._say("failover: a host is dead, and there is nothing to do for it here", True)
-        return 0.0 if did else HURRY_S if self._in_hand or self._actor.starts else WATCH_S
+        has_claims = any(guest.claim == sight.own for guest in sight.guests)
+        self._in_hand = bool(steps or has_claims or self._presence.looks_for_strays)
+        self._look_again_at = observe.read_uptime_s() + IDLE_S
+        if self._perform(steps):
+            return 0.0
+        if self._dead:
+            self._say("failover: a host is dead, and nothing can be done for it here now", True)
+        return HURRY_S if self._actor.starts else WATCH_S
+
+    def _list_domains(self):
+        """None when Xen does not say. That keeps nobody from helping another host's VMs."""
+        try:
+            return domains.on_shoal()
+        except domains.XenSilent as error:
+            self._say("failover: cannot see which VMs run here: %s" % error, True)
+            return None
 
     def _is_lasting(self, vm):
         return vm in self._stray_since and observe.read_uptime_s() - self._stray_since[vm] >= STRAY_S

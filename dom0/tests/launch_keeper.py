@@ -27,7 +27,7 @@ failover_presence.answers = lambda address: address not in read("silent").split(
 
 failover.SUSPECT_S, failover.ISOLATED_S = 0.5, 1.0
 failover_watch.WATCH_S, failover_watch.HURRY_S, failover_watch.ROSTER_HURRY_S = 0.3, 0.1, 0.5
-failover_watch.STRAY_S = 0.3
+failover_watch.STRAY_S, failover_watch.IDLE_S = 0.3, 1.0
 loop.AT_ONCE_S, loop.HURRY_S, loop.CALM_S = 0.02, 0.2, 0.5
 act.POLL_S, act.WAIT_S = 0.05, 3.0
 memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
