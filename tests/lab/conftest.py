@@ -30,6 +30,7 @@ ORDER = [
     "test_witness",
     "test_cold_start",
     "test_keeper",
+    "test_failover",
     "test_lvm",
 ]
 
