@@ -59,7 +59,7 @@ class Records:
 def look(call, services, roster, presence, here):
     """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and `shuns(uuid)`.
 
-    `here` are the VMs that run on this host, if that is asked for.
+    `here` are the VMs that run on this host, where strays are looked for.
     """
     records = Records(call, roster.own)
     peers = tuple(_peer(call, records, ref, presence) for ref in sorted(records.hosts))
@@ -82,7 +82,7 @@ def look(call, services, roster, presence, here):
         # To ask for a lock is to take it, or to renew it: there is no other way to see who has it.
         locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
         acknowledged=fenced,
-        strays=_strays(records, roster.own, here or {}),
+        strays=_strays(records, roster.own, here),
         clients=frozenset(owner for found in owners.values() for owner in found),
     )
 

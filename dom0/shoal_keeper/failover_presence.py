@@ -33,7 +33,6 @@ class Presence:
         self._silent_since = {}
         self._shunned = {}  # host → until when nothing is started there
         self._now = 0.0
-        self.looks_for_strays = True  # until a look has found none; again after this host was cut off
 
     def update(self, roster, members, uptime_s):
         """From what Ceph says: names of machines in quorum, with OSDs up, and all there are."""

@@ -25,6 +25,10 @@ class Roster(NamedTuple):
     pools: Tuple[Tuple[str, str], ...]  # (pool, namespace) of each of Shoal's SRs; none where Shoal has set up nothing
     services: Tuple[str, ...]
 
+    def is_watched(self) -> bool:
+        """Whether there is anything to look after: an SR, and hosts whose share in Ceph can be seen."""
+        return bool(self.pools) and any(place.machine for place in self.hosts.values())
+
     def host_at(self, client: str) -> str:
         """uuid of the host that a Ceph client's address is of, "" for none of the pool's."""
         address = client.rpartition(":")[0].strip("[]")
