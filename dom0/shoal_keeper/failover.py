@@ -42,6 +42,7 @@ class Guest(NamedTuple):
     holders: FrozenSet[Tuple[str, str]] = frozenset()
     priority: int = 0  # lower first
     memory_bytes: int = 0
+    avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
 
 
 class Sight(NamedTuple):
@@ -124,7 +125,8 @@ def _go_on(guest, sight, room):
         return []  # a live client has the disk: not ours to end
     if is_lost:
         return [Step(RESET, "its host is dead and fenced", about=guest.resident_on, vm=guest.uuid)]
-    places = sorted((uuid for uuid in room if room[uuid] >= guest.memory_bytes), key=lambda uuid: (-room[uuid], uuid))
+    fitting = [uuid for uuid in room if room[uuid] >= guest.memory_bytes and uuid not in guest.avoids]
+    places = sorted(fitting, key=lambda uuid: (-room[uuid], uuid))
     if not places:
         return []  # until there is memory; the claim keeps it ours
     room[places[0]] -= guest.memory_bytes

@@ -57,7 +57,7 @@ class Records:
 
 
 def look(call, services, roster, presence, here):
-    """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and `shuns(uuid)`.
+    """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and which VMs shun it.
 
     `here` are the VMs that run on this host, where strays are looked for.
     """
@@ -68,7 +68,7 @@ def look(call, services, roster, presence, here):
         for image, address in services.owners(place):
             owners.setdefault(place + (image,), set()).add((roster.host_at(address), address))
     dead = {peer.uuid for peer in peers if peer.uuid != roster.own and is_dead(peer)}
-    guests = tuple(_guest(records, ref, vm, owners) for ref, vm in records.guests())
+    guests = tuple(_guest(records, ref, vm, owners, presence) for ref, vm in records.guests())
     fenced = services.fenced(roster.pools[0])
     guests = tuple(
         _without_gone(guest, services, owners, dead, fenced) if guest.claim == roster.own else guest for guest in guests
@@ -101,7 +101,7 @@ def _peer(call, records, ref, presence):
     attached = {pbd["SR"] for pbd in records.pbds if pbd["host"] == ref and pbd["currently_attached"]}
     can_start = (
         host["enabled"] and metrics["live"] and signs.answers and not rests
-        and set(records.srs) <= attached and not presence.shuns(host["uuid"])
+        and set(records.srs) <= attached
     )  # fmt: skip
     return Peer(
         uuid=host["uuid"],
@@ -114,7 +114,7 @@ def _peer(call, records, ref, presence):
     )
 
 
-def _guest(records, ref, vm, owners):
+def _guest(records, ref, vm, owners, presence):
     return Guest(
         uuid=vm["uuid"],
         power_state=vm["power_state"],
@@ -124,6 +124,7 @@ def _guest(records, ref, vm, owners):
         holders=frozenset(owner for image in records.disks[ref] for owner in owners.get(image, ())),
         priority=int(vm["order"]),
         memory_bytes=int(vm["memory_static_max"]),
+        avoids=presence.shunned_by(vm["uuid"]),
     )
 
 

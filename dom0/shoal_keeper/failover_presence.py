@@ -11,7 +11,7 @@ from .failover import Peer
 
 TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
-SHUN_S = 30.0
+SHUN_S = 60.0
 
 
 class Signs(NamedTuple):
@@ -31,7 +31,7 @@ class Presence:
     def __init__(self):
         self._signs = {}
         self._silent_since = {}
-        self._shunned = {}  # host → until when nothing is started there
+        self._shunned = {}  # (VM, host) → until when it is not started there again
         self._now = 0.0
 
     def update(self, roster, members, uptime_s):
@@ -66,11 +66,11 @@ class Presence:
         """Hosts that are silent."""
         return {uuid: signs for uuid, signs in self._signs.items() if not signs.answers}
 
-    def shun(self, uuid, uptime_s):
-        self._shunned[uuid] = uptime_s + SHUN_S
+    def shun(self, vm, host, uptime_s):
+        self._shunned[vm, host] = uptime_s + SHUN_S
 
-    def shuns(self, uuid):
-        return self._shunned.get(uuid, 0.0) > self._now
+    def shunned_by(self, vm):
+        return frozenset(host for (one, host), until in self._shunned.items() if one == vm and until > self._now)
 
 
 def answers(address):

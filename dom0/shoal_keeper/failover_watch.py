@@ -168,7 +168,7 @@ class Watch:
         ended = self._actor.collect()
         for vm, place, why in ended:
             if why:
-                self._presence.shun(place, observe.read_uptime_s())
+                self._presence.shun(vm, place, observe.read_uptime_s())
                 self._say("failover: the VM %s does not start: %s" % (vm, why), True)
         return bool(ended)
 
