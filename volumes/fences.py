@@ -6,7 +6,6 @@ is another client.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Protocol
 
 from volumes.errors import ServiceError
@@ -28,13 +27,17 @@ def add(monitors: Monitors, addresses: list[str]) -> dict[str, Any]:
     for address in addresses:
         monitors.order(prefix="osd blocklist", blocklistop="add", addr=address, expire=YEAR_S)
     monitors.wait_for_newest_map()
-    missing = set(addresses) - set(read(monitors))
+    newest = monitors.command(prefix="osd dump")
+    missing = set(addresses) - set(_blocklist(newest))
     if missing:
         raise ServiceError(502, "ceph_failed", f"not on Ceph's blocklist: {', '.join(sorted(missing))}")
-    return {"epoch": monitors.command(prefix="osd stat")["epoch"], "addresses": sorted(addresses)}
+    return {"epoch": newest["epoch"], "addresses": sorted(addresses)}
 
 
 def read(monitors: Monitors) -> list[str]:
     """The clients that are fenced in the newest map, by whomever."""
-    found = json.loads(monitors.order(prefix="osd blocklist ls") or b"[]")
-    return sorted(plain(entry["addr"]) for entry in found if "addr" in entry)
+    return _blocklist(monitors.command(prefix="osd dump"))
+
+
+def _blocklist(osd_map: dict[str, Any]) -> list[str]:
+    return sorted(plain(address) for address in osd_map["blocklist"])
