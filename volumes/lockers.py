@@ -1,6 +1,7 @@
-"""Who has a lock that Ceph's class `lock` keeps on an object; the binding can take such a lock and not say who has it.
+"""Locks that Ceph's class `lock` keeps on an object: who has one, taking one and taking it away.
 
-Sources in Ceph: src/cls/lock/cls_lock_ops.h (cls_lock_get_info_op and _reply, cls_lock_break_op), cls_lock_types.h,
+The binding cannot say who has one, and the end that it gives to one is not exact: it leaves the microseconds to chance.
+Sources in Ceph: src/cls/lock/cls_lock_ops.h (…_lock_op, …_get_info_op and _reply, …_break_op), cls_lock_types.h,
 src/msg/msg_types.h (entity_addr_t). It must not know what a lock is for.
 """
 
@@ -19,6 +20,7 @@ from volumes.encoding import Reader, pack_i64, pack_string, pack_struct
 
 ANSWER_MAX_BYTES = 64 * 1024
 CLIENT = 8  # entity_name_t's number for a client
+_EXCLUSIVE, _RENEW = 1, 1
 _IPV4, _IPV6 = 2, 10
 _PROTOCOL = re.compile(r"^(v1|v2|any):")
 
@@ -45,6 +47,14 @@ def read(ioctx: Any, name: str, lock: str) -> list[Locker]:
         return []
     _, _, fields = Reader(answer).structure()
     return [_read_locker(fields) for _ in range(fields.u32())]
+
+
+def take(ioctx: Any, name: str, lock: str, owner: str, ttl_s: int) -> None:
+    """Take or renew it for this connection and that owner. Raises ObjectBusy or ObjectExists if somebody has it."""
+    texts = pack_string(owner) + pack_string("") + pack_string(owner)  # cookie, tag, description
+    ending = struct.pack("<IIB", ttl_s, 0, _RENEW)
+    request = pack_struct(1, 1, pack_string(lock) + bytes([_EXCLUSIVE]) + texts + ending)
+    ioctx.execute(name, "lock", "lock", request, ANSWER_MAX_BYTES)
 
 
 def take_away(ioctx: Any, name: str, lock: str, locker: Locker) -> None:

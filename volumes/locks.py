@@ -17,7 +17,6 @@ from volumes.pool import Pool
 
 PREFIX = "shoal.lock."
 LOCK = "shoal"
-_RENEW = 1  # LIBRADOS_LOCK_FLAG_RENEW
 _TRIES = 3
 
 
@@ -25,7 +24,7 @@ def take(pool: Pool, name: str, owner: str, ttl_s: int) -> dict[str, Any]:
     """Take it or renew it; 409 `held` if somebody else has it."""
     for _ in range(_TRIES):
         try:
-            pool.ioctx.lock_exclusive(PREFIX + name, LOCK, owner, owner, ttl_s, _RENEW)
+            lockers.take(pool.ioctx, PREFIX + name, LOCK, owner, ttl_s)
         except (rados.ObjectBusy, rados.ObjectExists):
             found = _holder(pool, name)
             if found is None:

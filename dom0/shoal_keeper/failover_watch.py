@@ -12,6 +12,7 @@ from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_ceph import Services
 from .failover_presence import Presence
+from .failover_succession import Succession
 from .services import Silent
 from .toolstack import Refused, Toolstack, Unreachable
 
@@ -35,6 +36,7 @@ class Watch:
         self._services = Services()
         self._presence = Presence()
         self._actor = Actor(self._toolstack.call, self._services)
+        self._succession = Succession(self._toolstack.call, self._services, say)
         self._roster = failover_roster.load()
         self._roster_due_at = 0.0
         self._unknown = frozenset()
@@ -78,7 +80,7 @@ class Watch:
             members = self._services.members()
         except Silent:
             return self._without_quorum()
-        self._alone_since = None
+        self._return(observe.read_uptime_s())
         self._note_unknown(members[2])
         self._refresh_roster()
         now = observe.read_uptime_s()
@@ -89,7 +91,7 @@ class Watch:
             self._next_look_at = 0.0
         self._dead = dead
         if not self.rests and now >= self._next_look_at:
-            return self._work()
+            return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
@@ -110,7 +112,13 @@ class Watch:
             self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)))
         return HURRY_S
 
-    def _work(self):
+    def _return(self, now):
+        """It sees the others again."""
+        since, self._alone_since = self._alone_since, None
+        if since is not None and now - since >= failover.ISOLATED_S and self._roster.master == self._roster.own:
+            self._succession.step_back(self._roster)
+
+    def _work(self, in_quorum):
         """Look at the whole pool, and do what can be done now."""
         now = observe.read_uptime_s()
         self._next_look_at = now + IDLE_S  # also if this one fails half-way, but for what was not seen
@@ -122,9 +130,12 @@ class Watch:
         except failover_look.StandsBack as error:
             self._say("failover: stands back: %s" % error, False)
             return WATCH_S
-        except (Refused, Unreachable, Silent):
+        except (Refused, Unreachable, Silent) as error:
             self._next_look_at = 0.0
-            raise
+            if isinstance(error, Silent) or self._roster.master not in self._dead:
+                raise
+            self._succession.take_over(self._roster, in_quorum, self._presence, now)
+            return HURRY_S
         did = self._perform(steps)
         if did - {failover.START}:
             self._next_look_at = 0.0
@@ -174,7 +185,7 @@ class Watch:
 
     def _refresh_roster(self):
         now = observe.read_uptime_s()
-        if now < self._roster_due_at:
+        if now < self._roster_due_at and not self._succession.is_new_master:
             return
         self._roster_due_at = now + ROSTER_HURRY_S
         try:
@@ -184,6 +195,7 @@ class Watch:
                 raise
             self._say("failover: goes by what it knew of the pool: %s" % _describe(error), True)
             return
+        self._succession.settle(roster)
         if roster.is_watched():
             self._roster_due_at = now + ROSTER_S
             # Now and then all is looked at, whatever this keeper believes to have seen.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dom0.tests.keeper_pool import KeeperPool
-from tests.contract.pools import NULL
+from tests.contract.pools import NULL, log_in
 
 ADDRESS = {"xen1": "127.0.1.1", "xen2": "127.0.1.2", "xen3": "127.0.1.3"}
 CLIENT = "127.0.1.2:0/77"  # xen2's
@@ -40,10 +40,10 @@ def db(pool: KeeperPool) -> Any:
     return pool.toolstack.master.toolstack.db
 
 
-def start_guest(pool: KeeperPool, *, marked: bool = True, client: str = CLIENT) -> str:
-    """A VM that runs on xen2, and whose disk xen2's kernel holds."""
-    vm = pool.make_vm("guest", marked=False, other_config={"shoal:restart": "true"} if marked else {})
-    pool.api.VM.start_on(vm, pool.refs["xen2"], False, False)
+def start_guest(pool: KeeperPool, *, place: str = "xen2", client: str = CLIENT) -> str:
+    """A marked VM that runs there, and whose disk that host's kernel holds."""
+    vm = pool.make_vm("guest", marked=False, other_config={"shoal:restart": "true"})
+    pool.api.VM.start_on(vm, pool.refs[place], False, False)
     pool.services.ceph.owners.add((image(pool, vm), client))
     return vm
 
@@ -149,3 +149,24 @@ def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_
     pool.wait(lambda: "guest" not in (host.folder / "domains").read_text(), "the VM to be stopped")
     assert "other" in (host.folder / "domains").read_text()
     assert pool.api.VM.get_resident_on(vm) != NULL
+
+
+def test_a_dead_masters_vm_is_started_by_a_pool_with_another_master(pool: KeeperPool) -> None:
+    vm = start_guest(pool, place="xen1", client="127.0.1.1:0/5")
+    calm(pool)
+    uuid = {name: pool.api.host.get_uuid(ref) for name, ref in pool.refs.items()}
+    heir = min(("xen2", "xen3"), key=uuid.__getitem__)
+    other = "xen3" if heir == "xen2" else "xen2"
+    crash(pool, "xen1")
+    for name in (heir, other):  # each restarts when it is told to, as the lab's process does by itself
+        host = pool.hosts[name].host
+        pool.wait(host.restarts.is_set, f"{name} to be told", timeout_s=60)
+        host.stop()
+        host.start()
+    pool.api = log_in(pool.toolstack)
+    assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) != pool.refs["xen1"], "the VM to run elsewhere")
+    assert pool.services.ceph.fenced == ["127.0.1.1:0/5"]
+    pool.hosts["xen1"].host.start()
+    assert pool.toolstack.settings("xen1").master == heir, "it takes itself for the master still"
+    assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
