@@ -145,3 +145,37 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
     wait_whole(session, "xen3")
     assert host_of(session, vm) == place
     assert not runs_in_xen(lab, session, vm, "xen3")
+
+
+def test_a_dead_masters_vm_runs_elsewhere_once_there_is_another_master(
+    lab: Lab, session: witness_vm.Session, vm: str
+) -> None:
+    """The last test: the pool keeps its new master."""
+    (pool,) = session.call("pool.get_all_records").values()
+    master = session.call("host.get_name_label", pool["master"])
+    witness_vm.stop(lab, session, vm)
+    witness_vm.start(session, vm, master)
+    acked(lab, master, wait_found(lab, master, RECORDS) + 10)
+    before = witness_vm.read_console(lab, master, VM).acked
+    since = time.monotonic()
+    lab_cli("crash", master)
+    survivor = next(host.name for host in lab.hosts if host.name != master)
+    session = witness_vm.wait_for(
+        lambda: log_in_at(lab, survivor), lambda made: made is not None, timeout_s=ELSEWHERE_S, what="another master"
+    )
+    print(f"another master {time.monotonic() - since:.0f} s after {master} was lost")
+    place = wait_elsewhere(session, vm, master, since)
+    acked(lab, place, wait_found(lab, place, before) + 10)
+    lab_cli("boot", master, timeout_s=600)
+    wait_whole(session, master)
+    assert host_of(session, vm) == place and not runs_in_xen(lab, session, vm, master)
+    (pool,) = session.call("pool.get_all_records").values()
+    assert session.call("host.get_name_label", pool["master"]) != master
+
+
+def log_in_at(lab: Lab, host: str) -> witness_vm.Session | None:
+    """By way of any host; None while there is no master."""
+    try:
+        return witness_vm.Session(lab, host, enter_namespace=True)
+    except (OSError, RuntimeError, witness_vm.XenApiFailure):
+        return None
