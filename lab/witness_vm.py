@@ -68,7 +68,7 @@ class Session:
         for _ in range(2):
             transport = NamespaceTransport(lab) if enter_namespace else SafeTransport(context=UNCHECKED)
             self._server = ServerProxy(f"https://{address}/", transport=transport)
-            answer = self._server.session.login_with_password("root", password)
+            answer: Any = self._server.session.login_with_password("root", password)
             if answer["Status"] == "Success" or answer["ErrorDescription"][0] != "HOST_IS_SLAVE":
                 break
             address = answer["ErrorDescription"][1]  # the pool has another master by now
