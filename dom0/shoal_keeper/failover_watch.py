@@ -41,6 +41,7 @@ class Watch:
         self._roster_due_at = 0.0
         self._unknown = frozenset()
         self._alone_since = None
+        self._was_together = False  # has seen a quorum, so what it does not see now was there
         self._dead = set()
         self._next_look_at = 0.0  # an earlier run may have left claims
         self._looks_for_strays = True
@@ -113,9 +114,11 @@ class Watch:
         return HURRY_S
 
     def _return(self, now):
-        """It sees the others again."""
+        """It sees the others. A master that was cut off from them so long may not be the only one any more."""
         since, self._alone_since = self._alone_since, None
-        if since is not None and now - since >= failover.ISOLATED_S and self._roster.master == self._roster.own:
+        was_cut_off = self._was_together and since is not None and now - since >= failover.ISOLATED_S
+        self._was_together = True
+        if was_cut_off and self._roster.master == self._roster.own:
             self._succession.step_back(self._roster)
 
     def _work(self, in_quorum):
