@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from xmlrpc.client import Fault, dumps, loads
 
+from lab.xapi import role
 from lab.xapi.clock import now
 from lab.xapi.dom0 import Dom0
 from lab.xapi.drivers import Drivers
@@ -72,6 +73,8 @@ class LocalAgent:
             "power": self.power,
             "restart": self.restart,
             "mark_started": self.mark_started,
+            "role": self.role,
+            "follow": self.follow,
         }
         try:
             return operations[operation](**arguments)
@@ -190,6 +193,16 @@ class LocalAgent:
     def power(self, verb: str) -> None:
         """Reboot or switch off dom0's machine; the answer comes before it goes."""
         self.switch(verb)
+
+    def role(self) -> str:
+        """Who this host takes for the master."""
+        return self.settings.master
+
+    def follow(self, master: str) -> None:
+        """Be a member of that master's."""
+        if self.settings.master != master:
+            role.follow(self.settings, master)
+            self.restart()
 
     def mark_started(self) -> None:
         """What units in dom0 wait for after a start of the toolstack."""

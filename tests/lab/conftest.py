@@ -34,6 +34,7 @@ ORDER = [
     "test_maintenance",
     "test_disk_replace",
     "test_lvm",
+    "test_failover",  # leaves the pool with another master
 ]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
