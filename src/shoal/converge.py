@@ -14,13 +14,15 @@ from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
-from shoal.facts import Facts, VirtualDisks
+from shoal.facts import Facts, Remains, VirtualDisks
 from shoal.observe import observe
+from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
 from shoal.plan.action import Plan
+from shoal.plan.destroy import planner as destroy_planner
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DISK_STEPS, STEPS
+from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -63,6 +65,35 @@ async def apply(
             if wanted.problems or not wanted.changes or not await confirm(wanted):
                 return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
             outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def look_at_what_is_left(document: Document, state: Path) -> Remains:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_remains(connections)
+
+
+async def destroy(
+    document: Document,
+    state: Path,
+    options: destroy_planner.Options,
+    *,
+    confirm: Callable[[Remains, Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """Under the pool's lock, the other way round: what of Shoal is there, what must go, ask, carry out."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            seen = await look_at_remains(connections)
+            observed = time.monotonic() - start
+            wanted = destroy_planner.make_plan(document.spec, seen, options)
+            if wanted.problems or not wanted.changes or not await confirm(seen, wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal_file = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=DESTROY_STEPS)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 

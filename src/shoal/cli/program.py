@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, disk, plan, status, validate, volume_service
+from shoal.cli import apply, destroy, disk, plan, status, validate, volume_service
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -66,6 +66,15 @@ def _apply(
     Example: shoal apply -f shoal.yaml --yes
     """
     return apply.run(file, state, yes=yes, json=json)
+
+
+@app.command(name="destroy")
+def _destroy(*, options: destroy.Options = destroy.AS_USUAL) -> int:
+    """Put the pool back as it was before Shoal. Asks for the pool's name; may be killed and run again at any moment.
+
+    Example: shoal destroy -f shoal.yaml --dry-run
+    """
+    return destroy.run(options)
 
 
 @app.command(name="status")

@@ -7,6 +7,7 @@ from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
+from shoal.facts.remains import Marked, OwnVm, Remains
 from shoal.facts.storage_vm import Guest, StorageVm
 from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
 
@@ -25,13 +26,16 @@ __all__ = [
     "LocalFile",
     "LvmConf",
     "Maps",
+    "Marked",
     "Mgr",
     "Mon",
     "Osd",
+    "OwnVm",
     "Partition",
     "Pbd",
     "Pool",
     "Range",
+    "Remains",
     "Sr",
     "StorageVm",
     "Vdi",

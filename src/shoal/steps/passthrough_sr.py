@@ -27,7 +27,7 @@ async def apply(action: Action, tools: Tools) -> None:
     host, names = action.target, _names(action)
     await _link(await tools.dom0(host), names)
     xenapi = tools.xenapi
-    sr = await _find(xenapi, host)
+    sr = await find_sr(xenapi, host)
     if sr is None:
         tools.progress(action, "creating the SR")
         sr = await xenapi.call_async(
@@ -58,7 +58,7 @@ async def apply(action: Action, tools: Tools) -> None:
 
 async def verify(action: Action, tools: Tools) -> str:
     host = action.target
-    sr = await _find(tools.xenapi, host)
+    sr = await find_sr(tools.xenapi, host)
     if sr is None:
         return "there is no such SR"
     for pbd in await records.pbds(tools.xenapi, sr):
@@ -78,7 +78,7 @@ def _names(action: Action) -> tuple[str, ...]:
     return tuple(disk["name"] for disk in settings.tables(action, "disks"))
 
 
-async def _find(xenapi: XenApi, host: str) -> str | None:
+async def find_sr(xenapi: XenApi, host: str) -> str | None:
     on_host = await records.host_ref(xenapi, host)
     for record in (await xenapi.records("PBD")).values():
         location = records.mapping(record, "device_config").get("location")
@@ -89,7 +89,7 @@ async def _find(xenapi: XenApi, host: str) -> str | None:
 
 async def find_disk(xenapi: XenApi, host: str, name: str) -> str:
     """The VDI of that name in the host's passthrough SR."""
-    sr = await _find(xenapi, host)
+    sr = await find_sr(xenapi, host)
     found = (await _disks(xenapi, sr)).get(name) if sr else None
     if found is None:
         raise ShoalError(f"{host} has no disk {name} in SR {passthrough_sr_name(host)!r}")

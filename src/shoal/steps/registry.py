@@ -34,6 +34,17 @@ from shoal.steps import (
     volume_service,
     volume_services,
 )
+from shoal.steps.destroy import default_sr as default_sr_gone
+from shoal.steps.destroy import dom0_kit as dom0_kit_gone
+from shoal.steps.destroy import keeper as keeper_gone
+from shoal.steps.destroy import marks as marks_gone
+from shoal.steps.destroy import partition as partition_gone
+from shoal.steps.destroy import passthrough_sr as passthrough_sr_gone
+from shoal.steps.destroy import pool_key as pool_key_gone
+from shoal.steps.destroy import rbd_map as rbd_map_gone
+from shoal.steps.destroy import shared_sr as shared_sr_gone
+from shoal.steps.destroy import storage_vm as storage_vm_gone
+from shoal.steps.destroy import toolstack as toolstack_gone
 from shoal.steps.patience import patient
 from shoal.steps.step import Step
 
@@ -72,4 +83,19 @@ DISK_STEPS: Mapping[str, Step] = {
     "disk_import": patient(disk_import),
     "disk_export": patient(disk_export),
     "disk_move": patient(disk_move),
+}
+
+# What `destroy` does, in the order in which it is done.
+DESTROY_STEPS: Mapping[str, Step] = {
+    "keeper": patient(keeper_gone),
+    "default_sr": patient(default_sr_gone),
+    "shared_sr": patient(shared_sr_gone),
+    "rbd_map": patient(rbd_map_gone),
+    "storage_vm": patient(storage_vm_gone),
+    "passthrough_sr": patient(passthrough_sr_gone),
+    "partition": patient(partition_gone),
+    "dom0_kit": patient(dom0_kit_gone),
+    "toolstack": patient(toolstack_gone),
+    "pool_key": patient(pool_key_gone),
+    "marks": patient(marks_gone),
 }
