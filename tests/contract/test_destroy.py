@@ -17,8 +17,8 @@ from shoal import converge
 from shoal.clients.connections import Connections
 from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import XenApi
+from shoal.engine.lock import KEY
 from shoal.facts import LvmConf, Remains
-from shoal.kit.errors import ShoalError
 from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
 from shoal.plan.action import Action, Change, Plan
 from shoal.plan.destroy.planner import KINDS, Options
@@ -219,6 +219,8 @@ class Killer:
         with contextlib.suppress(asyncio.CancelledError):
             return await self.task
         self.kills += 1
+        # As of a process that is gone, and not of this one, which lives.
+        await asyncio.to_thread(forget_lock, site.api)
         return None
 
     def wrap(self, call: Any) -> Any:
@@ -229,10 +231,15 @@ class Killer:
                     await call(owner, *arguments, **named)
                 assert self.task
                 self.task.cancel()
-                raise ShoalError("killed")
+                await asyncio.sleep(60)
             return await call(owner, *arguments, **named)
 
         return counted
+
+
+def forget_lock(api: Any) -> None:
+    (pool,) = api.pool.get_all()
+    api.pool.remove_from_other_config(pool, KEY)
 
 
 async def test_killed_anywhere_it_converges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
