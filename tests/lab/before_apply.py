@@ -30,9 +30,7 @@ def look(lab: Lab) -> dict[str, Any]:
         "secrets": len(session.call("secret.get_all")),
         "types": sorted(record["type"] for record in session.call("SM.get_all_records").values()),
         "marks": marks(records),
-        "alerts": [
-            m["name"] for m in session.call("message.get_all_records").values() if m["name"].startswith("SHOAL")
-        ],
+        "alerts": [name for name in alerts if name.startswith("SHOAL_")],
         **{host.name: dom0(host.name) for host in lab.hosts},
     }
 

@@ -1,6 +1,6 @@
 """One lab for all of these tests, in a folder of its own beside any lab of a person's.
 
-The tests tell one story in order: an untouched pool, refusals, applies that are killed, a pool that works, a crash, its end.
+The tests tell one story in order: an untouched pool, refusals, killed applies, a pool that works, a crash, its end.
 $SHOAL_KEEP_LAB=1 leaves the lab up afterwards, to look around in; the next run takes it as it finds it only if
 $SHOAL_KEEP_LAB is still set.
 """

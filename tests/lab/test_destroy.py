@@ -1,4 +1,4 @@
-"""The last of the lab's pool: a support bundle, then `destroy --wipe`, killed twice; nothing is left, and apply works again."""
+"""The end of the lab's pool: a support bundle, `destroy --wipe`, killed twice; nothing is left; apply works again."""
 
 from __future__ import annotations
 

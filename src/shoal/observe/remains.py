@@ -48,7 +48,7 @@ async def look_at_remains(connections: Connections) -> Remains:
     )
 
 
-def own_vms(vms: Mapping[str, Mapping[str, Answer]]) -> tuple[OwnVm, ...]:
+def own_vms(vms: Mapping[str, Answer]) -> tuple[OwnVm, ...]:
     found = []
     for vm in vms.values():
         host = text_table(vm, "other_config").get("shoal:host", "")

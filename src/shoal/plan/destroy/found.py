@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from shoal.facts import Disk, Host, Partition, Remains, Sr, VirtualDisk
 from shoal.spec.model import Spec
@@ -24,7 +24,7 @@ def _is_shoals(sr: Sr) -> bool:
     return sr.type == "lvm" and any(_IMAGE.fullmatch(pbd.device_config.get("device", "")) for pbd in sr.pbds)
 
 
-def _is_bare(sr: Sr, names: dict[str, str]) -> bool:
+def _is_bare(sr: Sr, names: Mapping[str, str]) -> bool:
     """An SR of the spec whose PBDs are gone."""
     return not sr.pbds and names.get(sr.name) == sr.type
 
