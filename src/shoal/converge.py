@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shoal import __version__
 from shoal.clients.connections import Connections
@@ -15,7 +17,9 @@ from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
 from shoal.facts import Facts, Remains, VirtualDisks
+from shoal.kit.errors import ShoalError
 from shoal.observe import observe
+from shoal.observe.bundle import Piece, known_secrets, pieces
 from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
 from shoal.plan.action import Plan
@@ -95,6 +99,34 @@ async def destroy(
             journal_file = state / "journal.sqlite"
             outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=DESTROY_STEPS)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a support bundle is made of. `pieces` are read while the connections are open."""
+
+    facts: Facts | None
+    why_no_facts: str
+    pieces: tuple[Piece, ...]
+    secrets: frozenset[str]
+    remarks: list[str]
+
+
+@asynccontextmanager
+async def collecting(document: Document, state: Path) -> AsyncIterator[Collection]:
+    """Does without whatever does not answer, the pool included: then the host in pool.url is all that is known."""
+    async with Connections(document.spec, state) as connections:
+        facts, why = None, ""
+        hosts = ["pool.url"]
+        try:
+            await _log_in(connections)
+            facts = await observe(document.spec, connections)
+            hosts = [host.name for host in facts.hosts]
+        except ShoalError as error:
+            why = f"{error.brief} {error.details}".strip()
+            connections.know_dom0s({"pool.url": urlsplit(document.spec.pool.url).hostname or ""})
+        secrets, remarks = await known_secrets(connections, hosts)
+        yield Collection(facts, why, pieces(connections, hosts), frozenset(secrets), remarks)
 
 
 async def look_at_disks(document: Document, state: Path) -> VirtualDisks:

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, destroy, disk, plan, status, validate, volume_service
+from shoal.cli import apply, collect, destroy, disk, plan, status, validate, volume_service
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -84,6 +84,22 @@ def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFo
     Example: shoal status -f shoal.yaml --json
     """
     return status.run(file, state, json=json)
+
+
+@app.command(name="collect")
+def _collect(
+    *,
+    file: SpecFile = DEFAULT_SPEC,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="The file to write; without it one named by the time.")
+    ] = None,
+    state: StateFolder = None,
+) -> int:
+    """Write a support bundle with no secrets: spec, facts, plan, journal, logs. Does without what does not answer.
+
+    Example: shoal collect -o shoal.tar.gz
+    """
+    return collect.run(file, state, output=output)
 
 
 @app.command(name="volume-service")
