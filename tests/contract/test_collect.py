@@ -1,4 +1,4 @@
-"""`shoal collect` as a process: secrets planted everywhere that it looks are nowhere in the bundle, and half a pool is enough."""
+"""`shoal collect` as a process: secrets planted wherever it looks are nowhere in the bundle; half a pool is enough."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ CEPHX = base64.b64encode(b"\x01\x00" + bytes(range(200, 226))).decode()
 PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\n-----END PRIVATE KEY-----\n"
 IN_POOL = "a value that only the pool's secret holds"
 IN_DOM0 = "MC4CAQAwBQYDK2VwBCIEIOnlyInThisDom0"
-SECRETS = [PASSWORD, CEPHX, PEM.splitlines()[1], IN_POOL, IN_DOM0, "0f3a-session"]
-LINE = " ".join(
-    ["RBDSR shoal", PASSWORD, CEPHX, json.dumps(PEM), IN_POOL, IN_DOM0, "session_ref OpaqueRef:0f3a-session"]
-)
+SECRETS = [PASSWORD, CEPHX, PEM.splitlines()[1], IN_POOL, IN_DOM0, "0f3a-5e55"]
+WORDS = ["RBDSR shoal", PASSWORD, CEPHX, json.dumps(PEM), IN_POOL, IN_DOM0, "session_ref OpaqueRef:0f3a-5e55"]
+LINE = " ".join(WORDS)
 
 
 def plant(dom0: FolderDom0, api: Any, state: Path) -> None:
@@ -32,9 +31,8 @@ def plant(dom0: FolderDom0, api: Any, state: Path) -> None:
     for name in ("var/log", "etc/shoal/volumes"):
         (root / name).mkdir(parents=True)
     (root / "var/log/SMlog").write_text(f"before\n{LINE}\nRBDSR stays\n")
-    (root / "etc/shoal/volumes/client.key").write_text(
-        f"-----BEGIN PRIVATE KEY-----\n{IN_DOM0}\n-----END PRIVATE KEY-----\n"
-    )
+    key = PEM.replace(PEM.splitlines()[1], IN_DOM0)
+    (root / "etc/shoal/volumes/client.key").write_text(key)
     (root / "bin/journalctl").write_text(f"#!/bin/sh\ncat <<'END'\n{LINE}\nkeeper stays\n{PEM}\nEND\n")
     (root / "bin/journalctl").chmod(0o755)
     (root / "etc/xapi.conf.d/99-shoal.conf").write_text(f"sm-plugins={CEPHX}\n")

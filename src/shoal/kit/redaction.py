@@ -17,22 +17,19 @@ SHORTEST = 4
 """Characters. A shorter secret would be found in every word; beside its name it is hidden all the same."""
 SHORTEST_LINE = 12  # of a secret of many lines, such as a PEM block
 
-_WORDS = rb"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|keyring|credential"
+_PEM = rb"-----%s [A-Z0-9 ]*PRIVATE KEY-----"
+_NAME = rb"[\w.:-]*(?:pass(?:word|wd|phrase)?|secret|token|(?:api|private|access)[_-]?key|keyring|credential)[\w.-]*"
+_VALUE = rb"\"(?:[^\"\\]|\\.)*\"|'[^'\n]*'|[^\s,;<>&}\])]+"
 _PATTERNS = (
     # A private key in PEM, also one that is cut off, and with its line ends written as \n.
-    (
-        rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|(?=[^A-Za-z0-9+/=\s\\:,-])|\Z)",
-        HIDDEN,
-    ),
+    (_PEM % b"BEGIN" + rb".*?(?:" + _PEM % b"END" + rb"|(?=[^A-Za-z0-9+/=\s\\:,-])|\Z)", HIDDEN),
     # CephX: 28 bytes for AES (type 1), 44 for AES-256 (type 2), in base64.
-    (rb"(?<![A-Za-z0-9+/])A[QgI][A-Za-z0-9+/]{20,70}={1,2}", HIDDEN),
-    # name = value, "name": "value", <name>value. A session of XenAPI's opens the pool while it lasts.
-    (
-        rb"(?i)([\w.:-]*(?:"
-        + _WORDS
-        + rb")[\w.-]*[\"']?\s*(?:[=:>]|=>)\s*)(\"(?:[^\"\\]|\\.)*\"|'[^'\n]*'|[^\s,;<>&}\])]+)",
-        rb"\1" + HIDDEN,
-    ),
+    (rb"(?<![A-Za-z0-9+/])A[Qg][A-Za-z0-9+/]{20,70}={1,2}", HIDDEN),
+    # <name>password</name><value>…, as XML-RPC has it
+    (rb"(?i)(" + _NAME + rb"</name>\s*<value>(?:<string>)?)[^<]*", rb"\1" + HIDDEN),
+    # name = value, "name": "value"
+    (rb"(?i)(" + _NAME + rb"[\"']?\s*[=:]\s*)(?:" + _VALUE + rb")", rb"\1" + HIDDEN),
+    # A session of XenAPI's opens the pool while it lasts.
     (rb"(?i)(session[\w ]*[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef:[0-9a-f-]+", rb"\1" + HIDDEN),
     (rb"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer)\s+)[\w+/=.~-]+", rb"\1" + HIDDEN),
     (rb"(://[^/\s:@]+:)[^/\s@]+(?=@)", rb"\1" + HIDDEN),
@@ -49,13 +46,10 @@ class Redactor:
             self.learn(secret)
 
     def learn(self, secret: str) -> None:
-        for part in {
-            secret,
-            secret.strip(),
-            *(line.strip() for line in secret.splitlines()[:-1] + secret.splitlines()),
-        }:
-            whole = part in (secret, secret.strip())
-            if len(part) >= (SHORTEST if whole else SHORTEST_LINE) and not part.startswith("-----"):
+        lines = [line.strip() for line in secret.splitlines()]
+        parts = [line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----")]
+        for part in (secret, secret.strip(), *parts):
+            if len(part) >= SHORTEST:
                 self._known.update(form.encode() for form in _forms(part))
 
     def redact(self, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ from shoal.kit.errors import ShoalError
 PIECE_TIMEOUT_S = 45.0
 COMMAND_TIMEOUT_S = 40.0
 PIECE_BYTES = 2 << 20  # the end of a log says most
-SECRETS_TIMEOUT_S = 30.0
+CONFIG_KEYS = ("shoal/ca.key", "mgr/cephadm/ssh_identity_key")
 
 CEPH = {
     "status.json": ["status", "--format", "json-pretty"],
@@ -34,20 +34,23 @@ CEPH = {
     "crashes.txt": ["crash", "ls"],
     "log.txt": ["log", "last", "500"],
 }
+_JOURNAL = "journalctl --no-pager -o short-iso -n 5000"
 DOM0 = {
-    "system.txt": "uname -a; uptime; free -m; df -h; xl info 2>/dev/null | head -40; cat /etc/xapi.conf.d/99-shoal.conf",
-    "keeper.log": "journalctl --no-pager -o short-iso -n 5000 -u shoal-keeper -u shoal-map -u shoal-map-retry",
+    "system.txt": "uname -a; uptime; free -m; df -h; xl info 2>/dev/null | head -40; true",
+    "sm-plugins.txt": "grep -H sm-plugins /etc/xapi.conf /etc/xapi.conf.d/* 2>/dev/null; true",
+    "keeper.log": f"{_JOURNAL} -u shoal-keeper -u shoal-map -u shoal-map-retry",
     "SMlog.txt": "grep -hE 'RBDSR|shoal' /var/log/SMlog.1 /var/log/SMlog 2>/dev/null | tail -n 8000; true",
     "kernel.txt": "dmesg | grep -iE 'rbd|libceph|xen-blkback' | tail -n 1000; true",
-    "rbd.txt": "for d in /sys/bus/rbd/devices/*; do [ -e $d ] && echo ${d##*/} $(cat $d/pool $d/name $d/size); done; true",
-    "units.txt": "systemctl --no-pager status shoal-keeper shoal-map shoal-map-retry; ls -lR /opt/shoal /etc/shoal; true",
+    "rbd.txt": "cd /sys/bus/rbd/devices && grep -H . */pool */name */size 2>/dev/null; true",
+    "units.txt": "systemctl --no-pager status shoal-keeper shoal-map shoal-map-retry; true",
+    "files.txt": "ls -lR /opt/shoal /etc/shoal; true",
 }
 STORAGE_VM = {
-    "system.txt": "uname -a; uptime; free -m; df -h; chronyc tracking 2>/dev/null; cloud-init status 2>/dev/null; true",
+    "system.txt": "uname -a; uptime; free -m; df -h; chronyc tracking; cloud-init status; true",
     "containers.txt": "docker ps --all --no-trunc; docker images",
-    "ceph.log": "journalctl --no-pager -o short-iso -n 5000 -u 'ceph*'",
-    "shoal.log": "journalctl --no-pager -o short-iso -n 2000 -u 'shoal*'",
-    "volume-service.log": "for c in $(docker ps -aq --filter name=shoal-volumes); do docker logs --tail 5000 $c 2>&1; done",
+    "ceph.log": f"{_JOURNAL} -u 'ceph*'",
+    "shoal.log": f"{_JOURNAL} -u 'shoal*'",
+    "volume-service.log": "for c in $(docker ps -aq --filter name=shoal-volumes); do docker logs --tail 5000 $c; done",
 }
 
 
@@ -101,6 +104,7 @@ async def known_secrets(connections: Connections, hosts: Iterable[str]) -> tuple
     sources = {
         "the pool's secrets": partial(_pool_secrets, connections),
         "Ceph's keys": partial(_ceph_keys, connections),
+        **{f"Ceph's {key}": partial(_config_key, connections, key) for key in CONFIG_KEYS},
         **{f"keys in dom0 of {host}": partial(_dom0_keys, connections, host) for host in hosts},
     }
     looks = await asyncio.gather(*(take(Piece(name, read)) for name, read in sources.items()))
@@ -126,7 +130,11 @@ async def _ceph_keys(connections: Connections) -> bytes:
     ceph = await connections.ceph()
     listed = await ceph.command(["auth", "ls"])
     users = listed.get("auth_dump", []) if isinstance(listed, dict) else []
-    return json.dumps([str(user["key"]) for user in users] + [await ceph.text(["config-key", "dump"])]).encode()
+    return json.dumps([str(user["key"]) for user in users]).encode()
+
+
+async def _config_key(connections: Connections, key: str) -> bytes:
+    return json.dumps([await (await connections.ceph()).text(["config-key", "get", key])]).encode()
 
 
 async def _dom0_keys(connections: Connections, host: str) -> bytes:

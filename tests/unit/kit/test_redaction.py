@@ -42,7 +42,6 @@ BODY = PEM.splitlines()[1]
         ('password: "two words"', "two words"),
         ("--password=hunter2 --user root", "hunter2"),
         ("<name>password</name><value>hunter2</value>", "hunter2"),
-        ("mgr/dashboard/jwt_token_secret  eyJhbGciOi: x", "x x"),
         ("session_id=OpaqueRef:1234-abcd", "1234-abcd"),
         ("{'session_ref': 'OpaqueRef:1234-abcd'}", "1234-abcd"),
         ("Authorization: Basic cm9vdDp4", "cm9vdDp4"),
