@@ -19,7 +19,7 @@ SHORTEST_LINE = 12  # of a secret of many lines, such as a PEM block
 
 _PEM = rb"-----%s [A-Z0-9 ]*PRIVATE KEY-----"
 _NAME = rb"[\w.:-]*(?:pass(?:word|wd|phrase)?|secret|token|(?:api|private|access)[_-]?key|keyring|credential)[\w.-]*"
-_VALUE = rb"\"(?:[^\"\\]|\\.)*\"|'[^'\n]*'|[^\s,;<>&}\])]+"
+_GIVES = rb"(?i)(" + _NAME + rb"\\*[\"']?\s*[=:]\s*)"
 _PATTERNS = (
     # A private key in PEM, also one that is cut off, and with its line ends written as \n.
     (_PEM % b"BEGIN" + rb".*?(?:" + _PEM % b"END" + rb"|(?=[^A-Za-z0-9+/=\s\\:,-])|\Z)", HIDDEN),
@@ -27,8 +27,11 @@ _PATTERNS = (
     (rb"(?<![A-Za-z0-9+/])A[Qg][A-Za-z0-9+/]{20,70}={1,2}", HIDDEN),
     # <name>password</name><value>…, as XML-RPC has it
     (rb"(?i)(" + _NAME + rb"</name>\s*<value>(?:<string>)?)[^<]*", rb"\1" + HIDDEN),
-    # name = value, "name": "value"
-    (rb"(?i)(" + _NAME + rb"[\"']?\s*[=:]\s*)(?:" + _VALUE + rb")", rb"\1" + HIDDEN),
+    # "name": "value", the same inside of a JSON text, 'name': 'value', name = value. What is JSON stays JSON.
+    (_GIVES + rb"\"(?:[^\"\\]|\\.)*\"", rb'\1"' + HIDDEN + rb'"'),
+    (_GIVES + rb"\\+\".*?\\+\"", rb"\1" + HIDDEN),
+    (_GIVES + rb"'[^'\n]*'", rb"\1'" + HIDDEN + rb"'"),
+    (_GIVES + rb"[^\s,;<>&}\])\"'\[{(][^\s,;<>&}\])\"']*", rb"\1" + HIDDEN),
     # A session of XenAPI's opens the pool while it lasts.
     (rb"(?i)(session[\w ]*[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef:[0-9a-f-]+", rb"\1" + HIDDEN),
     (rb"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer)\s+)[\w+/=.~-]+", rb"\1" + HIDDEN),

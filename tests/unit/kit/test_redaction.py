@@ -40,6 +40,8 @@ BODY = PEM.splitlines()[1]
         (json.dumps({"value": PEM_EC}), PEM_EC.splitlines()[1]),
         (PEM[:150], PEM.splitlines()[1][:60]),
         ('password: "two words"', "two words"),
+        (json.dumps({"body": json.dumps({"password": "hunter2"})}), "hunter2"),
+        ('{"api_key": "two \\" words"}', "words"),
         ("--password=hunter2 --user root", "hunter2"),
         ("<name>password</name><value>hunter2</value>", "hunter2"),
         ("session_id=OpaqueRef:1234-abcd", "1234-abcd"),
@@ -69,3 +71,9 @@ def test_each_line_of_a_known_key_goes() -> None:
     redactor = Redactor([PEM])
     for line in PEM.splitlines()[1:-2]:
         assert line.encode() not in redactor.redact(f"... {line} ...".encode())
+
+
+def test_json_stays_json() -> None:
+    told = {"secrets": ["a", "b"], "password": 'x" y', "token": {"secret": "s"}, "why": "bad password: no", "pem": PEM}
+    shown = json.loads(Redactor([PEM]).redact(json.dumps(told).encode()))
+    assert (shown["secrets"], shown["password"], shown["token"]["secret"]) == (["a", "b"], "[redacted]", "[redacted]")
