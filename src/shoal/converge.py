@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,13 +20,15 @@ from shoal.facts import Facts, Remains, VirtualDisks
 from shoal.kit.errors import ShoalError
 from shoal.observe import observe
 from shoal.observe.bundle import Piece, known_secrets, pieces
+from shoal.observe.ceph_upgrade import hosts_in_maintenance, look_at_upgrade
 from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
+from shoal.plan import ceph_upgrade
 from shoal.plan.action import Plan
 from shoal.plan.destroy import planner as destroy_planner
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, STEPS
+from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, STEPS, UPGRADE_STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -99,6 +101,44 @@ async def destroy(
             journal_file = state / "journal.sqlite"
             outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=DESTROY_STEPS)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def plan_upgrade(document: Document, state: Path, image: str) -> Plan:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await _upgrade_plan(document, connections, image)
+
+
+async def upgrade(
+    document: Document,
+    state: Path,
+    image: str,
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """Under the pool's lock, as apply: the two must not restart the same daemons."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            wanted = await _upgrade_plan(document, connections, image)
+            observed = time.monotonic() - start
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal_file = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=UPGRADE_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def _upgrade_plan(document: Document, connections: Connections, image: str) -> Plan:
+    facts = await observe(document.spec, connections)
+    seen = None
+    if facts.ceph is not None and not facts.ceph.unreachable and document.spec.ceph.existing is None:
+        seen = await look_at_upgrade(await connections.ceph())
+        marked = await hosts_in_maintenance(connections.xenapi)
+        seen = replace(seen, maintenance=(*seen.maintenance, *marked))
+    return ceph_upgrade.make_plan(document.spec, image, facts, seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, collect, destroy, disk, plan, status, validate, volume_service
+from shoal.cli import apply, collect, destroy, disk, plan, status, upgrade, validate, volume_service
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -84,6 +84,15 @@ def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFo
     Example: shoal status -f shoal.yaml --json
     """
     return status.run(file, state, json=json)
+
+
+@app.command(name="upgrade")
+def _upgrade(*, options: upgrade.Options = upgrade.AS_USUAL) -> int:
+    """Bring Ceph to another image, one daemon after the other. Asks first; one that is under way is followed.
+
+    Example: shoal upgrade --image quay.io/ceph/ceph:v19.2.3 --dry-run
+    """
+    return upgrade.run(options)
 
 
 @app.command(name="collect")

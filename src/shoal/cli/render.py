@@ -41,6 +41,7 @@ WORDS = {
     "default_sr": "default SR",
     "keeper": "keeper in dom0",
     "marks": "marks and alerts",
+    "ceph_upgrade": "upgrade of Ceph",
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",

@@ -14,6 +14,7 @@ from shoal.steps import (
     ceph_osd,
     ceph_pool,
     ceph_settings,
+    ceph_upgrade,
     ceph_user,
     default_sr,
     disk_export,
@@ -98,4 +99,9 @@ DESTROY_STEPS: Mapping[str, Step] = {
     "toolstack": patient(toolstack_gone),
     "pool_key": patient(pool_key_gone),
     "marks": patient(marks_gone),
+}
+
+UPGRADE_STEPS: Mapping[str, Step] = {
+    "ceph_upgrade": patient(ceph_upgrade),
+    "volume_services": patient(volume_services),
 }
