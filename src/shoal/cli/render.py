@@ -39,6 +39,9 @@ WORDS = {
     "rbd_map": "RBD images mapped in dom0",
     "shared_sr": "shared SR",
     "default_sr": "default SR",
+    "keeper": "keeper in dom0",
+    "marks": "marks and alerts",
+    "ceph_upgrade": "upgrade of Ceph",
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",
@@ -62,6 +65,7 @@ _SIGNS = {
     Change.NONE: ("=", "dim"),
     Change.CREATE: ("+", "green"),
     Change.UPDATE: ("~", "yellow"),
+    Change.REMOVE: ("-", "yellow"),
     Change.DESTROY: ("!", "bold red"),
 }
 _MARKS = {
@@ -107,7 +111,12 @@ def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:
 
 def summarize(plan: Plan) -> str:
     """Such as "3 to create, 1 to change; 40 already as wanted"."""
-    words = {Change.CREATE: "to create", Change.UPDATE: "to change", Change.DESTROY: "TO WIPE"}
+    words = {
+        Change.CREATE: "to create",
+        Change.UPDATE: "to change",
+        Change.REMOVE: "to remove",
+        Change.DESTROY: "TO WIPE",
+    }
     parts = [f"{count} {word}" for change, word in words.items() if (count := _count(plan.actions, change))]
     same = _count(plan.actions, Change.NONE)
     return f"{', '.join(parts) or 'nothing to do'}; {same} already as wanted"

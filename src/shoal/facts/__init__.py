@@ -8,6 +8,7 @@ from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.maintenance import Maintenance, OrdinaryVm
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
+from shoal.facts.remains import Marked, OwnVm, Remains
 from shoal.facts.storage_vm import Guest, StorageVm
 from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
 
@@ -27,14 +28,17 @@ __all__ = [
     "LvmConf",
     "Maintenance",
     "Maps",
+    "Marked",
     "Mgr",
     "Mon",
     "OrdinaryVm",
     "Osd",
+    "OwnVm",
     "Partition",
     "Pbd",
     "Pool",
     "Range",
+    "Remains",
     "Sr",
     "StorageVm",
     "Vdi",

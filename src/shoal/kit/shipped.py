@@ -24,6 +24,12 @@ DOM0_KEEPER_UNIT = "/etc/systemd/system/shoal-keeper.service"
 DOM0_RULES = "/etc/udev/rules.d/59-shoal.rules"
 DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_KEEPER_UNIT, DOM0_RULES, DOM0_DRIVER)
 """Where the kit's files lie that are not below DOM0_CODE. The driver last, as it is what others call."""
+DOM0_WHITELIST = "/etc/xapi.conf.d/99-shoal.conf"
+DOM0_MODULES = "/etc/modules-load.d/shoal.conf"
+DOM0_SERVICES = tuple(path.rpartition("/")[2] for path in (DOM0_KEEPER_UNIT, *DOM0_UNITS))
+DOM0_WANTS = tuple(f"/etc/systemd/system/multi-user.target.wants/{unit}" for unit in DOM0_SERVICES)
+DOM0_OWN = ("/opt/shoal", "/etc/shoal", "/var/lib/shoal", *DOM0_OUTSIDE, *DOM0_WANTS, DOM0_WHITELIST, DOM0_MODULES)
+"""All files and folders in a dom0 that are Shoal's alone: what `destroy` removes."""
 DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper")
 VOLUMES_CODE = "/opt/shoal/volumes"
 

@@ -9,9 +9,11 @@ from shoal.clients.ssh import Ssh
 from shoal.kit.shipped import (
     DOM0_CODE,
     DOM0_KEEPER_UNIT,
+    DOM0_MODULES,
     DOM0_OUTSIDE,
     DOM0_PLUGIN,
     DOM0_PLUGIN_LINK,
+    DOM0_WHITELIST,
     dom0_files,
     pack,
 )
@@ -24,8 +26,8 @@ COMMAND_TIMEOUT_S = 90.0
 SR_TYPE = "rbd"
 STAGE = "/opt/shoal/.stage"
 CONF_FOLDER = "/etc/xapi.conf.d"
-OWN_CONF = f"{CONF_FOLDER}/99-shoal.conf"
-MODULES_CONF = "/etc/modules-load.d/shoal.conf"
+OWN_CONF = DOM0_WHITELIST
+MODULES_CONF = DOM0_MODULES
 MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their

@@ -17,6 +17,7 @@ from shoal.steps import (
     ceph_pool,
     ceph_settings,
     ceph_spare,
+    ceph_upgrade,
     ceph_user,
     default_sr,
     disk_export,
@@ -49,6 +50,17 @@ from shoal.steps import (
     volume_service,
     volume_services,
 )
+from shoal.steps.destroy import default_sr as default_sr_gone
+from shoal.steps.destroy import dom0_kit as dom0_kit_gone
+from shoal.steps.destroy import keeper as keeper_gone
+from shoal.steps.destroy import marks as marks_gone
+from shoal.steps.destroy import partition as partition_gone
+from shoal.steps.destroy import passthrough_sr as passthrough_sr_gone
+from shoal.steps.destroy import pool_key as pool_key_gone
+from shoal.steps.destroy import rbd_map as rbd_map_gone
+from shoal.steps.destroy import shared_sr as shared_sr_gone
+from shoal.steps.destroy import storage_vm as storage_vm_gone
+from shoal.steps.destroy import toolstack as toolstack_gone
 from shoal.steps.patience import patient
 from shoal.steps.step import Step
 
@@ -112,4 +124,24 @@ MEMBER_STEPS: Mapping[str, Step] = {
     "osd_removal": patient(osd_removal),
     "disk_removal": patient(disk_removal),
     "spec_edit": patient(spec_edit),
+}
+
+# What `destroy` does, in the order in which it is done.
+DESTROY_STEPS: Mapping[str, Step] = {
+    "keeper": patient(keeper_gone),
+    "default_sr": patient(default_sr_gone),
+    "shared_sr": patient(shared_sr_gone),
+    "rbd_map": patient(rbd_map_gone),
+    "storage_vm": patient(storage_vm_gone),
+    "passthrough_sr": patient(passthrough_sr_gone),
+    "partition": patient(partition_gone),
+    "dom0_kit": patient(dom0_kit_gone),
+    "toolstack": patient(toolstack_gone),
+    "pool_key": patient(pool_key_gone),
+    "marks": patient(marks_gone),
+}
+
+UPGRADE_STEPS: Mapping[str, Step] = {
+    "ceph_upgrade": patient(ceph_upgrade),
+    "volume_services": patient(volume_services),
 }
