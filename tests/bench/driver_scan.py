@@ -47,7 +47,7 @@ def make_disks(host: TimedHost, count: int) -> list[str]:
 
 
 def measure_scan(host: TimedHost, disks: list[str]) -> dict[str, Any]:
-    start_s = figures(host.start_seconds)["median"] / 1000
+    start_s = host.start_s().wall_s
     first_s, refused = scan(host)
     if refused:
         introduce_all(host, disks)
@@ -73,8 +73,8 @@ def scan(host: TimedHost) -> tuple[float, str]:
     try:
         host.call("sr_scan")
     except xmlrpc.client.Fault as fault:
-        return host.last_s, fault.faultString
-    return host.last_s, ""
+        return host.last.wall_s, fault.faultString
+    return host.last.wall_s, ""
 
 
 def introduce_all(host: TimedHost, disks: list[str]) -> None:
