@@ -8,17 +8,9 @@ import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import (
-    DOM0_CODE,
-    DOM0_KEEPER_UNIT,
-    DOM0_OUTSIDE,
-    DOM0_PLUGIN,
-    DOM0_PLUGIN_LINK,
-    ShippedFile,
-    dom0_files,
-)
+from shoal.kit.shipped import DOM0_CODE, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, ShippedFile, dom0_files
 from shoal.plan.action import Action
-from shoal.steps import sm_plugins
+from shoal.steps import container_plugin, sm_plugins
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
@@ -48,9 +40,6 @@ tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
 rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
-# $1 the container plugin, $2 where the toolstack looks for it. XenServer's container pack puts one there, too: what
-# is there already stays.
-LINK = """[ -e "$2" ] || [ -h "$2" ] || { mkdir -p "${2%/*}" && ln -s "$1" "$2"; }"""
 START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
 
 
@@ -70,6 +59,8 @@ class Look:
 async def apply(action: Action, tools: Tools) -> None:
     dom0 = await tools.dom0(action.target)
     seen = await _look(dom0)
+    if not seen.is_installed:
+        await container_plugin.link(dom0)
     if not seen.has_modules_file:
         await dom0.write_file(MODULES_CONF, MODULES_TEXT.encode())
     if seen.merged is not None and seen.lacks_whitelist:
@@ -79,8 +70,6 @@ async def apply(action: Action, tools: Tools) -> None:
         tools.progress(action, f"installing {len(files)} files")
         argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
-        link = ["sh", "-c", LINK, "sh", DOM0_PLUGIN, DOM0_PLUGIN_LINK]
-        await dom0.run(link, timeout_s=COMMAND_TIMEOUT_S)
     if not seen.is_installed or not seen.keeper_runs:
         tools.progress(action, "starting the keeper")
         await dom0.run(["sh", "-c", START, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
