@@ -15,7 +15,7 @@ from lab import host as hosts
 from lab import machine, storage_vm
 from lab.identity import control_domain_uuid, host_uuid
 from lab.topology import Host, Lab, locate
-from lab.xapi import startup
+from lab.xapi import role, startup
 from lab.xapi.agent import LocalAgent, RemoteAgent
 from lab.xapi.built_in import Ext, Udev
 from lab.xapi.certificate import server_context
@@ -48,6 +48,11 @@ def main() -> None:
 def run(lab: Lab, host: Host) -> None:
     """Serve until killed."""
     settings = make_settings(lab, host)
+    remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+    if settings.is_master and lab.database.exists() and (other := role.find_other_master(settings, remotes)):
+        log.info("%s is the master by now", other)
+        role.follow(settings, other)
+        settings = make_settings(lab, host)
     dom0 = SshDom0(lab, host)
     drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
     stop = threading.Event()
@@ -58,12 +63,11 @@ def run(lab: Lab, host: Host) -> None:
         dom0.run(["systemctl", "--no-block", verb], timeout_s=SWITCH_TIMEOUT_S)
 
     local = LocalAgent(settings, dom0, drivers, hvm, pv, Transfers(dom0), stop.set, switch)
-    remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
     toolstack = Toolstack(settings, local, remotes)
     web = Web(toolstack, local, stop.set)
     if settings.is_master:
         seed(toolstack.db, settings)
-        startup.forget_operations(toolstack)
+        startup.take_office(toolstack)
     web.listen(host.channel_lab, 443, server_context(host.dir / "xapi.pem", host.name, host.address))
     web.listen(host.channel_lab, 80, None, is_local=True)
     log.info("%s serves XenAPI for %s", host.channel_lab, host.name)
@@ -120,7 +124,8 @@ def make_settings(lab: Lab, host: Host) -> Settings:
     }
     return Settings(
         host=host.name,
-        master=lab.hosts[0].name,
+        master=role.read(host.dir / "pool.conf", lab.hosts[0].name),
+        role_file=host.dir / "pool.conf",
         peers=peers,
         password=lambda: lab.password_file.read_text().strip(),
         pool_secret=pool_secret(lab.dir / "pool-secret"),

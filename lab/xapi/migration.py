@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from lab.storage_vm import device_name
 from lab.xapi import disks, power
 from lab.xapi.failure import Failure
-from lab.xapi.hypervisor import device_name
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context

@@ -156,6 +156,14 @@ def _sm_record(sr_type: str, info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def take_office(toolstack: Toolstack) -> None:
+    """The database may be of another master's time."""
+    pool, own = toolstack.db.only("pool"), toolstack.host_ref(toolstack.settings.host)
+    if toolstack.db.get("pool", pool, "master") != own:
+        toolstack.db.set("pool", pool, master=own)
+    forget_operations(toolstack)
+
+
 def forget_operations(toolstack: Toolstack) -> None:
     """What was under way when the master's process ended is not under way any more."""
     for kind in ("SR", "VDI", "VBD", "VM", "host"):

@@ -23,7 +23,7 @@ from shoal.plan.action import Plan
 from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DISK_STEPS, HOST_STEPS, STEPS
+from shoal.steps.registry import DISK_STEPS, HOST_STEPS, MEMBER_STEPS, STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -149,6 +149,28 @@ async def work_on_hosts(
                     break
                 announce(wanted)
     return result
+
+
+async def work_on_members(
+    document: Document,
+    state: Path,
+    make: Callable[[Facts], Plan],
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """The same for disks and hosts that come or go, under the pool's lock: `document` names all that are concerned."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            wanted = make(await observe(document.spec, connections))
+            observed = time.monotonic() - start
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal, watcher, steps=MEMBER_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 
 async def _log_in(connections: Connections) -> None:

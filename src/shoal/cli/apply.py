@@ -42,8 +42,8 @@ def run(file: Path, state: Path | None, *, yes: bool, json: bool) -> int:
     finally:
         with_progress.end()
     if json:
-        print(json_format.dumps(_result_to_dict(result, document), indent=2))
-    return _conclude(result, document, console, refused=with_progress.was_refused)
+        print(json_format.dumps(result_to_dict(result, document), indent=2))
+    return conclude(result, document, console, refused=with_progress.was_refused)
 
 
 class Conversation:
@@ -85,7 +85,7 @@ async def _read_line() -> str:
     return sys.stdin.readline()
 
 
-def _conclude(result: converge.Result, document: Document, console: Console, *, refused: bool) -> int:
+def conclude(result: converge.Result, document: Document, console: Console, *, refused: bool) -> int:
     if result.plan.problems:
         refuse(result.plan, document)
         return door.FAILED
@@ -123,7 +123,7 @@ def _count(result: converge.Result, state: State) -> int:
     return sum(outcome.state is state for outcome in result.outcomes.values())
 
 
-def _result_to_dict(result: converge.Result, document: Document) -> dict[str, object]:
+def result_to_dict(result: converge.Result, document: Document) -> dict[str, object]:
     return {
         **plan_to_dict(result.plan, document),
         "seconds": round(result.seconds, 2),

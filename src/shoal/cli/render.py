@@ -54,6 +54,9 @@ WORDS = {
     "ceph_back": "Ceph daemons of",
     "ceph_clean": "Ceph after",
     "vm_back": "VM taken away before:",
+    "osd_removal": "OSD leaves disk",
+    "disk_removal": "disk leaves",
+    "spec_edit": "the spec",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),
@@ -87,7 +90,7 @@ def error_console() -> Console:
 def name_action(action: Action) -> str:
     """Such as "partition xen1:1", or "Ceph cluster"."""
     word = WORDS.get(action.kind, action.kind)
-    return word if action.target in ("cluster", "pool") else f"{word} {action.target}"
+    return word if action.target in ("cluster", "pool", "spec") else f"{word} {action.target}"
 
 
 def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:

@@ -139,6 +139,8 @@ def _storage_vms(records: Records, addresses: Mapping[str, str], names: Mapping[
 
 def _storage_vm(host: str, vm: Answer, records: Records, address: str, names: Mapping[str, str]) -> StorageVm:
     vbds = [records["VBD"][ref] for ref in texts(vm, "VBDs") if ref in records["VBD"]]
+    if text(vm, "power_state") == "Running":  # a disk that it has not been given yet is as good as none
+        vbds = [vbd for vbd in vbds if flag(vbd, "currently_attached", default=True)]
     vdis = {text(vbd, "userdevice"): records["VDI"].get(text(vbd, "VDI")) for vbd in vbds}
     return StorageVm(
         host=host,

@@ -22,18 +22,21 @@ from shoal.steps import (
     disk_export,
     disk_import,
     disk_move,
+    disk_removal,
     dom0_kit,
     host_enabled,
     host_mark,
     host_restart,
     lvm_conf,
     osd_noout,
+    osd_removal,
     partition,
     passthrough_sr,
     pool_key,
     rbd_map,
     reboot_due,
     shared_sr,
+    spec_edit,
     sr_on_host,
     storage_vm,
     storage_vm_off,
@@ -101,4 +104,12 @@ HOST_STEPS: Mapping[str, Step] = {
     "ceph_back": patient(ceph_back),
     "ceph_clean": patient(ceph_clean),
     "vm_back": patient(vm_back),
+}
+
+# What leaves the pool is asked for by name, too, and then the spec's own plan goes on.
+MEMBER_STEPS: Mapping[str, Step] = {
+    **STEPS,
+    "osd_removal": patient(osd_removal),
+    "disk_removal": patient(disk_removal),
+    "spec_edit": patient(spec_edit),
 }
