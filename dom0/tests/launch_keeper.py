@@ -8,14 +8,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from shoal_dom0 import settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
-from shoal_dom0 import connection  # noqa: E402
 from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster, failover_watch  # noqa: E402
 from shoal_keeper import loop, memory, observe, services, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
-services.FOLDER = connection.FOLDER = os.path.join(folder, "volumes", "")
+services.FOLDER = os.path.join(folder, "volumes", "")
 observe.INVENTORY = os.path.join(folder, "inventory")
 memory.FILE = os.path.join(folder, "var", "keeper.json")
 
