@@ -15,6 +15,7 @@ from lab.topology import Host, Lab
 
 MEMORY_MIB = 768
 DOM0_MIB = 480
+SPARE_DISK_BYTES = 16 * 1024**3  # sparse
 # Mitigations cost an emulated CPU more than all else in a PV dom0, and nothing else runs on it.
 XEN_ARGUMENTS = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus=1 com1=115200,8n1 console=com1 loglvl=error"
 XEN_ARGUMENTS += " guest_loglvl=error spec-ctrl=no xpti=no"
@@ -34,6 +35,11 @@ def console_socket(host: Host) -> Path:
     return host.dir / "console.sock"
 
 
+def monitor_socket(host: Host) -> Path:
+    """Where QEMU says what becomes of the machine."""
+    return host.dir / "monitor.sock"
+
+
 def running(host: Host) -> Daemon | None:
     return recorded(pid_file(host))
 
@@ -43,6 +49,9 @@ def boot(lab: Lab, host: Host, image: Path) -> None:
     end_unrecorded([_drive(host)], pid_file(host))
     if running(host):
         return
+    if not host.spare_disk.exists():
+        with host.spare_disk.open("xb") as spare:
+            spare.truncate(SPARE_DISK_BYTES)
     if console_log(host).exists():
         console_log(host).replace(console_log(host).with_suffix(".log.1"))
     argv = qemu_arguments(host, image, arguments(image, lab.cache))
@@ -88,10 +97,13 @@ def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> lis
         *("-drive", _drive(host)),
         *("-device", "virtio-scsi-pci,id=scsi"),
         *("-device", f"scsi-hd,bus=scsi.0,drive=sda,serial={host.disk_serial}"),
+        *("-drive", f"file={host.spare_disk},format=raw,if=none,id=vda,cache=writeback,discard=unmap,aio=threads"),
+        *("-device", f"virtio-blk-pci,drive=vda,serial={host.spare_disk_serial}"),
         *_nic("lan", host.tap, host.mac),
         *_nic("channel", host.channel_tap, host.channel_mac),
         *("-chardev", f"socket,id=console,path={console_socket(host)},server=on,wait=off,logfile={console_log(host)}"),
         *("-serial", "chardev:console"),
+        *("-qmp", f"unix:{monitor_socket(host)},server=on,wait=off"),
     ]
 
 

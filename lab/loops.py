@@ -48,6 +48,11 @@ def attach(what: Range, *, writable: bool = True) -> Path:
     return device
 
 
+def find(what: Range) -> Path | None:
+    """The loop device over a range of a file, if there is one."""
+    return next((device for device, shown in _all() if shown == what), None)
+
+
 def detach(what: Range) -> None:
     """Let go of a range's loop device and wait until the kernel has: a file system on it may still be closing."""
     deadline = time.monotonic() + TIMEOUT_S

@@ -24,6 +24,11 @@ from lab.topology import Host, Lab
 MIB = 1024**2
 
 
+def device_name(userdevice: str) -> str:
+    """What the VM calls the disk at that place: "2" is xvdc."""
+    return f"xvd{chr(ord('a') + int(userdevice))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Vif:
     mac: str
@@ -42,7 +47,7 @@ class Disk:
 
     @property
     def name(self) -> str:
-        return f"xvd{chr(ord('a') + int(self.userdevice))}"
+        return device_name(self.userdevice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,41 @@ def _launch(lab: Lab, host: Host, uuid: str, *, timeout_s: float = 120) -> None:
     said = (folder / "console.log").read_text(errors="replace")[-1000:]
     kill(lab, host, uuid)
     raise CommandError(f"storage VM {uuid} on {host.name} did not start: {said}")
+
+
+def plug(lab: Lab, host: Host, uuid: str, disk: Disk) -> None:  # noqa: ARG001 (as the others)
+    """Give a running VM one more disk: its node and name appear in /dev, as udev would make them. Idempotent."""
+    folder = _folder(host, uuid)
+    device = loops.attach(_range(disk), writable=disk.writable)
+    _remember(folder, [*(one for one in _remembered(folder) if one != _range(disk)), _range(disk)])
+    node = device.stat().st_rdev
+    script = '[ -b "$1" ] || mknod -m 660 "$1" b "$2" "$3"; ln -sfn "${1##*/}" "/dev/$4"'
+    words = [str(device), str(os.major(node)), str(os.minor(node)), disk.name]
+    run([*_inside(folder), "sh", "-c", script, "sh", *words], timeout_s=20)
+
+
+def unplug(lab: Lab, host: Host, uuid: str, userdevice: str) -> None:  # noqa: ARG001 (as the others)
+    """Take a disk from a running VM. Fails while something there has it open. Idempotent."""
+    folder, name = _folder(host, uuid), device_name(userdevice)
+    target = run([*_inside(folder), "readlink", "-f", f"/dev/{name}"], timeout_s=20).stdout.strip()
+    for one in _remembered(folder):
+        if str(loops.find(one)) == target:
+            loops.detach(one)
+            _remember(folder, [other for other in _remembered(folder) if other != one])
+    # What it booted with is a mount, what was plugged later a node.
+    script = 'while umount "$1" 2>/dev/null; do :; done; rm -f "$1" "$2"'
+    run([*_inside(folder), "sh", "-c", script, "sh", target, f"/dev/{name}"], timeout_s=20)
+
+
+def _inside(folder: Path) -> list[str | Path]:
+    """Runs a command in the VM's mount namespace, which its first process has."""
+    daemon = recorded(folder / "nspawn.pid")
+    if daemon is None:
+        raise CommandError(f"storage VM {folder.name} does not run")
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    if not children:
+        raise CommandError(f"storage VM {folder.name} has not begun to boot")
+    return ["nsenter", f"--target={children[0]}", "--mount", "--root", "--wd"]
 
 
 def shutdown(lab: Lab, host: Host, uuid: str, *, timeout_s: float = 60) -> None:

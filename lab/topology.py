@@ -68,6 +68,15 @@ class Host:
         return self.dir / "sda.img"
 
     @property
+    def spare_disk(self) -> Path:
+        """The raw image behind dom0's /dev/vda, which is empty: a name that never changes places with sda."""
+        return self.dir / "vda.img"
+
+    @property
+    def spare_disk_serial(self) -> str:
+        return f"SHOAL-{self.name}-spare"
+
+    @property
     def disk_serial(self) -> str:
         return f"SHOAL-{self.name}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab import storage_vm
+from lab.storage_vm import device_name
 from lab.topology import Host, Lab
 from lab.xapi.dom0 import Dom0, find
 from lab.xapi.failure import Failure, internal_error
@@ -88,11 +89,6 @@ class Guests(Protocol):
         """Go on from such a file, with the plan's disks; its domain id."""
 
 
-def device_name(userdevice: str) -> str:
-    """What a guest calls the disk at a position: "0" is xvda."""
-    return f"xvd{chr(ord('a') + int(userdevice))}"
-
-
 class StorageVms:
     """HVM guests: system containers, by `lab.storage_vm`."""
 
@@ -111,15 +107,16 @@ class StorageVms:
         storage_vm.start(self._lab, self._host, vm)
         return pseudo_domain(plan.uuid)
 
-    def _locate(self, disk: Disk) -> Any:
-        """Where a disk's bytes are on the machine: a file of its own, or a range of the host's disk."""
+    def _locate(self, disk: Disk) -> storage_vm.Disk:
+        """Where a disk's bytes are on the machine: a file of its own, or a range of one of the host's disks."""
         if disk.sr_type == "ext":
             path, offset, size = Path(disk.params), 0, disk.size_bytes
         elif disk.sr_type == "udev":
             device = find(self._dom0, disk.params)
-            if device is None or not device.name.startswith("sda"):
+            images = {"sda": self._host.disk, "vda": self._host.spare_disk}
+            if device is None or device.name[:3] not in images:
                 raise Failure("VDI_MISSING", disk.params)
-            path, offset, size = self._host.disk, device.start_bytes, device.size_bytes
+            path, offset, size = images[device.name[:3]], device.start_bytes, device.size_bytes
         else:
             raise internal_error(f"the lab's HVM guests take disks from ext and udev only, not from {disk.sr_type}")
         return storage_vm.Disk(disk.userdevice, path, offset, size, disk.writable)
@@ -146,11 +143,11 @@ class StorageVms:
             for own in self.running()
         }
 
-    def plug(self, uuid: str, disk: Disk) -> None:  # noqa: ARG002
-        raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
+    def plug(self, uuid: str, disk: Disk) -> None:
+        storage_vm.plug(self._lab, self._host, uuid, self._locate(disk))
 
-    def unplug(self, uuid: str, userdevice: str) -> None:  # noqa: ARG002
-        raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
+    def unplug(self, uuid: str, userdevice: str) -> None:
+        storage_vm.unplug(self._lab, self._host, uuid, userdevice)
 
     def save(self, uuid: str, file: str) -> None:  # noqa: ARG002
         raise internal_error("the lab's HVM guests are containers: they cannot be migrated")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from lab.storage_vm import device_name
 from lab.xapi import disks
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
-from lab.xapi.hypervisor import device_name
 from lab.xapi.model import NULL
 
 if TYPE_CHECKING:

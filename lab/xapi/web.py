@@ -23,13 +23,14 @@ from lab.xapi import imports, startup
 from lab.xapi.agent import LocalAgent, post
 from lab.xapi.failure import Failure, internal_error
 from lab.xapi.protocols import Malformed, Request, parse_json, parse_xml
-from lab.xapi.toolstack import Caller, Toolstack
+from lab.xapi.toolstack import LOCAL_CALLS, Caller, Toolstack
 from lab.xapi.transfer import Place
 
 FORWARD_TIMEOUT_S = 3600.0
 HANDSHAKE_TIMEOUT_S = 15.0
 IDLE_TIMEOUT_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
+SERVED_BY_MEMBERS = LOCAL_CALLS | {"session.slave_local_login_with_password"}
 PATHS = {"/": parse_xml, "/RPC2": parse_xml, "/jsonrpc": parse_json}
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Web:
     def answer(self, path: str, body: bytes, *, is_local: bool) -> bytes:
         settings = self.toolstack.settings
         request = PATHS[path](body)
-        if is_local and not settings.is_master:
+        if is_local and not settings.is_master and request.method not in SERVED_BY_MEMBERS:
             return self._forward(path, body, request)
         return self.toolstack.serve(request, Caller(settings.host, is_local))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,19 +17,21 @@ from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
-from shoal.facts import Facts, Remains, VirtualDisks
+from shoal.facts import Facts, Maintenance, Remains, VirtualDisks
 from shoal.kit.errors import ShoalError
 from shoal.observe import observe
 from shoal.observe.bundle import Piece, known_secrets, pieces
 from shoal.observe.ceph_upgrade import hosts_in_maintenance, look_at_upgrade
+from shoal.observe.maintenance import look_at_maintenance
 from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
 from shoal.plan import ceph_upgrade
 from shoal.plan.action import Plan
 from shoal.plan.destroy import planner as destroy_planner
+from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, STEPS, UPGRADE_STEPS
+from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, HOST_STEPS, MEMBER_STEPS, STEPS, UPGRADE_STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -92,7 +95,7 @@ async def destroy(
     start = time.monotonic()
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
+        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
             seen = await look_at_remains(connections)
             observed = time.monotonic() - start
             wanted = destroy_planner.make_plan(document.spec, seen, options)
@@ -121,7 +124,7 @@ async def upgrade(
     start = time.monotonic()
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
+        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
             wanted = await _upgrade_plan(document, connections, image)
             observed = time.monotonic() - start
             if wanted.problems or not wanted.changes or not await confirm(wanted):
@@ -195,6 +198,89 @@ async def work_on_disks(
     return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """Hosts that leave service or come back. `make` plans what a person is asked.
+
+    `go_on` plans what follows, from a new look after each plan that was carried out, until it gives None.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[Maintenance], Plan]
+    go_on: Callable[[Maintenance], Plan | None] = lambda _: None
+
+
+async def look_at_hosts(document: Document, state: Path, names: Sequence[str]) -> Maintenance:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_maintenance(connections, names)
+
+
+async def work_on_hosts(
+    document: Document,
+    state: Path,
+    work: HostWork,
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    announce: Callable[[Plan], None],
+    watcher: Watcher,
+) -> Result:
+    """Under a lock of its own: keepers stand back from a pool where `apply` is at work, and this may take hours.
+
+    What keeps `apply` away is the mark of a host in maintenance.
+    """
+    start, journal = time.monotonic(), state / "journal.sqlite"
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(_work_lock(connections)):
+            wanted = work.make(await look_at_maintenance(connections, work.names))
+            outcomes: dict[str, Outcome] = {}
+            result = Result(wanted, seconds=time.monotonic() - start, observe_seconds=time.monotonic() - start)
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return result
+            for number in count(1):
+                done = await _carry_out(wanted, connections, document, journal, watcher, steps=HOST_STEPS)
+                outcomes |= {f"{number}/{name}": outcome for name, outcome in done.items()}
+                result = replace(result, outcomes=outcomes, seconds=time.monotonic() - start)
+                if result.failures:
+                    break
+                further = work.go_on(await look_at_maintenance(connections, work.names))
+                if further is None:
+                    break
+                wanted, result = further, replace(result, plan=further)
+                if wanted.problems:
+                    break
+                announce(wanted)
+    return result
+
+
+async def work_on_members(
+    document: Document,
+    state: Path,
+    make: Callable[[Facts], Plan],
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """The same for disks and hosts that come or go, under the pool's lock: `document` names all that are concerned."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            wanted = make(await observe(document.spec, connections))
+            observed = time.monotonic() - start
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal, watcher, steps=MEMBER_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+def _work_lock(connections: Connections) -> PoolLock:
+    """Whoever takes hosts out of service, or all of it: taken before the pool's own lock."""
+    return PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")
+
+
 async def _log_in(connections: Connections) -> None:
     try:
         await connections.xenapi.login()
@@ -217,7 +303,8 @@ async def _carry_out(
     executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
-        outcomes = await executor.run(wanted.actions, Tools(connections, executor.report))
+        tools = Tools(connections, executor.report, alone=lambda: hold(PoolLock(connections.xenapi)))
+        outcomes = await executor.run(wanted.actions, tools)
         failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
         ended = "failed" if failed else "done"
         return outcomes

@@ -19,9 +19,10 @@ from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import XenApi
 from shoal.engine.lock import KEY
 from shoal.facts import LvmConf, Remains
-from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
+from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_PLUGIN, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
 from shoal.plan.action import Action, Change, Plan
 from shoal.plan.destroy.planner import KINDS, Options
+from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.lvm_conf import merge
 from shoal.spec.load import Document, parse
 from shoal.spec.sources import Surroundings
@@ -147,6 +148,8 @@ def install_kit(site: Site) -> None:
         place = root / path[1:]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
+    (root / "etc/xapi.d/plugins").mkdir(parents=True)
+    (root / "etc/xapi.d/plugins/xscontainer").symlink_to(root / DOM0_PLUGIN[1:])
     (root / "opt/shoal/disks").mkdir()
     (root / "opt/shoal/disks/shoal-osd-xen1-1").symlink_to("/dev/disk/by-partuuid/none")
     wants = root / "etc/systemd/system/multi-user.target.wants"
@@ -239,7 +242,8 @@ class Killer:
 
 def forget_lock(api: Any) -> None:
     (pool,) = api.pool.get_all()
-    api.pool.remove_from_other_config(pool, KEY)
+    for key in (KEY, WORK_LOCK):
+        api.pool.remove_from_other_config(pool, key)
 
 
 async def test_killed_anywhere_it_converges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

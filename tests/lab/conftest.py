@@ -24,12 +24,16 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_containers",
     "test_driver",
     "test_disks",
     "test_witness",
     "test_cold_start",
     "test_keeper",
+    "test_maintenance",
+    "test_disk_replace",
     "test_lvm",
+    "test_failover",  # leaves the pool with another master
     "test_destroy",
 ]
 

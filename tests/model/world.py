@@ -14,7 +14,7 @@ from shoal import facts
 from shoal.facts import Facts
 from shoal.kit.secret import Secret
 from shoal.kit.sizes import GiB, MiB
-from shoal.plan import ceph_image, ceph_mons, ceph_user, lvm_conf, rbd_map, shared_sr, storage_vm
+from shoal.plan import ceph_image, ceph_mons, ceph_user, lvm_conf, rbd_map, shared_sr
 from shoal.plan.action import Action
 from shoal.spec.model import Spec
 from shoal.spec.names import (
@@ -28,6 +28,7 @@ from shoal.spec.names import (
     storage_vm_name,
 )
 from tests.model.namespaces import make_namespace as _ceph_namespace  # noqa: F401  a kind, found below by its name
+from tests.model.storage_vms import make_storage_vm as _storage_vm  # noqa: F401  the same
 
 CA = "ca" * 32
 WANTED = {"kit": "kit" * 20, "volume_service": "vol" * 20, "storage_vm_image": "img" * 20}
@@ -155,7 +156,7 @@ def _partition(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _passthrough_sr(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     host, name = action.target, passthrough_sr_name(action.target)
-    numbers = range(1, len(spec.host(host).disks) + 1)
+    numbers = spec.host(host).disk_numbers
     links = {disk_name(host, n): f"/dev/disk/by-partuuid/part-{host}-{n}" for n in numbers}
     world = _change_dom0(world, host, passthrough_links=links)
     yield world
@@ -176,16 +177,6 @@ def _system_disk(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     others = tuple(vdi for vdi in world.vdis if vdi.uuid != half.uuid)
     yield replace(world, vdis=(*others, half))
     yield replace(world, vdis=(*others, replace(half, other_config={"shoal:image": WANTED["storage_vm_image"]})))
-
-
-def _storage_vm(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    host = spec.host(action.target)
-    half = facts.StorageVm(host.name, f"vm-{host.name}", "Halted", "", str(host.storage_vm.address), {"0": "system"})
-    others = tuple(vm for vm in world.storage_vms if vm.host != host.name)
-    yield replace(world, storage_vms=(*others, half))
-    devices = {str(n): f"vdi {n}" for n in range(2 + len(host.disks))}
-    digest = storage_vm.digest_of(storage_vm.settings_of(spec, host))
-    yield replace(world, storage_vms=(*others, replace(half, disks=devices, settings_digest=digest)))
 
 
 def _storage_vm_ready(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:

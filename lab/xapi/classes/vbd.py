@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lab.storage_vm import device_name
 from lab.xapi import disks
 from lab.xapi.failure import Failure
-from lab.xapi.hypervisor import device_name
 from lab.xapi.model import NULL, kind
 from lab.xapi.records import check_record
 
@@ -94,9 +94,11 @@ def _running_vm(context: Context, vbd: str, *, attached: bool) -> dict[str, Any]
         raise Failure("VM_BAD_POWER_STATE", row["VM"], "Running", vm["power_state"])
     if row["currently_attached"] != attached:
         raise Failure("DEVICE_ALREADY_DETACHED" if attached else "DEVICE_ALREADY_ATTACHED", vbd)
-    if vm["HVM_boot_policy"]:
-        raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
     return vm
+
+
+def _is_hvm(vm: dict[str, Any]) -> bool:
+    return bool(vm["HVM_boot_policy"])
 
 
 @VBD.call(self="VBD ref")
@@ -110,7 +112,7 @@ def plug(context: Context, self: str) -> None:
         disk = disks.attach(context, self, host)
         try:
             if not is_dom0:
-                context.agent(host).call("plug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, disk=disk)
+                context.agent(host).call("plug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=_is_hvm(vm), disk=disk)
         except Failure:
             disks.detach(context, self, host)
             raise
@@ -128,7 +130,8 @@ def unplug(context: Context, self: str) -> None:
     host, position = vm["resident_on"], context.db.get("VBD", self, "userdevice")
     with context.operation("VBD", self, "unplug"):
         if not vm["is_control_domain"]:
-            context.agent(host).call("unplug", disks.TIMEOUT_S, uuid=vm["uuid"], hvm=False, userdevice=position)
+            known = {"uuid": vm["uuid"], "hvm": _is_hvm(vm), "userdevice": position}
+            context.agent(host).call("unplug", disks.TIMEOUT_S, **known)
         disks.detach(context, self, host)
         if not vm["is_control_domain"]:
             disks.end_epoch(context, self, host)

@@ -16,7 +16,7 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, exit_code, explain, outcome_to_dict
-from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
+from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
 from shoal.cli.plan import action_to_dict
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import VirtualDisk, VirtualDisks
@@ -25,14 +25,12 @@ from shoal.kit.folders import state_folder
 from shoal.kit.sizes import format_size
 from shoal.observe.virtual_disks import look_at_file
 from shoal.plan import disk_export, disk_import, disk_move
-from shoal.plan.action import Change, Plan, Problem
+from shoal.plan.action import Change, Plan
 from shoal.plan.virtual_disk import no_sr, unfinished
 from shoal.spec.load import Document, read_spec
 
 Make = Callable[[VirtualDisks], Plan]
 Again = Callable[[str, VirtualDisks], Plan]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
-DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 SrName = Annotated[str, Parameter(name="--sr", help="Name or uuid of an SR.")]
 
 
@@ -68,7 +66,7 @@ def _list(
     names = [sr] if sr else [wanted.name for wanted in document.spec.srs]
     srs = {one.uuid for one in seen.srs if one.name in names or one.uuid in names}
     if sr and not srs:
-        return _refuse((no_sr(seen, sr),))
+        return door.refuse((no_sr(seen, sr),))
     disks = [disk for disk in seen.disks if disk.sr in srs]
     if json:
         print(json_format.dumps([_disk_to_dict(disk, seen) for disk in disks], indent=2))
@@ -175,7 +173,7 @@ class _Work:
         if self._json:
             print(json_format.dumps(_result_to_dict(result), indent=2))
         if result.plan.problems:
-            return _refuse(result.plan.problems)
+            return door.refuse(result.plan.problems)
         if refused:
             self._console.print("Nothing was touched.")
             return door.FAILED
@@ -190,13 +188,6 @@ class _Work:
             text = action.reason if action.change is Change.NONE else f"done in {result.seconds:.1f} s"
             self._console.print(Text(text, "bold green"), soft_wrap=True)
         return door.OK
-
-
-def _refuse(problems: tuple[Problem, ...]) -> int:
-    for problem in problems:
-        text = Text.assemble(("shoal: ", "bold red"), problem.what, (f"  → {problem.remedy}", "dim"))
-        error_console().print(text, soft_wrap=True)
-    return door.FAILED
 
 
 def _state(document: Document, chosen: Path | None) -> Path:

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,6 +77,14 @@ def run(work: Coroutine[None, None, Value], document: Document) -> Value:
         if error.where:  # the cause stands in the spec: say where
             error.brief = document.describe(Problem(error.brief, "", error.where))
         raise
+
+
+def refuse(problems: Sequence[Problem]) -> int:
+    """Say what stands in the way, of work that no place in the spec asks for."""
+    for problem in problems:
+        text = Text.assemble(("shoal: ", "bold red"), problem.what, (f"  → {problem.remedy}", "dim"))
+        error_console().print(text, soft_wrap=True)
+    return FAILED
 
 
 def show_error(error: ShoalError) -> None:

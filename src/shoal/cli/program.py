@@ -10,7 +10,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, collect, destroy, disk, plan, status, upgrade, validate, volume_service
+from shoal.cli import (
+    apply,
+    collect,
+    destroy,
+    disk,
+    disk_members,
+    host,
+    host_members,
+    plan,
+    status,
+    upgrade,
+    validate,
+    volume_service,
+)
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -124,7 +137,10 @@ def _volume_service(
     return volume_service.run(file, to)
 
 
+assert disk_members, "it adds its verbs to the group of disk"
+assert host_members, "it adds its verbs to the group of host"
 app.command(disk.verbs, name="disk")
+app.command(host.verbs, name="host")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -45,6 +45,21 @@ WORDS = {
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",
+    "reboot_due": "to be rebooted:",
+    "ceph_spare": "Ceph's leave for",
+    "host_mark": "maintenance mark of",
+    "host_enabled": "host",
+    "vm_away": "leaving VM",
+    "sr_on_host": "SR",
+    "osd_noout": "OSDs of",
+    "storage_vm_off": "storage VM of",
+    "host_restart": "reboot of",
+    "ceph_back": "Ceph daemons of",
+    "ceph_clean": "Ceph after",
+    "vm_back": "VM taken away before:",
+    "osd_removal": "OSD leaves disk",
+    "disk_removal": "disk leaves",
+    "spec_edit": "the spec",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),
@@ -79,7 +94,7 @@ def error_console() -> Console:
 def name_action(action: Action) -> str:
     """Such as "partition xen1:1", or "Ceph cluster"."""
     word = WORDS.get(action.kind, action.kind)
-    return word if action.target in ("cluster", "pool") else f"{word} {action.target}"
+    return word if action.target in ("cluster", "pool", "spec") else f"{word} {action.target}"
 
 
 def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:

@@ -137,6 +137,17 @@ class XenApi:
         code, *rest = _strings(record.get("error_info")) or [f"task {record['status']}"]
         raise XenApiError(what, code, tuple(rest))
 
+    async def set_pbd_config(self, sr_ref: str, pbd_ref: str, config: Mapping[str, str]) -> None:
+        """Change a PBD in place. xapi takes that from the SR's driver alone, and knows its session by this key."""
+        await self.login()
+        session, key = self._session, "_sm_session"
+        await self.call("session.remove_from_other_config", session, key)
+        await self.call("session.add_to_other_config", session, key, sr_ref)
+        try:
+            await self.call("PBD.set_device_config", pbd_ref, config)
+        finally:
+            await self.call("session.remove_from_other_config", session, key)
+
     async def import_vdi(
         self,
         vdi_ref: str,

@@ -6,6 +6,7 @@
 from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
+from shoal.facts.maintenance import Maintenance, OrdinaryVm
 from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
 from shoal.facts.remains import Marked, OwnVm, Remains
 from shoal.facts.storage_vm import Guest, StorageVm
@@ -25,10 +26,12 @@ __all__ = [
     "Kit",
     "LocalFile",
     "LvmConf",
+    "Maintenance",
     "Maps",
     "Marked",
     "Mgr",
     "Mon",
+    "OrdinaryVm",
     "Osd",
     "OwnVm",
     "Partition",

@@ -28,6 +28,10 @@ class Osd:
     in_cluster: bool
     partition_uuids: tuple[str, ...] = ()
     device: str = ""  # as the storage VM names it, "xvdc"
+    uuid: str = ""
+    destroyed: bool = False  # its data are gone; its id waits for another disk of this host
+    size_bytes: int = 0
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ class Ceph:
     total_bytes: int = 0
     used_bytes: int = 0
     available_bytes: int = 0
+    nearfull_ratio: float = 0.85
     clean_pgs: int = 0
     pgs: int = 0
+    noout_hosts: tuple[str, ...] = ()  # whose OSDs stay in the cluster however long they are down
+    pg_states: dict[str, int] = field(default_factory=dict)  # "active+clean" → how many
     unreachable: str = ""
     certificate_authority: str = ""  # sha256 of the volume services' CA certificate (config-key shoal/ca.pem)

@@ -14,6 +14,7 @@ from shoal.observe.reading import (
     number,
     numbers,
     parse,
+    real,
     rows,
     table,
     text,
@@ -47,6 +48,7 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
     status, stats = table(answer, "status"), table(table(answer, "df", {"stats": {}}), "stats")
     health = table(status, "health")
     pgs = table(status, "pgmap")
+    states = {text(state, "state_name"): number(state, "count") for state in _rows(pgs, "pgs_by_state")}
     return facts.Ceph(
         fsid=text(status, "fsid", fsid),
         health=text(health, "status"),
@@ -63,12 +65,11 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
         total_bytes=number(stats, "total_bytes", 0),
         used_bytes=number(stats, "total_used_raw_bytes", 0),
         available_bytes=number(stats, "total_avail_bytes", 0),
-        clean_pgs=sum(
-            number(state, "count")
-            for state in _rows(pgs, "pgs_by_state")
-            if text(state, "state_name") == "active+clean"
-        ),
+        nearfull_ratio=real(table(answer, "osd dump"), "nearfull_ratio", 0.85),
+        clean_pgs=sum(count for state, count in states.items() if _is_clean(state)),
         pgs=number(pgs, "num_pgs", 0),
+        pg_states=states,
+        noout_hosts=_noout_hosts(table(answer, "osd dump")),
         # What was not answered must not look like what is not there.
         unreachable="; ".join(f"{what}: {why}" for what, why in errors.items()),
         certificate_authority=text(answer, "ca", ""),
@@ -77,6 +78,17 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
 
 def unreachable(fsid: str, why: str) -> facts.Ceph:
     return facts.Ceph(fsid=fsid, health="", unreachable=why)
+
+
+def _is_clean(state: str) -> bool:
+    """Also while it is scrubbed: "active+clean+scrubbing+deep"."""
+    return {"active", "clean"} <= set(state.split("+"))
+
+
+def _noout_hosts(dump: Answer) -> tuple[str, ...]:
+    """Those that `ceph osd set-group noout` names; the flag for the whole cluster is another."""
+    flags = table(dump, "crush_node_flags", {})
+    return tuple(sorted(name for name in flags if "noout" in texts(flags, name)))
 
 
 def _rows(answer: Answer, key: str) -> list[Answer]:
@@ -116,10 +128,13 @@ def _mgrs(answer: Answer) -> tuple[facts.Mgr, ...]:
 
 def _osds(answer: Answer, devices: Mapping[str, Mapping[str, str]]) -> tuple[facts.Osd, ...]:
     metadata = {number(row, "id"): row for row in _rows(answer, "osd metadata")}
+    use = {number(row, "id"): row for row in _rows(table(answer, "osd df", {}), "nodes")}
+    places = _places(answer)
     found = []
     for osd in rows(table(answer, "osd dump"), "osds"):
         about = metadata.get(number(osd, "osd"), {})
-        host = text(about, "hostname", "")
+        host = text(about, "hostname", places.get(number(osd, "osd"), ""))
+        state, used = texts(osd, "state") if "state" in osd else (), use.get(number(osd, "osd"), {})
         kernel_name = text(about, "devices", "").split(",")[0]
         found.append(
             facts.Osd(
@@ -128,9 +143,19 @@ def _osds(answer: Answer, devices: Mapping[str, Mapping[str, str]]) -> tuple[fac
                 up=flag(osd, "up"),
                 in_cluster=flag(osd, "in"),
                 device=devices.get(host, {}).get(kernel_name, kernel_name),
+                uuid=text(osd, "uuid", ""),
+                destroyed="destroyed" in state,
+                size_bytes=number(used, "kb", 0) * 1024,
+                used_bytes=number(used, "kb_used", 0) * 1024,
             )
         )
     return tuple(sorted(found, key=lambda osd: osd.id))
+
+
+def _places(answer: Answer) -> dict[int, str]:
+    """OSD → the host that CRUSH has it under: of one that is destroyed nothing else tells it."""
+    buckets = [node for node in _rows(table(answer, "osd tree", {}), "nodes") if text(node, "type", "") == "host"]
+    return {osd: text(bucket, "name") for bucket in buckets for osd in numbers(bucket, "children")}
 
 
 def _hosts(answer: Answer) -> tuple[facts.CephHost, ...]:

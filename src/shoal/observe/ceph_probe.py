@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_S = 8
-MON = ("status", "mon dump", "mgr dump", "osd dump", "osd metadata", "df", "config dump")
-MGR = ("orch host ls", "orch ls")
+MON = ("status", "mon dump", "mgr dump", "osd dump", "osd metadata", "osd tree", "df", "config dump")
+MGR = ("osd df", "orch host ls", "orch ls")
 SECRET_SETTINGS = ("key", "password", "secret", "token")
 
 

@@ -49,6 +49,13 @@ def number(answer: Answer, key: str, default: int | None = None) -> int:
     return value
 
 
+def real(answer: Answer, key: str, default: float) -> float:
+    value = answer.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(key, "a number", value)
+    return float(value)
+
+
 def flag(answer: Answer, key: str, *, default: bool | None = None) -> bool:
     value = answer.get(key, default)
     if isinstance(value, bool):

@@ -32,7 +32,12 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 
 def _judge(ceph: Ceph, name: str, device: str, partition_uuid: str) -> Verdict:
     for osd in ceph.osds:
+        if osd.destroyed:
+            continue
         is_on_device = osd.host == name and osd.device == device.removeprefix("/dev/")
         if is_on_device or (partition_uuid and partition_uuid in osd.partition_uuids):
             return Change.NONE, f"osd.{osd.id}"
+    waiting = [f"osd.{osd.id}" for osd in ceph.osds if osd.destroyed and osd.host == name]
+    if waiting:
+        return Change.CREATE, f"no OSD on {device} of {name}; it gets the place of {' or '.join(waiting)}"
     return Change.CREATE, f"no OSD on {device} of {name}"

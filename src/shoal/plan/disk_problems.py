@@ -10,7 +10,7 @@ from shoal.plan.found import disk_of, hidden_ceph, partition_named
 from shoal.plan.partition import contents_of
 from shoal.spec import model
 from shoal.spec.check import OSD_MIN_BYTES
-from shoal.spec.names import disk_name
+from shoal.spec.names import disk_name, guest_disk_number, storage_vm_name
 from shoal.spec.problem import Problem
 
 UNFINISHED = ".new"  # steps/partition.py adds it to the name while it wipes the place; a killed run leaves it so
@@ -20,19 +20,32 @@ ALIGNMENT_BYTES = 2 * MiB  # lost at most to alignment at both ends
 def find_disk_problems(host: model.Host, seen: Host, facts: Facts, where: str) -> Iterator[Problem]:
     if seen.dom0 is None:
         return
-    for index, wanted in enumerate(host.disks):
-        yield from _of_disk(host.name, seen, facts, wanted, f"{where}.disks.{index}")
+    for index, (number, wanted) in enumerate(host.numbered_disks):
+        yield from _of_disk(host.name, number, seen, facts, wanted, f"{where}.disks.{index}")
+    yield from _of_forgotten(host, facts, where)
 
 
-def _of_disk(host: str, seen: Host, facts: Facts, wanted: model.Disk, where: str) -> Iterator[Problem]:
-    name = disk_name(host, int(where.rpartition(".")[2]) + 1)
+def _of_forgotten(host: model.Host, facts: Facts, where: str) -> Iterator[Problem]:
+    """An OSD is never emptied because a line of the spec is gone."""
+    for osd in facts.ceph.osds if facts.ceph else ():
+        number = guest_disk_number(osd.device) if osd.host == storage_vm_name(host.name) else None
+        if number and number not in host.disk_numbers and not osd.destroyed:
+            what = f"osd.{osd.id} on disk {number} of {host.name} is not in the spec any more"
+            yield Problem(what, f"shoal disk remove {host.name} {number}, or put the disk back", f"{where}.disks")
+
+
+def _of_disk(  # noqa: PLR0913
+    host: str, number: int, seen: Host, facts: Facts, wanted: model.Disk, where: str
+) -> Iterator[Problem]:
+    name = disk_name(host, number)
     ours = partition_named(seen, name)
     disk = disk_of(seen, wanted.device)
     if disk is None:
         yield Problem(f"{host} has no disk {wanted.device}", _known_disks(seen), f"{where}.device")
     elif ours and ours[0].device != disk.device:
         what = f"partition {name} lies on {ours[0].device}, and this is {disk.device}"
-        yield Problem(what, "keep the order of a host's disks; add new ones at the end", f"{where}.device")
+        remedy = "keep the order of a host's disks, new ones last; for another disk: shoal disk replace"
+        yield Problem(what, f"{remedy} {host} {number} DEVICE", f"{where}.device")
     elif ours:
         yield from _of_our_partition(host, ours[1], facts, wanted, where)
     elif wanted.wipe and partition_named(seen, name + UNFINISHED):

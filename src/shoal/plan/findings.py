@@ -32,6 +32,9 @@ def _of_hosts(spec: Spec, facts: Facts) -> Iterator[Finding]:
         seen = facts.host(host.name)
         if seen is None:
             yield Finding(f"the pool has no host {host.name}", "add it to the pool, or take it out of the spec")
+        elif seen.maintenance:
+            what = f"host {host.name} is in maintenance since {seen.maintenance}"
+            yield Finding(what, f"shoal host maintenance exit {host.name}")
         elif not seen.live:
             yield Finding(f"host {host.name} is not live", "start it, or look at its power and network")
         elif not seen.enabled:
@@ -80,13 +83,18 @@ def _of_daemons(spec: Spec, ceph: Ceph) -> Iterator[Finding]:
     if not any(mgr.active for mgr in ceph.mgrs):
         yield Finding("no manager is active", "ceph orch ps, in any storage VM")
     for osd in ceph.osds:
-        if not osd.up:
+        if osd.destroyed:
+            yield Finding(
+                f"osd.{osd.id} on {osd.host} has no disk any more", "shoal disk replace, or shoal disk remove"
+            )
+        elif not osd.up:
             yield Finding(f"osd.{osd.id} on {osd.host} is down", "start that storage VM; then ceph osd tree")
         elif not osd.in_cluster:
             yield Finding(f"osd.{osd.id} on {osd.host} is out", f"ceph osd in {osd.id}")
     wanted = sum(len(host.disks) for host in spec.hosts)
-    if len(ceph.osds) < wanted:
-        yield Finding(f"{len(ceph.osds)} OSDs, and the spec has {wanted} disks", "shoal apply")
+    there = sum(not osd.destroyed for osd in ceph.osds)
+    if there < wanted:
+        yield Finding(f"{there} OSDs, and the spec has {wanted} disks", "shoal apply")
     if ceph.pgs and ceph.clean_pgs < ceph.pgs:
         what = f"{ceph.pgs - ceph.clean_pgs} of {ceph.pgs} placement groups are not active+clean"
         yield Finding(what, "Ceph mends them as long as it has hosts enough; ceph -s tells how far it is")

@@ -17,7 +17,7 @@ Asked = ParamSpec("Asked")
 def numbered_disks(spec: Spec) -> Iterator[tuple[model.Host, int, model.Disk]]:
     """Each disk of the spec with its host and its number there, from 1."""
     for host in spec.hosts:
-        for number, disk in enumerate(host.disks, start=1):
+        for number, disk in host.numbered_disks:
             yield host, number, disk
 
 

@@ -13,8 +13,7 @@ from shoal.spec.names import disk_name, disk_target, passthrough_sr_name
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions = []
     for host in spec.hosts:
-        numbers = range(1, len(host.disks) + 1)
-        needs = frozenset(f"partition/{disk_target(host.name, number)}" for number in numbers)
+        needs = frozenset(f"partition/{disk_target(host.name, number)}" for number in host.disk_numbers)
         disks = tuple(
             {
                 "name": disk_name(host.name, number),
@@ -22,7 +21,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
                 "device": disk.device,
                 "use": disk.use,
             }
-            for number, disk in enumerate(host.disks, start=1)
+            for number, disk in host.numbered_disks
         )
         change, reason = _judge(facts, host)
         actions.append(Action("passthrough_sr", host.name, change, reason, host.name, needs, {"disks": disks}))
@@ -36,7 +35,7 @@ def _judge(facts: Facts, host: model.Host) -> Verdict:
         return Change.CREATE, f"there is no SR {name!r}"
     if not is_plugged(sr, host.name):
         return Change.UPDATE, f"SR {name!r} is not plugged"
-    for number in range(1, len(host.disks) + 1):
+    for number in host.disk_numbers:
         lack = _lack(facts, host.name, disk_name(host.name, number))
         if lack:
             return Change.UPDATE, lack

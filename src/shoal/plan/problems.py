@@ -9,7 +9,7 @@ from shoal.kit.sizes import format_size
 from shoal.plan.disk_problems import find_disk_problems
 from shoal.plan.found import sr_named, vdi_in
 from shoal.plan.lvm_problems import find_lvm_problems
-from shoal.plan.storage_vm import digest_of, settings_of
+from shoal.plan.storage_vm import is_made_from
 from shoal.spec import model
 from shoal.spec.model import Spec
 from shoal.spec.names import passthrough_sr_name, system_disk_name
@@ -93,6 +93,10 @@ def _of_other_place(sr: model.Sr, there: Sr, where: str) -> Iterator[Problem]:
 
 
 def _of_host(host: Host, where: str) -> Iterator[Problem]:
+    if host.maintenance:
+        what = f"{host.name} is in maintenance since {host.maintenance}"
+        yield Problem(what, f"shoal host maintenance exit {host.name}", where)
+        return
     if not host.live:
         yield Problem(f"the pool says that {host.name} is not live", "start it, or look at its network", where)
         return
@@ -148,6 +152,6 @@ def _of_storage_vm(spec: Spec, facts: Facts, host: model.Host, where: str) -> It
         free, wanted = format_size(seen.memory_free_bytes), format_size(spec.storage_vm.memory)
         what = f"{host.name} has {free} of memory free, and its storage VM needs {wanted}"
         yield Problem(what, "shut down or move a VM, or write less", "storage_vm.memory")
-    if vm and vm.settings_digest and vm.settings_digest != digest_of(settings_of(spec, host)):
+    if vm and vm.settings_digest and not is_made_from(spec, host, vm.settings_digest):
         what = f"the storage VM of {host.name} was made from other settings; changing them is not yet in this version"
-        yield Problem(what, "put address, network, vcpus, memory and disks back to what they were", where)
+        yield Problem(what, "put address, network, vcpus and memory back to what they were", where)

@@ -25,7 +25,7 @@ def _hosts(spec: Spec) -> Iterator[Problem]:
         what = f"host {names[index]} stands here twice (first as hosts.{first})"
         yield Problem(what, "each host of the pool has one entry", f"hosts.{index}.name")
     for index, host in enumerate(spec.hosts):
-        if len(disk_name(host.name, len(host.disks))) > PARTITION_NAME_MAX:
+        if len(disk_name(host.name, max(host.disk_numbers))) > PARTITION_NAME_MAX:
             what = "the name is too long: partitions are named after the host, and GPT has little room"
             yield Problem(what, "rename the host to 20 characters or fewer", f"hosts.{index}.name")
 
@@ -66,6 +66,10 @@ def _disks(spec: Spec) -> Iterator[Problem]:
         else:
             what = f"{spec.hosts[other].name} names the same disk; two hosts must not use one disk"
             yield Problem(what, "name each host's own disk: ls -l /dev/disk/by-id there", where)
+    for host, one in enumerate(spec.hosts):
+        for index, first in _repeated(one.disk_numbers):
+            what = f"disk {one.disk_numbers[index]} stands here twice (first as hosts.{host}.disks.{first})"
+            yield Problem(what, "give each disk of a host a number of its own", f"hosts.{host}.disks.{index}.number")
     for host, disk in places:
         size = spec.hosts[host].disks[disk].size
         if size is not None and size < OSD_MIN_BYTES:

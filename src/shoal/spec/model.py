@@ -23,6 +23,7 @@ def write_setting(value: object) -> str:
     raise ValueError("a setting is one value; write a text, a number, true or false")
 
 
+DISK_NUMBER_MAX = 24  # the storage VM has /dev/xvda to /dev/xvdz, and two of them for itself
 Size = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$", max_length=63)]
 CephName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # of a pool or an RBD namespace
@@ -67,6 +68,7 @@ class Disk(Model):
     use: Literal["free-space", "whole-disk"]
     size: Size | None = None
     wipe: StrictBool = False
+    number: Annotated[StrictInt, Field(ge=1, le=DISK_NUMBER_MAX)] | None = None
 
 
 class Address(Model):
@@ -77,6 +79,15 @@ class Host(Model):
     name: Name
     storage_vm: Address
     disks: Annotated[tuple[Disk, ...], Field(min_length=1)]
+
+    @property
+    def numbered_disks(self) -> tuple[tuple[int, Disk], ...]:
+        """Each disk with its number, which its partition, its place in the storage VM and its OSD are found by."""
+        return tuple((disk.number or place, disk) for place, disk in enumerate(self.disks, start=1))
+
+    @property
+    def disk_numbers(self) -> tuple[int, ...]:
+        return tuple(number for number, _ in self.numbered_disks)
 
 
 class SystemDisk(Model):

@@ -40,6 +40,22 @@ def guest_device(number: int) -> str:
     return f"/dev/xvd{chr(ord('b') + number)}"
 
 
+def guest_disk_number(device: str) -> int | None:
+    """The number of the disk that the storage VM calls so ("xvdc" is 1), None for its own and for others."""
+    number = ord(device[3]) - ord("b") if re.fullmatch(r"xvd[a-z]", device) else 0
+    return number if number > 0 else None
+
+
+def position_in_guest(number: int) -> str:
+    """The VBD's userdevice: 0 is the system disk, 1 the config drive."""
+    return str(number + 1)
+
+
+def retired_name(name: str) -> str:
+    """What the partition of a disk is called once its OSD is gone: its data stay, and it is found no more."""
+    return f"old-{name}"
+
+
 def namespace_target(pool: str, namespace: str) -> str:
     """As Ceph's tools write it, "rbd/gold"."""
     return f"{pool}/{namespace}"

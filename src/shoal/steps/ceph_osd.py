@@ -2,7 +2,8 @@
 
 Method lvm goes through the orchestrator. Method raw goes through cephadm on the storage VM itself, which is what the
 orchestrator does, too, but one host after the other. What stands on the disk says whether it is done: BlueStore's
-label has the OSD's uuid, and the OSD map has its id.
+label has the OSD's uuid, and the OSD map has its id. An OSD of the host that was destroyed leaves its id to the next
+one, as the orchestrator has it, too.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ UP_TIMEOUT_S = 180.0
 ENOENT, EINVAL = 2, 22
 LABEL_HEAD = "bluestore block device"
 CONF_FILE = "/etc/shoal/osd-{}.json"
-# $1 image, $2 fsid, $3 configuration with the key, $4 device
-PREPARE = """set -e; trap 'rm -f "$3"' EXIT
-cephadm --image "$1" ceph-volume --fsid "$2" --config-json "$3" -- raw prepare --bluestore --data "$4\""""
+# $1 image, $2 fsid, $3 configuration with the key, $4 device, $5 the id of an OSD that was destroyed, if there is one
+PREPARE = """set -e; trap 'rm -f "$3"' EXIT; id=${5:+--osd-id $5}
+cephadm --image "$1" ceph-volume --fsid "$2" --config-json "$3" -- raw prepare --bluestore --data "$4" $id"""
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -50,12 +51,15 @@ async def apply(action: Action, tools: Tools) -> None:
     async def look() -> str:
         return await _look(ceph, guest, action)
 
-    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=0.7)
-    await _show_orchestrator(ceph, settings.text(action, "name"))
+    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=2)
+    osd = await _find(ceph, guest, action)
+    if osd is not None and not osd["in"]:  # the one before it was emptied
+        await ceph.text(["osd", "in", str(osd["osd"])])
+    await show_orchestrator(ceph, settings.text(action, "name"))
 
 
-async def _show_orchestrator(ceph: Ceph, name: str) -> None:
-    """It looks at its hosts every few minutes; until then it takes the OSD for a stray."""
+async def show_orchestrator(ceph: Ceph, name: str) -> None:
+    """It looks at its hosts every few minutes; until then it takes the OSD for a stray, or for one that failed."""
     try:
         await ceph.text(["orch", "ps", name, "--refresh"], timeout_s=60)
     except CephRefused as error:
@@ -131,7 +135,7 @@ async def _uuids_on_disks(tools: Tools) -> set[str]:
     found = set()
     for host in tools.connections.spec.hosts:
         guest = await tools.storage_vm(host.name)
-        for number in range(1, len(host.disks) + 1):
+        for number in host.disk_numbers:
             device = guest_device(number)
             unit = _unit(device.rpartition("/")[2])
             if await guest_unit.is_running(guest, unit):
@@ -150,8 +154,22 @@ async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None
     tools.progress(action, f"preparing {device}")
     if not await guest_unit.is_running(guest, unit):
         await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
-    script = guest_unit.Script(unit, PREPARE, (ceph.image, await _fsid(ceph), conf_file, device))
+    words = (ceph.image, await _fsid(ceph), conf_file, device, await left_id(action, tools, ceph))
+    script = guest_unit.Script(unit, PREPARE, words)
     await guest_unit.run(guest, script, timeout_s=PREPARE_TIMEOUT_S)
+
+
+async def left_id(action: Action, tools: Tools, ceph: Ceph) -> str:
+    """The id of a destroyed OSD of this host that no other disk of this run has taken; "" for a new one."""
+    tree = await ceph.command(["osd", "tree", "destroyed"])
+    nodes = tree.get("nodes", ()) if isinstance(tree, dict) else ()
+    host = settings.text(action, "name").partition(".")[0]
+    own = [node for node in nodes if node["type"] == "host" and node["name"] == host]
+    for number in sorted(child for node in own for child in node.get("children", ())):
+        if f"osd.{number} taken" not in tools.done:
+            tools.done.add(f"osd.{number} taken")
+            return str(number)
+    return ""
 
 
 async def _deploy(ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
@@ -13,9 +11,11 @@ from shoal.kit.shipped import (
     DOM0_KEEPER_UNIT,
     DOM0_MODULES,
     DOM0_OUTSIDE,
+    DOM0_PLUGIN,
+    DOM0_PLUGIN_LINK,
     DOM0_WHITELIST,
-    ShippedFile,
     dom0_files,
+    pack,
 )
 from shoal.plan.action import Action
 from shoal.steps import sm_plugins
@@ -41,14 +41,21 @@ for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
 # $1 stage, $2 the keeper's unit, $3 code, then the files outside of it; all come on standard input. The code is put in
 # place first, the driver last: who calls it meanwhile gets the old one or the new one. The keeper is stopped before: if
-# it runs afterwards, it runs the new code.
+# it runs afterwards, it runs the new code. systemd reads its units anew only where it knew old ones: it takes seconds.
 INSTALL = """set -e; stage=$1 keeper=$2 code=$3; shift 3; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
-tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
+tar -x -C "$stage"; known=; [ ! -e "$keeper" ] || { known=1; systemctl stop "${keeper##*/}"; }
 [ ! -d "$code" ] || mv "$code" "$stage.old"
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
-rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
-START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
+rm -rf "$stage" "$stage.old"; [ -z "$known" ] || systemctl daemon-reload"""
+# $1 the container plugin, $2 where the toolstack looks for it. XenServer's container pack puts one there, too: what
+# is there already stays.
+LINK = """[ -e "$2" ] || [ -h "$2" ] || { mkdir -p "${2%/*}" && ln -s "$1" "$2"; }"""
+# The keeper's unit is $keeper.
+START = 'systemctl enable --quiet --no-reload "${keeper##*/}"; systemctl start "${keeper##*/}"'
+
+INSTALL_AND_START = f"{INSTALL}\n{START}"
+START_ALONE = f"set -e; keeper=$1; {START}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,14 @@ async def apply(action: Action, tools: Tools) -> None:
         await dom0.write_file(OWN_CONF, sm_plugins.write_file(seen.merged).encode())
     if not seen.is_installed:
         files = dom0_files()
-        tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
+        tools.progress(action, f"installing {len(files)} files and starting the keeper")
+        link = ["sh", "-c", LINK, "sh", DOM0_PLUGIN, DOM0_PLUGIN_LINK]
+        await dom0.run(link, timeout_s=COMMAND_TIMEOUT_S)  # before: once the files are there, nobody comes back to it
+        argv = ["sh", "-c", INSTALL_AND_START, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
-    if not seen.is_installed or not seen.keeper_runs:
+    elif not seen.keeper_runs:
         tools.progress(action, "starting the keeper")
-        await dom0.run(["sh", "-c", START, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
+        await dom0.run(["sh", "-c", START_ALONE, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -102,14 +111,3 @@ async def _look(dom0: Ssh) -> Look:
         own_conf=own,
         merged=sm_plugins.merge(others, SR_TYPE),
     )
-
-
-def pack(files: tuple[ShippedFile, ...]) -> bytes:
-    """All files in one go: under emulation each round trip counts."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for file in files:
-            info = tarfile.TarInfo(file.path.lstrip("/"))
-            info.size, info.mode = len(file.data), file.mode
-            tar.addfile(info, io.BytesIO(file.data))
-    return buffer.getvalue()

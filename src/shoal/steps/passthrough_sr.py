@@ -12,7 +12,7 @@ from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import Record, XenApi
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
-from shoal.spec.names import PASSTHROUGH_FOLDER, disk_target, passthrough_sr_name
+from shoal.spec.names import PASSTHROUGH_FOLDER, passthrough_sr_name
 from shoal.steps import records, settings
 from shoal.steps.tools import Tools
 
@@ -24,8 +24,8 @@ LINK = """set -e; mkdir -p "$1"; cd "$1"; shift; while [ $# -gt 0 ]; do ln -sfnT
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    host, names = action.target, _names(action)
-    await _link(await tools.dom0(host), names)
+    host, wanted = action.target, _wanted(action)
+    await _link(await tools.dom0(host), tuple(wanted))
     xenapi = tools.xenapi
     sr = await find_sr(xenapi, host)
     if sr is None:
@@ -49,11 +49,11 @@ async def apply(action: Action, tools: Tools) -> None:
             await xenapi.call_async("PBD.plug", pbd["ref"], timeout_s=120)
     await xenapi.call_async("SR.scan", sr, timeout_s=120)
     disks = await _disks(xenapi, sr)
-    for number, name in enumerate(names, start=1):
+    for name, mark in wanted.items():
         if name not in disks:
             raise ShoalError(f"{host}: the SR {passthrough_sr_name(host)!r} does not show the partition {name}")
         await xenapi.call("VDI.set_name_label", disks[name][0], name)
-        await records.set_mark(xenapi, "VDI", disks[name][0], DISK_MARK, disk_target(host, number))
+        await records.set_mark(xenapi, "VDI", disks[name][0], DISK_MARK, mark)
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -65,17 +65,18 @@ async def verify(action: Action, tools: Tools) -> str:
         if not pbd["currently_attached"]:
             return "it is not plugged"
     disks = await _disks(tools.xenapi, sr)
-    for number, name in enumerate(_names(action), start=1):
+    for name, mark in _wanted(action).items():
         if name not in disks:
             return f"it has no disk {name}"
         record = disks[name][1]
-        if record["name_label"] != name or records.config_of(record).get(DISK_MARK) != disk_target(host, number):
+        if record["name_label"] != name or records.config_of(record).get(DISK_MARK) != mark:
             return f"the disk {name} is not marked as Shoal's"
     return ""
 
 
-def _names(action: Action) -> tuple[str, ...]:
-    return tuple(disk["name"] for disk in settings.tables(action, "disks"))
+def _wanted(action: Action) -> dict[str, str]:
+    """The value of each disk's mark, by its name."""
+    return {disk["name"]: disk["id"] for disk in settings.tables(action, "disks")}
 
 
 async def find_sr(xenapi: XenApi, host: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shoal.clients.xenapi import XenApi
+from shoal.clients.xenapi import XenApi, XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
 from shoal.plan.action import Action
@@ -19,6 +19,8 @@ from shoal.steps.tools import Tools
 timeout_s = 600.0
 SR_TIMEOUT_S = 300.0
 OPTIONAL = ("namespace", "data_pool")
+IN_PLACE = ("monitors", "volumes")  # where the next call of the driver looks, whoever uses the SR now
+REFUSED = ("RBAC_PERMISSION_DENIED", "MESSAGE_METHOD_UNKNOWN")
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -110,10 +112,27 @@ def is_as_wanted(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return same and set(found.get("monitors", "").split(",")) == set(wanted.get("monitors", "").split(","))
 
 
+async def _mend(xenapi: XenApi, sr: str, pbd: Mapping[str, object], wanted: Mapping[str, str]) -> bool:
+    """Tell the PBD of monitors and volume services that came or went, as the keeper does: see decision 0017."""
+    seen = records.mapping(pbd, "device_config")
+    mended = {**seen, **{key: wanted[key] for key in IN_PLACE if key in wanted}}
+    if is_as_wanted(seen, wanted) or not is_as_wanted(mended, wanted):
+        return False
+    try:
+        await xenapi.set_pbd_config(sr, str(pbd["ref"]), mended)
+    except XenApiError as error:
+        if error.code not in REFUSED:
+            raise
+        return False  # it is made anew then
+    return True
+
+
 async def _plug(tools: Tools, sr: str, host: str, wanted: dict[str, str]) -> None:
     xenapi = tools.xenapi
     on_host = await records.host_ref(xenapi, host)
     pbd = next((pbd for pbd in await records.pbds(xenapi, sr) if pbd["host"] == on_host), None)
+    if pbd is not None and await _mend(xenapi, sr, pbd, wanted):
+        pbd = {**pbd, "device_config": await xenapi.call("PBD.get_device_config", pbd["ref"])}
     if pbd is not None and not is_as_wanted(records.mapping(pbd, "device_config"), wanted):
         # A PBD's device_config cannot be changed, so it is made anew. Unplugging fails while a VM there uses the SR.
         if pbd["currently_attached"]:

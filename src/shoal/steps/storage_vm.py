@@ -20,14 +20,12 @@ SETTINGS_MARK = "shoal:settings"
 DRIVE_MARK = "shoal:config"
 DRIVE_ROLE = "config-drive"
 AUTO_POWERON = "auto_poweron"
-FIRST_DISK = 2  # VBD userdevice: 0 is the system disk, 1 the config drive
+PLUG_TIMEOUT_S = 120.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
     host, xenapi, digest = action.target, tools.xenapi, settings.text(action, "digest")
     found = await records.storage_vm(xenapi, host, settings.text(action, "name"))
-    if found is not None:
-        _refuse_other_settings(found[1], digest)
     system = await system_disk.find(xenapi, host)
     if system is None:
         raise ShoalError(f"{host} has no system disk for its storage VM")
@@ -45,8 +43,9 @@ async def apply(action: Action, tools: Tools) -> None:
     else:
         vm = found[0]
     drive = await _config_drive(action, tools, identity)
-    disks = [await passthrough_sr.find_disk(xenapi, host, name) for name in settings.texts(action, "disks")]
-    await _attach(xenapi, vm, [system, drive, *disks])
+    places = settings.table(action, "disks")
+    disks = {place: await passthrough_sr.find_disk(xenapi, host, name) for place, name in places.items()}
+    await attach(xenapi, vm, {"0": system, "1": drive, **disks})
     await _connect(xenapi, vm, settings.text(action, "bridge"), identity.mac)
     # xapi starts VMs with their host only when the pool says so, too.
     pool = await records.pool_ref(xenapi)
@@ -63,17 +62,10 @@ async def verify(action: Action, tools: Tools) -> str:
     if records.config_of(found[1]).get(SETTINGS_MARK) != settings.text(action, "digest"):
         return "the VM is not complete"
     devices = await _userdevices(tools.xenapi, found[1])
-    missing = [n for n in range(FIRST_DISK + len(settings.texts(action, "disks"))) if str(n) not in devices]
+    wanted, is_running = ("0", "1", *settings.table(action, "disks")), found[1]["power_state"] == "Running"
+    there = [place for place, vbd in devices.items() if vbd["currently_attached"] or not is_running]
+    missing = [place for place in wanted if place not in there]
     return f"the VM lacks its disks {missing}" if missing else ""
-
-
-def _refuse_other_settings(record: Record, digest: str) -> None:
-    if records.config_of(record).get(SETTINGS_MARK, digest) != digest:
-        raise ShoalError(
-            f"the settings of {record['name_label']} in the spec are not those that it was made from",
-            details="Changing a storage VM (address, memory, processors, disks) is not yet in this version.",
-            resolution="Put the old values back into the spec.",
-        )
 
 
 async def _identify(action: Action, xenapi: XenApi) -> config_drive.Identity:
@@ -115,23 +107,28 @@ async def _config_drive(action: Action, tools: Tools, identity: config_drive.Ide
     return vdi
 
 
-async def _attach(xenapi: XenApi, vm: str, vdis: list[str]) -> None:
-    """One VBD per disk, in this order; those that are there are left alone, a wrong one is refused."""
-    present = await _userdevices(xenapi, await xenapi.record("VM", vm))
-    for number, vdi in enumerate(vdis):
-        if str(number) not in present:
-            await xenapi.call("VBD.create", vm_record.compose_vbd(vm, vdi, number))
-        elif present[str(number)] != vdi:
+async def attach(xenapi: XenApi, vm: str, vdis: dict[str, str]) -> None:
+    """A VBD for each place; those that are there are left alone, a wrong one is refused. A running VM gets them now."""
+    record = await xenapi.record("VM", vm)
+    present = await _userdevices(xenapi, record)
+    for place, vdi in vdis.items():
+        if place not in present:
+            vbd = await xenapi.text("VBD.create", vm_record.compose_vbd(vm, vdi, int(place)))
+            if record["power_state"] == "Running":
+                await xenapi.call_async("VBD.plug", vbd, timeout_s=PLUG_TIMEOUT_S)
+        elif present[place]["VDI"] != vdi:
             raise ShoalError(
-                f"disk {number} of {await xenapi.text('VM.get_name_label', vm)} is not the one that Shoal gave it",
+                f"disk {place} of {record['name_label']} is not the one that Shoal gave it",
                 resolution=f"Give it back, or detach it; Shoal's own system disk is {system_disk_name('HOST')!r}.",
             )
+        elif record["power_state"] == "Running" and not present[place]["currently_attached"]:
+            await xenapi.call_async("VBD.plug", str(present[place]["ref"]), timeout_s=PLUG_TIMEOUT_S)
 
 
-async def _userdevices(xenapi: XenApi, vm: Record) -> dict[str, str]:
-    """VBD userdevice → VDI."""
-    vbds = [await xenapi.record("VBD", ref) for ref in records.refs(vm, "VBDs")]
-    return {str(vbd["userdevice"]): str(vbd["VDI"]) for vbd in vbds if vbd["type"] == "Disk"}
+async def _userdevices(xenapi: XenApi, vm: Record) -> dict[str, Record]:
+    """VBDs of disks by their userdevice, each with its own ref under "ref"."""
+    vbds = [{**await xenapi.record("VBD", ref), "ref": ref} for ref in records.refs(vm, "VBDs")]
+    return {str(vbd["userdevice"]): vbd for vbd in vbds if vbd["type"] == "Disk"}
 
 
 async def _connect(xenapi: XenApi, vm: str, bridge: str, mac: str) -> None:

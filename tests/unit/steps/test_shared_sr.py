@@ -41,6 +41,7 @@ class Pool:
     def __init__(self, toolstack: Toolstack) -> None:
         self.srs: list[dict[str, Any]] = []
         self.pbds: dict[str, dict[str, Any]] = {}
+        self.driver_of: list[tuple[str, str]] = []
         hosts = {f"host {n}": {"name_label": f"xen{n}"} for n in (1, 2, 3)}
         task = {"status": "success", "result": "<value>sr</value>", "error_info": []}
         toolstack.calls = {
@@ -56,6 +57,10 @@ class Pool:
             "Async.SR.create": self.create,
             "PBD.create": self.add,
             "PBD.destroy": lambda ref: self.pbds.pop(ref) and "",
+            "PBD.get_device_config": lambda ref: self.pbds[ref]["device_config"],
+            "PBD.set_device_config": self.set_config,
+            "session.add_to_other_config": lambda _, key, sr: self.driver_of.append((key, sr)) or "",
+            "session.remove_from_other_config": lambda *_: self.driver_of.clear() or "",
             "Async.PBD.plug": lambda ref: self.pbds[ref].update(currently_attached=True) or "task",
             "Async.PBD.unplug": lambda ref: self.pbds[ref].update(currently_attached=False) or "task",
         }
@@ -64,6 +69,11 @@ class Pool:
         self.srs.append({"name_label": more[1], "type": more[3], "shared": more[5]})
         self.pbds[self.add({"host": host, "device_config": config})]["currently_attached"] = True
         return "task"
+
+    def set_config(self, ref: str, config: dict[str, str]) -> str:
+        assert self.driver_of == [("_sm_session", "sr")]
+        self.pbds[ref]["device_config"] = config
+        return ""
 
     def add(self, record: dict[str, Any]) -> str:
         config = dict(record["device_config"])
@@ -116,6 +126,18 @@ async def test_every_host_gets_a_pbd_that_knows_all(spec: Spec, pool: Pool, tool
     before = dict(pool.pbds)
     await shared_sr.apply(action(spec), tools)
     assert pool.pbds == before
+
+
+async def test_a_pbd_in_use_learns_where_the_volume_services_are(spec: Spec, pool: Pool, tools: Tools) -> None:
+    await shared_sr.apply(action(spec), tools)
+    known = list(pool.pbds)
+    for pbd in pool.pbds.values():
+        pbd["device_config"] |= {"volumes": "10.0.0.5:7443", "monitors": "10.0.0.9:6789"}
+    await shared_sr.apply(action(spec), tools)
+    assert list(pool.pbds) == known, "none was unplugged"
+    assert await shared_sr.verify(action(spec), tools) == ""
+    assert {pbd["device_config"]["password_secret"] for pbd in pool.pbds.values()} == {"a secret's uuid"}
+    assert pool.driver_of == []
 
 
 async def test_a_pbd_with_a_data_pool_that_is_not_wanted_any_more_is_made_anew(

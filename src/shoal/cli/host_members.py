@@ -1,0 +1,44 @@
+"""`shoal host add`: a host of the pool joins the storage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shoal.cli.host import verbs
+from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
+from shoal.facts import Facts
+from shoal.plan.action import Plan
+from shoal.plan.host_members import plan_add
+from shoal.spec.edit import ADD_HOST, Edit
+
+Address = Annotated[str, Parameter(name="--address", help="A free address of network.public.cidr for its storage VM.")]
+Disks = Annotated[
+    list[str], Parameter(name="--disk", negative="", help="Stable name of a disk of the host; may be given again.")
+]
+
+
+@verbs.command(name="add")
+def _add(
+    name: str,
+    /,
+    *,
+    address: Address,
+    disk: Disks,
+    taken: Taken = NO_WISH,
+    options: Options = AS_USUAL,
+) -> int:
+    """Bring a host that has joined the pool into the storage: write it into the spec, and apply that. Asks first.
+
+    Example: shoal host add xen4 --address 10.77.0.24 --disk /dev/disk/by-id/ata-NEW
+    """
+    need_answer("host add", options)
+    disks = [taken.entry(device, default="whole-disk") for device in disk]
+    entry = {"name": name, "storage_vm": {"address": address}, "disks": disks}
+    change, edit = read_change(options.file, lambda _: Edit(ADD_HOST, name, entry=entry))
+
+    def make(facts: Facts) -> Plan:
+        return plan_add(change.after.spec, facts, options.file, edit, changes_spec=change.has_diff)
+
+    return work(change, change.after, make, options)

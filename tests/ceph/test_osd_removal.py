@@ -1,0 +1,95 @@
+"""An OSD leaves a small real Ceph: its id waits for the next disk of its host, or nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from shoal.clients.ceph import Ceph
+from shoal.clients.ssh import Unreachable
+from shoal.observe.ceph import look_at_ceph
+from shoal.plan.action import Action, Change
+from shoal.steps import ceph_osd, osd_removal
+from shoal.steps.tools import Tools
+from tests.ceph.cluster import Cluster
+from tests.ceph.fixtures import cluster
+from tests.ceph.test_image_step import Inside
+
+__all__ = ["cluster"]
+pytestmark = pytest.mark.ceph
+HOST = "shoal-storage-xen2"
+
+
+@pytest.fixture
+def ceph(cluster: Cluster) -> Ceph:
+    copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
+    cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
+    return Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+
+
+class Connections:
+    """A cluster that answers, and a storage VM that is away, as with a host that died."""
+
+    def __init__(self, ceph: Ceph) -> None:
+        self._ceph = ceph
+
+    async def ceph(self) -> Ceph:
+        return self._ceph
+
+    async def storage_vm(self, host: str) -> Any:
+        raise Unreachable(f"{host} has no storage VM")
+
+
+def tools(ceph: Ceph) -> Tools:
+    return Tools(Connections(ceph), lambda *_: None, defaultdict(asyncio.Lock))  # type: ignore[arg-type]
+
+
+def removal(osd: int, own: str, *, keep_id: bool, drain: bool) -> Action:
+    settings = {"osd": osd, "uuid": own, "name": HOST, "keep_id": keep_id, "drain": drain}
+    return Action("osd_removal", "xen2:1", Change.UPDATE, "test", "xen2", settings=settings)
+
+
+async def test_an_id_waits_for_the_next_disk_of_its_host(ceph: Ceph, cluster: Cluster) -> None:
+    own, other = str(uuid.uuid4()), str(uuid.uuid4())
+    osd = int(cluster.ceph("osd", "new", own))
+    cluster.ceph("osd", "crush", "add", f"osd.{osd}", "0.001", f"host={HOST}", "root=default")
+    try:
+        wanted = removal(osd, own, keep_id=True, drain=False)
+        assert await osd_removal.verify(wanted, tools(ceph)) == f"osd.{osd} is still in the cluster"
+        for _ in range(2):
+            await osd_removal.apply(wanted, tools(ceph))
+            assert await osd_removal.verify(wanted, tools(ceph)) == ""
+        seen = await look_at_ceph(ceph, "", {})
+        assert seen is not None
+        assert [(one.host, one.destroyed) for one in seen.osds if one.id == osd] == [(HOST, True)]
+        assert [one.size_bytes > one.used_bytes > 0 for one in seen.osds if one.id == 0] == [True]
+
+        making = Action("ceph_osd", "xen2:1", Change.CREATE, "test", "xen2", settings={"name": HOST})
+        run = tools(ceph)
+        assert [await ceph_osd.left_id(making, run, ceph) for _ in range(2)] == [str(osd), ""]
+        assert int(cluster.ceph("osd", "new", other, str(osd))) == osd
+        # The old one's removal, repeated, does not touch the new one.
+        await osd_removal.apply(wanted, tools(ceph))
+        assert await osd_removal.verify(removal(osd, other, keep_id=False, drain=True), tools(ceph)) != ""
+    finally:
+        cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
+
+
+async def test_an_osd_with_data_is_waited_for(ceph: Ceph, cluster: Cluster) -> None:
+    """The only OSD of this cluster can never be emptied: it is out, asked about again and again, and lives."""
+    own = next(osd["uuid"] for osd in (await ceph.command(["osd", "dump"]))["osds"] if osd["osd"] == 0)  # type: ignore[index, call-overload]
+    said: asyncio.Queue[str] = asyncio.Queue()
+    run = Tools(Connections(ceph), lambda _, text: said.put_nowait(text))  # type: ignore[arg-type]
+    working = asyncio.create_task(osd_removal.apply(removal(0, own, keep_id=False, drain=True), run))
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(2):
+                assert (await said.get()).startswith("waiting for osd.0 to be empty: ")
+    finally:
+        working.cancel()
+        cluster.ceph("osd", "in", "0")
+    assert await osd_removal.verify(removal(0, own, keep_id=False, drain=True), tools(ceph)) != ""

@@ -1,0 +1,74 @@
+"""Edits of a spec's text: what is meant changes, and nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from shoal.spec.edit import ADD_DISK, ADD_HOST, REMOVE_DISK, REMOVE_HOST, REPLACE_DISK, Edit, apply_edit
+from shoal.spec.load import parse
+from shoal.spec.sources import Surroundings
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "examples" / "three-hosts.yaml").read_text()
+OLD = "/dev/disk/by-id/ata-Samsung_SSD_870_S5STNF0R000003"
+NVME = "/dev/disk/by-id/nvme-WDC_WDS100T1X0E_21111D800001"
+NEW = "/dev/disk/by-id/ata-NEW"
+ENTRY = {"device": NEW, "use": "whole-disk"}
+HOST = {"name": "xen4", "storage_vm": {"address": "192.168.10.24"}, "disks": [ENTRY]}
+
+
+def diff(edit: Edit, text: str = TEXT) -> list[str]:
+    new = apply_edit(text, edit)
+    assert parse(new, Path("shoal.yaml"), Surroundings(environ={"SHOAL_POOL_PASSWORD": "never shown"}))
+    assert apply_edit(new, edit) == new
+    lines = difflib.unified_diff(text.splitlines(), new.splitlines(), n=0, lineterm="")
+    return [line for line in lines if line[:2] not in ("--", "++", "@@")]
+
+
+def test_a_disk_more() -> None:
+    assert diff(Edit(ADD_DISK, "xen1", NEW, ENTRY)) == [f"+      - {{device: {NEW}, use: whole-disk}}"]
+
+
+def test_another_disk_in_its_place() -> None:
+    text = TEXT.replace("wipe: false", "size: 1TiB, wipe: true")
+    assert diff(Edit(REPLACE_DISK, "xen3", NVME, {"device": NEW}), text) == [
+        f"-      - {{device: {NVME}, use: whole-disk, size: 1TiB, wipe: true}}",
+        f"+      - {{device: {NEW}, use: whole-disk, size: 1TiB}}",
+    ]
+    assert diff(Edit(REPLACE_DISK, "xen3", NVME, {"device": NEW, "use": "free-space"}), text)[1:] == [
+        f"+      - {{device: {NEW}, use: free-space}}",
+    ]
+
+
+def test_a_disk_less_and_a_disk_in_its_number() -> None:
+    edit = Edit(REMOVE_DISK, "xen3", OLD)
+    assert diff(edit) == [
+        f"-      - {{device: {OLD}, use: free-space}}",
+        f"-      - {{device: {NVME}, use: whole-disk, wipe: false}}",
+        f"+      - {{device: {NVME}, use: whole-disk, wipe: false, number: 2}}",
+    ]
+    without = apply_edit(TEXT, edit)
+    assert diff(Edit(ADD_DISK, "xen3", NEW, ENTRY), without) == [
+        f"+      - {{device: {NEW}, use: whole-disk, number: 1}}"
+    ]
+
+
+def test_a_host_more_and_less() -> None:
+    added = diff(Edit(ADD_HOST, "xen4", entry=HOST))
+    assert added == [
+        "+  - name: xen4",
+        "+    storage_vm: {address: 192.168.10.24}",
+        "+    disks:",
+        f"+      - {{device: {NEW}, use: whole-disk}}",
+    ]
+    more = apply_edit(TEXT, Edit(ADD_HOST, "xen4", entry=HOST))
+    assert len(diff(Edit(REMOVE_HOST, "xen4"), more)) == 4
+
+
+@pytest.mark.parametrize("what", [REPLACE_DISK, REMOVE_DISK])
+def test_what_is_not_there_changes_nothing(what: str) -> None:
+    assert apply_edit(TEXT, Edit(what, "xen1", "/dev/disk/by-id/none", {"device": NEW})) == TEXT
+    assert apply_edit(TEXT, Edit(what, "xen9", OLD, {"device": NEW})) == TEXT
