@@ -170,7 +170,7 @@ async def make_storage_vm(tools: Tools, folder: Path) -> None:
     settings |= {"image": str(folder / "image.raw"), "image_sha256": "sum"}
     await system_disk.apply(Action("system_disk", "xen1", Change.CREATE, "", "xen1", settings=settings), tools)
     settings = {"name": "shoal-storage-xen1", "address": "127.0.1.1", "prefix": 8, "gateway": None, "dns": ()}
-    settings |= {"ntp": (), "bridge": "xenbr0", "vcpus": 1, "memory_bytes": 1 << 28, "disks": (), "digest": "d"}
+    settings |= {"ntp": (), "bridge": "xenbr0", "vcpus": 1, "memory_bytes": 1 << 28, "disks": {}, "digest": "d"}
     await storage_vm.apply(Action("storage_vm", "xen1", Change.CREATE, "", "xen1", settings=settings), tools)
     (vm,) = await records.by_name(tools.xenapi, "VM", "shoal-storage-xen1")
     await tools.xenapi.call_async("VM.start", vm, False, False, timeout_s=30)
