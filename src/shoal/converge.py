@@ -95,7 +95,7 @@ async def destroy(
     start = time.monotonic()
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
+        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
             seen = await look_at_remains(connections)
             observed = time.monotonic() - start
             wanted = destroy_planner.make_plan(document.spec, seen, options)
@@ -124,7 +124,7 @@ async def upgrade(
     start = time.monotonic()
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
+        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
             wanted = await _upgrade_plan(document, connections, image)
             observed = time.monotonic() - start
             if wanted.problems or not wanted.changes or not await confirm(wanted):
@@ -232,7 +232,7 @@ async def work_on_hosts(
     start, journal = time.monotonic(), state / "journal.sqlite"
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")):
+        async with hold(_work_lock(connections)):
             wanted = work.make(await look_at_maintenance(connections, work.names))
             outcomes: dict[str, Outcome] = {}
             result = Result(wanted, seconds=time.monotonic() - start, observe_seconds=time.monotonic() - start)
@@ -274,6 +274,11 @@ async def work_on_members(
             journal = state / "journal.sqlite"
             outcomes = await _carry_out(wanted, connections, document, journal, watcher, steps=MEMBER_STEPS)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+def _work_lock(connections: Connections) -> PoolLock:
+    """Whoever takes hosts out of service, or all of it: taken before the pool's own lock."""
+    return PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")
 
 
 async def _log_in(connections: Connections) -> None:

@@ -19,9 +19,10 @@ from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import XenApi
 from shoal.engine.lock import KEY
 from shoal.facts import LvmConf, Remains
-from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
+from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_PLUGIN, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
 from shoal.plan.action import Action, Change, Plan
 from shoal.plan.destroy.planner import KINDS, Options
+from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.lvm_conf import merge
 from shoal.spec.load import Document, parse
 from shoal.spec.sources import Surroundings
@@ -147,6 +148,8 @@ def install_kit(site: Site) -> None:
         place = root / path[1:]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
+    (root / "etc/xapi.d/plugins").mkdir(parents=True)
+    (root / "etc/xapi.d/plugins/xscontainer").symlink_to(root / DOM0_PLUGIN[1:])
     (root / "opt/shoal/disks").mkdir()
     (root / "opt/shoal/disks/shoal-osd-xen1-1").symlink_to("/dev/disk/by-partuuid/none")
     wants = root / "etc/systemd/system/multi-user.target.wants"
@@ -167,7 +170,7 @@ async def make_storage_vm(tools: Tools, folder: Path) -> None:
     settings |= {"image": str(folder / "image.raw"), "image_sha256": "sum"}
     await system_disk.apply(Action("system_disk", "xen1", Change.CREATE, "", "xen1", settings=settings), tools)
     settings = {"name": "shoal-storage-xen1", "address": "127.0.1.1", "prefix": 8, "gateway": None, "dns": ()}
-    settings |= {"ntp": (), "bridge": "xenbr0", "vcpus": 1, "memory_bytes": 1 << 28, "disks": (), "digest": "d"}
+    settings |= {"ntp": (), "bridge": "xenbr0", "vcpus": 1, "memory_bytes": 1 << 28, "disks": {}, "digest": "d"}
     await storage_vm.apply(Action("storage_vm", "xen1", Change.CREATE, "", "xen1", settings=settings), tools)
     (vm,) = await records.by_name(tools.xenapi, "VM", "shoal-storage-xen1")
     await tools.xenapi.call_async("VM.start", vm, False, False, timeout_s=30)
@@ -239,7 +242,8 @@ class Killer:
 
 def forget_lock(api: Any) -> None:
     (pool,) = api.pool.get_all()
-    api.pool.remove_from_other_config(pool, KEY)
+    for key in (KEY, WORK_LOCK):
+        api.pool.remove_from_other_config(pool, key)
 
 
 async def test_killed_anywhere_it_converges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,14 @@ from lab.topology import Lab
 from lab.witness_vm import Session
 from tests.lab.lab_commands import lab_cli
 
-# Written by the system itself, at any time.
-VOLATILE = ("/etc/lvm/archive", "/etc/lvm/backup", "/etc/lvm/cache", "/etc/resolv.conf", "/etc/mtab", "/etc/adjtime")
-LOOK = """find /etc /opt /var/lib/shoal -xdev ! -type d -printf '%p\\n' 2>/dev/null | sort
-sgdisk --print /dev/sda | grep -E '^ +[0-9]+ '; find /etc/xapi.conf.d /etc/lvm /etc/modules-load.d /opt -xdev \\
--type f ! -path '/etc/lvm/[abc]*' -exec sha256sum {} + 2>/dev/null | sort -k2"""
+# Where Shoal writes, and what others have there.
+FOLDERS = (
+    "/etc/xapi.conf.d /etc/xapi.d /etc/lvm /etc/modules-load.d /etc/udev/rules.d /etc/systemd/system /etc/shoal /opt"
+    " /var/lib/shoal"
+)
+LOOK = f"""find {FOLDERS} -xdev ! -type d ! -path '/etc/lvm/[abc]*' -printf '%p %l\\n' 2>/dev/null | sort
+find {FOLDERS} -xdev -type f ! -path '/etc/lvm/[abc]*' -exec sha256sum {{}} + 2>/dev/null | sort -k2
+sgdisk --print /dev/sda | grep -E '^ +[0-9]+ '"""
 
 
 def look(lab: Lab) -> dict[str, Any]:
@@ -46,8 +49,7 @@ def marks(records: dict[str, Any]) -> list[str]:
 
 
 def dom0(host: str) -> list[str]:
-    lines = lab_cli("run", host, "--", "sh", "-c", LOOK, timeout_s=180, check=False).stdout.splitlines()
-    return [line for line in lines if not line.startswith(VOLATILE)]
+    return lab_cli("run", host, "--", "sh", "-c", LOOK, timeout_s=180, check=False).stdout.splitlines()
 
 
 def note(lab: Lab) -> None:

@@ -42,6 +42,7 @@ WORDS = {
     "keeper": "keeper in dom0",
     "marks": "marks and alerts",
     "ceph_upgrade": "upgrade of Ceph",
+    "volume_services_image": "image of the volume services",
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",

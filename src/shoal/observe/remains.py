@@ -10,19 +10,23 @@ from shoal.clients.connections import Connections
 from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import XenApi
 from shoal.facts import Dom0, Host, Marked, OwnVm, Remains
-from shoal.kit.shipped import DOM0_OWN, DOM0_SERVICES
+from shoal.kit.shipped import DOM0_OWN, DOM0_PLUGIN, DOM0_PLUGIN_LINK, DOM0_SERVICES
 from shoal.observe.dom0 import look_at_dom0
 from shoal.observe.look import DEAD_HOST_TIMEOUT_S, HOST_TIMEOUT_S, within
 from shoal.observe.pool import CLASSES, Records, read_pool
 from shoal.observe.reading import Answer, flag, text, text_table
 from shoal.observe.virtual_disks import read_virtual_disks
+from shoal.plan.host_marks import WORK_LOCK
 
 MARKED_CLASSES = ("pool", "host", "SR", "VDI", "VM")
 ALERT_PREFIX = "SHOAL_"
-LOCK_KEYS = ("shoal:lock", "shoal:lock-renewed")  # ours, while we look; its holder takes it away
+# Ours, while we look; its holder takes it away.
+LOCK_KEYS = ("shoal:lock", "shoal:lock-renewed", WORK_LOCK, f"{WORK_LOCK}-renewed")
 FILES_TIMEOUT_S = 30.0
-# The paths that are there, and after the character 1 the units that are active. Units come after "--".
-LOOK = """while [ "$1" != -- ]; do [ ! -e "$1" ] && [ ! -L "$1" ] || echo "$1"; shift; done; shift; printf '\\001'
+# The paths that are there, and after the character 1 the units that are active. $1 the container plugin's link, $2 what
+# it leads to if it is Shoal's; units come after "--".
+LOOK = """[ "$(readlink "$1")" != "$2" ] || echo "$1"; shift 2
+while [ "$1" != -- ]; do [ ! -e "$1" ] && [ ! -L "$1" ] || echo "$1"; shift; done; shift; printf '\\001'
 for u; do ! systemctl is-active --quiet "$u" || echo "$u"; done"""
 
 
@@ -97,6 +101,6 @@ async def _look_at_host(host: Host, connections: Connections) -> tuple[Host, tup
 
 
 async def _look_at_files(ssh: Ssh) -> tuple[list[str], list[str]]:
-    argv = ["sh", "-c", LOOK, "sh", *DOM0_OWN, "--", *DOM0_SERVICES]
+    argv = ["sh", "-c", LOOK, "sh", DOM0_PLUGIN_LINK, DOM0_PLUGIN, *DOM0_OWN, "--", *DOM0_SERVICES]
     files, services = (await ssh.run(argv, timeout_s=FILES_TIMEOUT_S)).stdout.split("\x01")
     return files.splitlines(), services.splitlines()

@@ -35,7 +35,7 @@ def make_plan(spec: Spec, image: str, facts: Facts, seen: CephUpgrade | None) ->
     follows, why = Change.NONE, f"runs {image}"
     if change is not Change.NONE or seen.volume_service_images != (image,):
         follows, why = Change.UPDATE, f"runs {', '.join(seen.volume_service_images) or 'nowhere'}, wanted {image}"
-    services = Action("volume_services", CEPH_CLUSTER, follows, why, needs=needs, settings=settings)
+    services = Action("volume_services_image", CEPH_CLUSTER, follows, why, needs=needs, settings=settings)
     plan = Plan((upgrade, services))
     return Plan(plan.actions, tuple(_problems(image, version, facts, seen))) if plan.changes else plan
 

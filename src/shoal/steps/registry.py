@@ -49,6 +49,7 @@ from shoal.steps import (
     volume_client,
     volume_service,
     volume_services,
+    volume_services_image,
 )
 from shoal.steps.destroy import default_sr as default_sr_gone
 from shoal.steps.destroy import dom0_kit as dom0_kit_gone
@@ -143,5 +144,5 @@ DESTROY_STEPS: Mapping[str, Step] = {
 
 UPGRADE_STEPS: Mapping[str, Step] = {
     "ceph_upgrade": patient(ceph_upgrade),
-    "volume_services": patient(volume_services),
+    "volume_services_image": patient(volume_services_image),
 }

@@ -39,7 +39,7 @@ def test_a_healthy_cluster_may_be_upgraded() -> None:
     assert plan.problems == ()
     assert [(action.id, action.change) for action in plan.actions] == [
         ("ceph_upgrade/cluster", Change.UPDATE),
-        ("volume_services/cluster", Change.UPDATE),
+        ("volume_services_image/cluster", Change.UPDATE),
     ]
     assert plan.actions[0].reason == f"3 of 3 daemons run {OLD} (18.2.7), wanted {NEW}"
 
@@ -50,7 +50,7 @@ def test_nothing_to_do_when_all_run_it() -> None:
 
 def test_a_volume_service_that_did_not_follow_is_brought_along() -> None:
     left = replace(SEEN, volume_service_images=("ceph:v18.2.6",))
-    assert [action.kind for action in make_plan(SPEC, OLD, FACTS, left).changes] == ["volume_services"]
+    assert [action.kind for action in make_plan(SPEC, OLD, FACTS, left).changes] == ["volume_services_image"]
 
 
 def test_the_same_version_under_another_name_is_another_image() -> None:

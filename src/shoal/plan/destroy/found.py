@@ -52,7 +52,7 @@ def storage_vm_disks(seen: Remains, host: str) -> tuple[VirtualDisk, ...]:
 
 def partitions(host: Host) -> Iterator[tuple[Disk, Partition]]:
     """Those that Shoal made on this host, finished or not."""
-    name = re.compile(rf"shoal-osd-{re.escape(host.name)}-\d+(\.new)?")
+    name = re.compile(rf"(old-)?shoal-osd-{re.escape(host.name)}-\d+(\.new)?")
     for disk in host.dom0.disks if host.dom0 else ():
         for partition in disk.partitions:
             if name.fullmatch(partition.name):

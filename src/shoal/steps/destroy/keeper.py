@@ -6,8 +6,8 @@ from shoal.kit.shipped import DOM0_SERVICES, DOM0_WANTS
 from shoal.plan.action import Action
 from shoal.steps.tools import Tools
 
-timeout_s = 180.0
-COMMAND_TIMEOUT_S = 120.0
+timeout_s = 420.0
+COMMAND_TIMEOUT_S = 380.0  # longer than the keeper's unit gives it
 # $1… units. One without a file has no links; one that runs without a file is stopped all the same.
 STOP = """set -e; for u; do [ ! -e "/etc/systemd/system/$u" ] || systemctl disable --quiet "$u"
 ! systemctl is-active --quiet "$u" || systemctl stop "$u"; done"""
