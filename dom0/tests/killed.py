@@ -26,7 +26,7 @@ TIME = re.compile(r"20\d{6}T\d\d:\d\d:\d\dZ|\b1\d{9}\.\d+")
 SIZE = re.compile(r"<Size>[0-9]+")
 IMAGE_ID = re.compile(r"\b[0-9a-f]{12,14}\b")
 BLANK = records._BLANK
-SETTLE_TIMEOUT_S = 15.0
+SETTLE_TIMEOUT_S = 60.0  # the trash is emptied in the background, by a service that a busy machine starves
 SETTLE_PAUSE_S = 0.2
 CHILD_TIMEOUT_S = 20.0
 
