@@ -87,7 +87,7 @@ def make_storage_vm(api: Any, pool: LoopbackPool) -> tuple[str, str]:
     vm = api.VM.create(vm_record(name, **hvm))
     system = api.VDI.create(vdi_record(make_sr(api, pool)))
     api.VBD.create(vbd_record(vm, system))
-    api.VBD.create(vbd_record(vm, vdi, userdevice="2", bootable=False))
+    api.VBD.create(vbd_record(vm, vdi, userdevice="2", bootable=False, unpluggable=False))
     api.VM.start(vm, False, False)
     return vm, vdi
 
@@ -137,6 +137,7 @@ async def test_what_a_killed_run_has_not_done_is_seen_and_done(pool: LoopbackPoo
     api, disk = log_in(pool), make_disk(pool.master.root)
     vm, _ = make_storage_vm(api, pool)
     (vbd,) = [ref for ref in api.VM.get_VBDs(vm) if api.VBD.get_userdevice(ref) == "2"]
+    api.VBD.set_unpluggable(vbd, True)
     api.VBD.unplug(vbd)
     await disk_removal.apply(removal(), tools)
     assert await disk_removal.verify(removal(), tools) == ""
