@@ -44,7 +44,7 @@ lint: $(STAMPS)/python ## style, types, layers
 
 .PHONY: test-unit
 test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
-	.venv/bin/pytest -q -m "not lab and not ceph"
+	.venv/bin/pytest -q --numprocesses=auto --dist=loadfile -m "not lab and not ceph"
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
@@ -64,3 +64,7 @@ fuzz: $(STAMPS)/python ## a coverage-guided fuzzer on the driver's dispatcher, t
 	UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv sync --frozen --quiet --inexact --group fuzz
 	@mkdir -p .fuzz
 	.venv/bin/python -m dom0.tests.fuzz.coverage -max_total_time=$(SECONDS) -artifact_prefix=.fuzz/
+
+.PHONY: chaos
+chaos: $(STAMPS)/packages $(STAMPS)/python ## faults on a whole lab while VMs write; an hour with SECONDS=3600, again with SEED=…
+	.venv/bin/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

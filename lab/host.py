@@ -35,6 +35,11 @@ def console_socket(host: Host) -> Path:
     return host.dir / "console.sock"
 
 
+def monitor_socket(host: Host) -> Path:
+    """Where QEMU says what becomes of the machine."""
+    return host.dir / "monitor.sock"
+
+
 def running(host: Host) -> Daemon | None:
     return recorded(pid_file(host))
 
@@ -98,6 +103,7 @@ def qemu_arguments(host: Host, image: Path, accelerator: tuple[str, ...]) -> lis
         *_nic("channel", host.channel_tap, host.channel_mac),
         *("-chardev", f"socket,id=console,path={console_socket(host)},server=on,wait=off,logfile={console_log(host)}"),
         *("-serial", "chardev:console"),
+        *("-qmp", f"unix:{monitor_socket(host)},server=on,wait=off"),
     ]
 
 

@@ -64,9 +64,15 @@ class Session:
 
     def __init__(self, lab: Lab, master: str = "xen1", *, enter_namespace: bool = False) -> None:
         """`enter_namespace`: each connection is made inside the lab's network by a thread that goes there for it."""
-        transport = NamespaceTransport(lab) if enter_namespace else SafeTransport(context=UNCHECKED)
-        self._server = ServerProxy(f"https://{lab.host(master).address}/", transport=transport)
-        self._session = self._take(self._server.session.login_with_password("root", lab.password_file.read_text()))
+        address, password = lab.host(master).address, lab.password_file.read_text()
+        for _ in range(2):
+            transport = NamespaceTransport(lab) if enter_namespace else SafeTransport(context=UNCHECKED)
+            self._server = ServerProxy(f"https://{address}/", transport=transport)
+            answer: Any = self._server.session.login_with_password("root", password)
+            if answer["Status"] == "Success" or answer["ErrorDescription"][0] != "HOST_IS_SLAVE":
+                break
+            address = answer["ErrorDescription"][1]  # the pool has another master by now
+        self._session = self._take(answer)
 
     def call(self, method: str, *parameters: Any) -> Any:
         return self._take(getattr(self._server, method)(self._session, *parameters))

@@ -50,15 +50,23 @@ class Ceph:
 
     def command(self, **arguments: Any) -> Any:
         """The JSON that a monitor answers to a command."""
+        return json.loads(self.order(**arguments))
 
-        def ask() -> Any:
+    def order(self, **arguments: Any) -> bytes:
+        """Have a monitor do something; what it says, which may be nothing."""
+
+        def ask() -> bytes:
             request = json.dumps({**arguments, "format": "json"})
             code, output, status = self._connected().mon_command(request, b"", timeout=CONNECT_TIMEOUT_S)
             if code:
                 raise rados.Error(f"monitor: {status or arguments['prefix']}", errno=abs(code))
-            return json.loads(output)
+            return bytes(output)
 
         return self._attempt(ask, str(arguments["prefix"]))
+
+    def wait_for_newest_map(self) -> None:
+        """Until this connection has the newest map of the OSDs."""
+        self._attempt(lambda: self._connected().wait_for_latest_osdmap(), "the newest map of the OSDs")
 
     def fsid(self) -> str:
         return self._attempt(lambda: str(self._connected().get_fsid()), "fsid")

@@ -17,6 +17,7 @@ class Config:
     certificate: Path
     key: Path
     ca: Path
+    host: str = ""  # whose dom0 may ask the container service
 
 
 def load(path: Path) -> Config:
@@ -27,4 +28,5 @@ def load(path: Path) -> Config:
     for name, file in files.items():
         if not file.is_file():
             raise FileNotFoundError(f"{path}: {name}: there is no file {file}")
-    return Config(address=str(address), port=int(port), user=str(values["user"]), **files)
+    host = str(values.get("host", ""))
+    return Config(address=str(address), port=int(port), user=str(values["user"]), host=host, **files)

@@ -41,6 +41,9 @@ class Reader:
     def u8(self) -> int:
         return int(self._take("<B", 1))
 
+    def u16(self) -> int:
+        return int(self._take("<H", 2))
+
     def u32(self) -> int:
         return int(self._take("<I", 4))
 
@@ -54,7 +57,9 @@ class Reader:
         return self.text().decode()
 
     def text(self) -> bytes:
-        length = self.u32()
+        return self.raw(self.u32())
+
+    def raw(self, length: int) -> bytes:
         start = self._at
         self.skip(length)
         return self._data[start : start + length]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import rados
 import rbd
 
-from volumes.encoding import Reader, pack_string
+from volumes import directory, lockers
 from volumes.errors import ServiceError, in_use
 from volumes.header import header_object
+from volumes.pool import Pool
 
 log = logging.getLogger("volumes")
 NOTICE_TIMEOUT_S = 4  # whole seconds; a holder that lives answers in milliseconds
 LOOK_TIMEOUT_S = 1  # enough to see that there is one
 SPARE_S = 3.0
 LOCK_NAME = "rbd_lock"
+THREADS = 12
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,23 @@ def read(ioctx: Any, image_id: str) -> dict[str, Any]:
 
 
 def is_locked(ioctx: Any, image_id: str) -> bool:
-    """src/cls/lock/cls_lock_ops.h: cls_lock_get_info_op, cls_lock_get_info_reply (a map of the lockers comes first)."""
-    request = b"\x01\x01" + len(pack_string(LOCK_NAME)).to_bytes(4, "little") + pack_string(LOCK_NAME)
-    _, answer = ioctx.execute(header_object(image_id), "lock", "get_info", request, 64 * 1024)
-    _, _, fields = Reader(answer).structure()
-    return fields.u32() > 0
+    return bool(lockers.read(ioctx, header_object(image_id), LOCK_NAME))
+
+
+def read_owners(pool: Pool, timeout_s: float) -> list[dict[str, str]]:
+    """The owners of the locks of all images, by image: the clients that may write, alive or not. No image is opened."""
+    end = time.monotonic() + timeout_s
+
+    def read_image(image: tuple[str, str]) -> list[dict[str, str]]:
+        image_id, name = image
+        if time.monotonic() > end:
+            raise ServiceError(504, "timeout", f"holders: no answer from Ceph within {timeout_s:g} s")
+        found = lockers.read(pool.ioctx, header_object(image_id), LOCK_NAME)
+        return [{"image": name, "client": each.client, "address": each.address} for each in found]
+
+    names = directory.read_names(pool.ioctx)
+    with concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="owners") as threads:
+        return [owner for found in threads.map(read_image, names.items()) for owner in found]
 
 
 def refuse_if_held(ioctx: Any, image_id: str, what: str) -> None:

@@ -11,7 +11,20 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from volumes import VERSION, changes, clones, images, listing, owner, revert, snapshots
+from volumes import (
+    VERSION,
+    changes,
+    clones,
+    fences,
+    holders,
+    images,
+    listing,
+    locks,
+    members,
+    owner,
+    revert,
+    snapshots,
+)
 from volumes.bounded import Workers
 from volumes.ceph import Ceph
 from volumes.errors import ServiceError, bad_request
@@ -27,6 +40,9 @@ POOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 LOCATION = re.compile(rf"([0-9a-zA-Z]{{1,64}})@({UUID.pattern})")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,40}")
 METADATA_VALUE_MAX = 8192
+LOCK_MAX_S = 3600
+ADDRESSES_MAX = 256
+CLIENT_ADDRESS = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):[0-9]{1,5}/[0-9]{1,10}")
 
 
 Work = Callable[[Pool], "dict[str, Any]"]
@@ -67,6 +83,8 @@ class Routes:
         method, path = request.method, request.path
         if path == ("v1", "status") and method == "GET":
             return self._workers.run(self._status, CALL_TIMEOUT_S, "status")
+        if path == ("v1", "members") and method == "GET":
+            return self._workers.run(lambda: members.read(self._ceph), CALL_TIMEOUT_S, "members")
         if path[:2] == ("v1", "pools") and len(path) >= 3:
             if not POOL.fullmatch(path[2]):
                 raise bad_request("pool: letters, digits, '.', '_' and '-' only")
@@ -98,6 +116,8 @@ class Routes:
             return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S), LIST_TIMEOUT_S
         if rest == ("owner",):
             return _owner_work(method, body), CALL_TIMEOUT_S
+        if rest[:1] in (("holders",), ("locks",), ("fences",)):
+            return self._failover_work((method, *rest), body), LIST_TIMEOUT_S
         if rest[:1] == ("volumes",) and len(rest) in (2, 3):
             volume_id = _uuid(rest[1], "volume id")
             return _volume_work((method, *rest[2:]), volume_id, body), CALL_TIMEOUT_S
@@ -111,6 +131,18 @@ class Routes:
             what = _source(rest[1])
             return lambda pool: changes.used(pool, what), CALL_TIMEOUT_S
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(request.path)}")
+
+    def _failover_work(self, call: tuple[str, ...], body: dict[str, Any]) -> Work:
+        if call == ("GET", "holders"):
+            return lambda pool: {"holders": holders.read_owners(pool, LIST_TIMEOUT_S)}
+        if call == ("GET", "fences"):
+            return lambda _: {"addresses": fences.read(self._ceph)}
+        if call == ("POST", "fences"):
+            addresses = _addresses(body)
+            return lambda _: fences.add(self._ceph, addresses)
+        if call[1] == "locks" and len(call) == 3:
+            return _lock_work(call[0], call[2], body)
+        raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a pool")
 
     def _status(self) -> dict[str, Any]:
         health = self._ceph.command(prefix="health")
@@ -152,6 +184,30 @@ def _owner_work(method: str, body: dict[str, Any]) -> Work:
         sr = _uuid(body.get("sr"), "sr")
         return lambda pool: owner.release(pool, sr)
     raise ServiceError(405, "no_such_method", f"no {method} here")
+
+
+def _lock_work(method: str, name: str, body: dict[str, Any]) -> Work:
+    if not POOL.fullmatch(name):
+        raise bad_request("lock: letters, digits, '.', '_' and '-' only")
+    lock_owner = _uuid(body.get("owner"), "owner")
+    if method == "DELETE":
+        return lambda pool: locks.release(pool, name, lock_owner)
+    if method != "PUT":
+        raise ServiceError(405, "no_such_method", f"no {method} here")
+    ttl_s = body.get("ttl_s")
+    if not isinstance(ttl_s, int) or isinstance(ttl_s, bool) or not 0 < ttl_s <= LOCK_MAX_S:
+        raise bad_request(f"ttl_s: not a whole number of seconds up to {LOCK_MAX_S}")
+    return lambda pool: locks.take(pool, name, lock_owner, ttl_s)
+
+
+def _addresses(body: dict[str, Any]) -> list[str]:
+    values = body.get("addresses")
+    if not isinstance(values, list) or not 0 < len(values) <= ADDRESSES_MAX:
+        raise bad_request(f"addresses: not a list of 1 to {ADDRESSES_MAX}")
+    for value in values:
+        if not isinstance(value, str) or not CLIENT_ADDRESS.fullmatch(value):
+            raise bad_request("addresses: not address:port/nonce of a client")
+    return values
 
 
 def _volume_work(call: tuple[str, ...], volume_id: str, body: dict[str, Any]) -> Work:

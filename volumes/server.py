@@ -64,6 +64,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         with self._tls.wrap_socket(request, server_side=True) as connection:
             self.RequestHandlerClass(connection, client_address, self)
 
+    def admit(self, connection: Any) -> None:
+        """Raises a ServiceError for a client whose certificate is good, and who may not ask here all the same."""
+
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
         log.info("connection from %s ended", client_address[0], exc_info=log.isEnabledFor(logging.DEBUG))
 
@@ -94,7 +97,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[int, dict[str, Any]]:
         try:
-            return 200, self.server.answer(self.command, self.path, self._body())
+            body = self._body()
+            self.server.admit(self.connection)
+            return 200, self.server.answer(self.command, self.path, body)
         except ServiceError as error:
             return error.status, error.as_json()
         except Exception as error:  # noqa: BLE001 - a bug must not hang the caller; it is logged with its trace

@@ -41,11 +41,12 @@ class Settings:
 
 def own_first(endpoints):
     """The volume services in the order to try them: the one on this host before the others."""
-    own = _own_service()
+    own = own_service()
     return sorted(endpoints, key=lambda endpoint: endpoint != own)
 
 
-def _own_service():
+def own_service():
+    """The volume service on this host, None if none is known."""
     import json
 
     try:

@@ -34,7 +34,7 @@ def main():
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    keeper = Keeper(Speaker().say)
+    keeper = Keeper(Speaker().say, Speaker().say)
     try:
         while True:
             time.sleep(keeper.run_round())

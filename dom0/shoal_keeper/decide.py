@@ -81,7 +81,7 @@ def _stand_back(seen):
     if seen.host.told_to_rest:
         return Decision((), "stands back: the host carries the mark shoal:maintenance", is_settled=True)
     if seen.pool.apply_at_work:
-        return Decision((), "stands back: shoal apply is at work on this pool", None)
+        return Decision((), "stands back: shoal apply is at work on this pool", None, is_settled=True)
     return None
 
 

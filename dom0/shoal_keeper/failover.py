@@ -1,4 +1,4 @@
-"""What to do about a host that died, or about being cut off: pure decisions. Nothing calls them yet.
+"""What to do about a host that died, or about being cut off: pure decisions.
 
 Why it is safe however old a sight is, and however many keepers decide: docs/decisions/0018. In short: fence before all, claim
 before each VM, look again before each reset.
@@ -6,8 +6,8 @@ before each VM, look again before each reset.
 
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
-SUSPECT_S = 15.0  # so long all three signs of life must be missing
-ISOLATED_S = 30.0  # so long without quorum a host takes its own VMs' writes for refused
+SUSPECT_S = 15.0  # so long a host must have been silent, whose monitor and OSDs Ceph has given up by its own time-outs
+ISOLATED_S = 30.0  # so long without quorum and peers a host takes its own VMs' writes for refused
 RESTART_MARK = "shoal:restart"
 CLAIM_MARK = "shoal:claim"
 
@@ -20,10 +20,10 @@ class Peer(NamedTuple):
     """A host of the pool, this one included."""
 
     uuid: str
-    beats: bool  # xapi hears its heartbeat
+    beats: bool  # it answers on the network, or may not be judged
     in_quorum: bool  # its monitor takes part
     osds_up: bool  # any of its OSDs is up
-    silent_s: float = 0.0  # since when all three have been missing; 0 while one is there
+    silent_s: float = 0.0  # since when it has not answered; 0 while it does
     free_memory_bytes: int = 0
     can_start: bool = True  # live, enabled, its SRs plugged
 
@@ -42,17 +42,19 @@ class Guest(NamedTuple):
     holders: FrozenSet[Tuple[str, str]] = frozenset()
     priority: int = 0  # lower first
     memory_bytes: int = 0
+    avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
 
 
 class Sight(NamedTuple):
     own: str
     has_quorum: bool  # a volume service reaches a quorum of monitors
-    without_quorum_s: float
+    without_quorum_s: float  # and without an answer of any other host
     peers: Tuple[Peer, ...]
     guests: Tuple[Guest, ...]
     locks: Dict[str, str]  # failover locks in Ceph: dead host → host whose keeper holds it
     acknowledged: FrozenSet[str]  # clients that are fenced, as a service with the newest map of the OSDs says
     strays: Tuple[str, ...] = ()  # VMs that run here and, says the pool, do not
+    clients: FrozenSet[Tuple[str, str]] = frozenset()  # that hold any other disk: host and address, as a guest's holders
 
 
 class Step(NamedTuple):
@@ -94,9 +96,8 @@ def _about(peer, sight):
     if leader != sight.own:
         return [] if leader else [Step(TAKE_LOCK, "it is dead, and nobody leads", about=peer.uuid)]
     # Of all disks, not only of VMs that are recorded there: it may have begun to start one when it was cut off.
-    unfenced = frozenset(
-        address for guest in sight.guests for host, address in guest.holders if host == peer.uuid
-    ) - sight.acknowledged  # fmt: skip
+    holders = sight.clients.union(*(guest.holders for guest in sight.guests))
+    unfenced = frozenset(address for host, address in holders if host == peer.uuid) - sight.acknowledged
     if unfenced:
         return [Step(FENCE, "it is dead, and its clients hold disks", about=peer.uuid, addresses=unfenced)]
     steps = []
@@ -124,7 +125,8 @@ def _go_on(guest, sight, room):
         return []  # a live client has the disk: not ours to end
     if is_lost:
         return [Step(RESET, "its host is dead and fenced", about=guest.resident_on, vm=guest.uuid)]
-    places = sorted((uuid for uuid in room if room[uuid] >= guest.memory_bytes), key=lambda uuid: (-room[uuid], uuid))
+    fitting = [uuid for uuid in room if room[uuid] >= guest.memory_bytes and uuid not in guest.avoids]
+    places = sorted(fitting, key=lambda uuid: (-room[uuid], uuid))
     if not places:
         return []  # until there is memory; the claim keeps it ours
     room[places[0]] -= guest.memory_bytes

@@ -4,7 +4,9 @@ from . import memory as memories
 from . import observe
 from .act import DONE, FAILED, Actor
 from .alerts import Alerts
+from .containers import Containers
 from .decide import decide, describe
+from .failover_watch import Watch
 from .toolstack import Refused, Toolstack, Unreachable
 
 AT_ONCE_S = 0.2  # after something was done: the next thing may be possible now
@@ -13,16 +15,19 @@ CALM_S = 20.0
 
 
 class Keeper:
-    """`say` takes a sentence, and whether it is bad news."""
+    """`say` takes a sentence, and whether it is bad news; `say_of_failover` the same, from another thread."""
 
-    def __init__(self, say):
+    def __init__(self, say, say_of_failover):
         self._say = say
+        self._watch = Watch(say_of_failover)
         self._toolstack = Toolstack()
         self._observer = observe.Observer(self._toolstack)
         self._actor = Actor(self._toolstack)
         self._alerts = Alerts(self._toolstack)
+        self._containers = Containers(self._toolstack)
         self._memory = memories.load(observe.read_boot())
         memories.save(self._memory)  # so that the next boot is known for one
+        self._watch.start()
 
     def run_round(self):
         """One round; the seconds until the next."""
@@ -36,6 +41,7 @@ class Keeper:
 
     def end(self):
         try:
+            self._watch.end()
             self._toolstack.log_out()
         except Unreachable:
             pass  # xapi ends sessions that nobody uses
@@ -44,6 +50,7 @@ class Keeper:
         outcomes = self._actor.collect()
         self._record(outcomes)
         seen = self._observer.look(self._memory, self._actor.under_way())
+        self._watch.rests = seen.host.told_to_rest or seen.pool.ha_enabled
         self._remember(memories.after_look(self._memory, seen))
         decision = decide(seen, self._memory)
         begun = self._actor.carry_out(decision.actions)
@@ -53,6 +60,7 @@ class Keeper:
         try:
             if decision.troubles is not None:
                 said += self._alerts.update(decision.troubles, seen)
+            said += self._containers.update(seen)
         finally:
             self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
         if any(outcome.how == DONE for outcome in outcomes):

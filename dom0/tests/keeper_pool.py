@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from dom0.tests.failover_ceph import PaperCeph
 from lab.xapi.loopback import DEFAULT_PLUGINS, LoopbackHost, LoopbackPool
 from tests.ceph.certificates import Authority
 from tests.contract.pools import DRIVER, log_in, vbd_record, vdi_record, vm_record
@@ -74,6 +75,7 @@ class Services:
     def __init__(self, folder: Path, is_up: Callable[[], bool]) -> None:
         self.monitors = ["192.0.2.1:6789", "192.0.2.2:6789"]
         self.is_up = is_up
+        self.ceph = PaperCeph()
         self.client_files = folder / "client"
         self._certify(folder)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -96,9 +98,11 @@ class Services:
         authority.issue("dom0", self.client_files / "client.pem", self.client_files / "client.key")
         authority.issue("volumes", folder / "server.pem", folder / "server.key", address="127.0.0.1")
 
-    def _answer(self, path: str) -> tuple[int, dict[str, Any]]:
+    def _answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if not self.is_up():
             return 503, {"error": {"code": "ceph_away", "message": "Ceph is away"}}
+        if path == "/v1/members" or path.startswith("/v1/pools/rbd/"):
+            return self.ceph.answer(method, path, body)
         if path == "/v1/status":
             ceph = {"fsid": FSID, "monitors": self.monitors, "health": "HEALTH_OK", "checks": []}
             return 200, {"service": "shoal-volumes", "ceph": ceph}
@@ -110,12 +114,15 @@ class Services:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, answer = services._answer(self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                status, answer = services._answer(self.command, self.path, json.loads(body or b"{}"))
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            do_PUT = do_POST = do_GET  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -136,6 +143,7 @@ class KeeperHost:
         shutil.copytree(services.client_files, folder / "volumes")
         self.socket = LocalSocket(folder / "xapi", port)
         self.log.touch()
+        (folder / "silent").touch()
         self.boot()
 
     def boot(self) -> None:
@@ -208,6 +216,7 @@ class KeeperPool:
     def is_up(self) -> bool:
         """Whether Ceph has quorum."""
         running = [self.storage_vms.get(name) in host.host.guests.plans for name, host in self.hosts.items()]
+        self.services.ceph.machines = {f"shoal-storage-{n}": r for n, r in zip(self.hosts, running, strict=True)}
         return self.ceph_works and sum(running) > len(running) / 2
 
     def pbd(self, name: str) -> dict[str, Any]:

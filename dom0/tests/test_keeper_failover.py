@@ -341,3 +341,16 @@ def test_a_vm_whose_disk_a_live_client_holds_is_not_started() -> None:
     assert failover.decide(sight) == ()
     (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
     assert step.kind == failover.START
+
+
+def test_a_vm_that_failed_on_one_host_is_tried_on_another() -> None:
+    peers = tuple(Peer(name, True, True, True, free_memory_bytes=memory) for name, memory in (("a", 9), ("b", 5)))
+    sight = Sight("a", True, 0.0, peers, (Guest("v", "Halted", "", True, "a", avoids=frozenset({"a"})),), {}, frozenset())
+    assert [step.place for step in failover.decide(sight)] == ["b"]
+
+
+def test_clients_that_hold_disks_of_no_vm_are_fenced_too() -> None:
+    peers = (Peer("a", True, True, True), Peer("dead", False, False, False, SUSPECT_S))
+    clients = frozenset({("dead", "192.0.2.1:0/7"), ("b", "192.0.2.2:0/8")})
+    (step,) = failover.decide(Sight("a", True, 0.0, peers, (), {"dead": "a"}, frozenset(), clients=clients))
+    assert (step.kind, step.addresses) == (failover.FENCE, {"192.0.2.1:0/7"})

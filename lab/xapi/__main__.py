@@ -11,9 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+from lab import host as hosts
+from lab import machine, storage_vm
 from lab.identity import control_domain_uuid, host_uuid
 from lab.topology import Host, Lab, locate
-from lab.xapi import startup
+from lab.xapi import role, startup
 from lab.xapi.agent import LocalAgent, RemoteAgent
 from lab.xapi.built_in import Ext, Udev
 from lab.xapi.certificate import server_context
@@ -26,6 +28,8 @@ from lab.xapi.transfer import Transfers
 from lab.xapi.web import Web
 
 ANNOUNCE_EVERY_S = 2.0
+BOOT_TIMEOUT_S = 300.0
+SWITCH_TIMEOUT_S = 30.0
 
 log = logging.getLogger("lab.xapi")
 
@@ -44,17 +48,26 @@ def main() -> None:
 def run(lab: Lab, host: Host) -> None:
     """Serve until killed."""
     settings = make_settings(lab, host)
+    remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+    if settings.is_master and lab.database.exists() and (other := role.find_other_master(settings, remotes)):
+        log.info("%s is the master by now", other)
+        role.follow(settings, other)
+        settings = make_settings(lab, host)
     dom0 = SshDom0(lab, host)
     drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
     stop = threading.Event()
     hvm, pv = StorageVms(lab, host, dom0), XenGuests(dom0)
-    local = LocalAgent(settings, dom0, drivers, hvm, pv, Transfers(dom0), stop.set)
-    remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+    hosts.wait_until_up(lab, host, timeout_s=BOOT_TIMEOUT_S)  # it may be the end of a reboot that brought us here
+
+    def switch(verb: str) -> None:
+        dom0.run(["systemctl", "--no-block", verb], timeout_s=SWITCH_TIMEOUT_S)
+
+    local = LocalAgent(settings, dom0, drivers, hvm, pv, Transfers(dom0), stop.set, switch)
     toolstack = Toolstack(settings, local, remotes)
     web = Web(toolstack, local, stop.set)
     if settings.is_master:
         seed(toolstack.db, settings)
-        startup.forget_operations(toolstack)
+        startup.take_office(toolstack)
     web.listen(host.channel_lab, 443, server_context(host.dir / "xapi.pem", host.name, host.address))
     web.listen(host.channel_lab, 80, None, is_local=True)
     log.info("%s serves XenAPI for %s", host.channel_lab, host.name)
@@ -63,8 +76,24 @@ def run(lab: Lab, host: Host) -> None:
         threading.Thread(target=startup.host_started, args=(toolstack, host.name), daemon=True).start()
     else:
         threading.Thread(target=announce, args=(web,), daemon=True).start()
+    machine.watch(host, on_reset=lambda: lose_power(lab, host, stop), on_end=lambda: end(lab, host, toolstack))
     stop.wait()
     restart(toolstack)
+
+
+def lose_power(lab: Lab, host: Host, stop: threading.Event) -> None:
+    """The machine begins to boot anew: nothing of it goes on, this toolstack neither."""
+    log.info("%s is reset", host.name)
+    storage_vm.kill_all(lab, host)
+    stop.set()
+
+
+def end(lab: Lab, host: Host, toolstack: Toolstack) -> None:
+    """The machine is off, and so is all that lived in it."""
+    log.info("%s is off", host.name)
+    storage_vm.kill_all(lab, host)
+    toolstack.db.save()
+    os._exit(0)
 
 
 def announce(web: Web) -> None:
@@ -95,7 +124,8 @@ def make_settings(lab: Lab, host: Host) -> Settings:
     }
     return Settings(
         host=host.name,
-        master=lab.hosts[0].name,
+        master=role.read(host.dir / "pool.conf", lab.hosts[0].name),
+        role_file=host.dir / "pool.conf",
         peers=peers,
         password=lambda: lab.password_file.read_text().strip(),
         pool_secret=pool_secret(lab.dir / "pool-secret"),

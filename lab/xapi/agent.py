@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from xmlrpc.client import Fault, dumps, loads
 
+from lab.xapi import role
 from lab.xapi.clock import now
 from lab.xapi.dom0 import Dom0
 from lab.xapi.drivers import Drivers
@@ -49,6 +50,7 @@ class LocalAgent:
     guests: Guests
     transfers: Transfers
     restart: Callable[[], None]  # of this toolstack
+    switch: Callable[[str], None]  # of dom0's machine: "reboot" or "poweroff"
 
     def call(self, operation: str, timeout_s: float, **arguments: Any) -> Any:  # noqa: ARG002  dom0's own bounds hold
         operations: dict[str, Callable[..., Any]] = {
@@ -71,6 +73,8 @@ class LocalAgent:
             "power": self.power,
             "restart": self.restart,
             "mark_started": self.mark_started,
+            "role": self.role,
+            "follow": self.follow,
         }
         try:
             return operations[operation](**arguments)
@@ -162,7 +166,7 @@ class LocalAgent:
         return self.storage_vms if hvm else self.guests
 
     def call_plugin(self, plugin: str, function: str, pairs: dict[str, str], session: str) -> str:
-        """A plugin of dom0, by the convention of SM drivers: one XML-RPC argument, an XML-RPC answer."""
+        """A plugin of dom0: one XML-RPC call as its argument; its answer says what became of it, as XenAPI's own do."""
         path = f"{PLUGINS}/{plugin}"
         if "/" in plugin or self.dom0.run(["test", "-x", path], timeout_s=LOOK_TIMEOUT_S).code != 0:
             raise Failure("XENAPI_MISSING_PLUGIN", plugin)
@@ -170,12 +174,17 @@ class LocalAgent:
         if done.code != 0:
             raise Failure("XENAPI_PLUGIN_FAILURE", "non-zero exit", done.stdout, done.stderr)
         try:
-            (value,), _ = loads(done.stdout)
+            (answer,), _ = loads(done.stdout)
         except Fault as fault:
-            raise Failure("XENAPI_PLUGIN_FAILURE", function, "Fault", fault.faultString) from fault
+            raise Failure("XENAPI_PLUGIN_FAILURE", "fault", str(fault.faultCode), fault.faultString) from fault
         except Exception as error:
-            raise Failure("XENAPI_PLUGIN_FAILURE", function, type(error).__name__, str(error)) from error
-        return str(value)
+            raise Failure("XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", done.stdout, str(error)) from error
+        match answer:
+            case {"Status": "Success", "Value": str(value)}:
+                return value
+            case {"Status": "Failure", "ErrorDescription": [*parts]}:
+                raise Failure(*map(str, parts))
+        raise Failure("XENAPI_PLUGIN_FAILURE", "unexpected XMLRPC result", done.stdout)
 
     def time(self) -> str:
         """dom0's own clock, in UTC, as XenAPI writes it."""
@@ -183,7 +192,17 @@ class LocalAgent:
 
     def power(self, verb: str) -> None:
         """Reboot or switch off dom0's machine; the answer comes before it goes."""
-        self.dom0.run(["systemctl", "--no-block", verb], timeout_s=LOOK_TIMEOUT_S)
+        self.switch(verb)
+
+    def role(self) -> str:
+        """Who this host takes for the master."""
+        return self.settings.master
+
+    def follow(self, master: str) -> None:
+        """Be a member of that master's."""
+        if self.settings.master != master:
+            role.follow(self.settings, master)
+            self.restart()
 
     def mark_started(self) -> None:
         """What units in dom0 wait for after a start of the toolstack."""

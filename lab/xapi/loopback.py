@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.xapi import startup
+from lab.xapi import role, startup
 from lab.xapi.agent import LocalAgent, RemoteAgent
 from lab.xapi.built_in import Ext, Udev
 from lab.xapi.certificate import server_context
@@ -81,6 +81,7 @@ class LoopbackHost:
         self.root = self.dir / "root"
         self.guests = RememberedGuests(self.root)
         self.restarts = threading.Event()
+        self.switched: list[str] = []  # what its power switch was told; it is no machine that would obey
         self._pool = pool
         self._listeners: list[Listener] = []
         (self.root / "opt/xensource/sm").mkdir(parents=True, exist_ok=True)
@@ -97,16 +98,22 @@ class LoopbackHost:
     def start(self) -> None:
         """Start the toolstack and wait until its start is over."""
         settings = self._pool.settings(self.name)
+        remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+        if settings.is_master and (other := role.find_other_master(settings, remotes)):
+            role.follow(settings, other)
+            settings = self._pool.settings(self.name)
         dom0 = LocalDom0(self.name, self.root)
         drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
         transfers = Transfers(dom0)
-        local = LocalAgent(settings, dom0, drivers, self.guests, self.guests, transfers, self.restarts.set)
-        remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+        local = LocalAgent(
+            settings, dom0, drivers, self.guests, self.guests, transfers, self.restarts.set, self.switched.append
+        )
         self.toolstack = Toolstack(settings, local, remotes)
         self.web = Web(self.toolstack, local, self.restarts.set)
         if settings.is_master:
             seed(self.toolstack.db, settings)
-            startup.forget_operations(self.toolstack)
+            startup.take_office(self.toolstack)
+            self._pool.master = self
         tls = server_context(self.dir / "xapi.pem", self.name, "127.0.0.1")
         local_port = self._pool.local_ports[self.name]
         self._listeners = [
@@ -140,7 +147,8 @@ class LoopbackPool:
     def settings(self, host: str) -> Settings:
         return Settings(
             host=host,
-            master="xen1",
+            master=role.read(self.dir / host / "pool.conf", "xen1"),
+            role_file=self.dir / host / "pool.conf",
             peers=self.peers,
             password=lambda: PASSWORD,
             pool_secret="loopback pool secret",

@@ -43,6 +43,27 @@ def migrate(context: Context, vm: str, host: str) -> None:
             context.db.set("VM", vm, scheduled_to_be_resident_on="OpaqueRef:NULL")
 
 
+def why_not(context: Context, vm: str) -> list[str]:
+    """The error that keeps a VM from moving to any other host, or nothing."""
+    row, failures = context.db.row("VM", vm), []
+    try:
+        power.check(context, vm, "pool_migrate", "Running")
+    except Failure as failure:
+        return failure.description
+    if power.is_hvm(row):
+        return ["VM_LACKS_FEATURE", vm]
+    for host in context.db.refs("host"):
+        if host == row["resident_on"]:
+            continue
+        try:
+            power.check_host(context, vm, host)
+        except Failure as failure:
+            failures.append(failure.description)
+        else:
+            return []
+    return failures[0] if failures else ["NO_HOSTS_AVAILABLE"]
+
+
 def _move(context: Context, vm: str, source: str, target: str) -> None:
     own = context.db.get("VM", vm, "uuid")
     vbds = [vbd for vbd in power.plug_order(context, vm) if context.db.get("VBD", vbd, "currently_attached")]

@@ -14,6 +14,7 @@ from typing import Any
 
 from lab.xapi import attached, power
 from lab.xapi.classes import pbd as pbds
+from lab.xapi.classes.host import is_disabled_by_hand, remember_disabled
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
 from lab.xapi.model import NULL
@@ -54,11 +55,11 @@ def _start(toolstack: Toolstack, name: str, host: str) -> None:
     _record_drivers(toolstack, name, hello["drivers"])
     booted = _forget_attachments(context, host, hello["boot"])
     attached.release_leftovers(context, host, booted=booted)
-    _start_host(context, host, hello["running"])
+    _start_host(context, host, hello["running"], booted=booted)
     context.agent(host).call("mark_started", PULSE_TIMEOUT_S)
 
 
-def _start_host(context: Context, host: str, running: dict[str, int]) -> None:
+def _start_host(context: Context, host: str, running: dict[str, int], *, booted: bool) -> None:
     resynchronise_vms(context, host, running)
     _create_missing_pbds(context, host)
     for pbd in context.db.where("PBD", host=host):
@@ -66,7 +67,9 @@ def _start_host(context: Context, host: str, running: dict[str, int]) -> None:
             pbds.plug(context, pbd)
         except Failure as failure:
             log.error("PBD %s could not be plugged: %s", pbd, failure)
-    context.db.set("host", host, enabled=True)
+    if booted or not is_disabled_by_hand(context, host):
+        remember_disabled(context, host, by_hand=False)
+        context.db.set("host", host, enabled=True)
     if context.db.get("pool", context.db.only("pool"), "other_config").get("auto_poweron") == "true":
         autostart_vms(context)
 
@@ -151,6 +154,14 @@ def _sm_record(sr_type: str, info: dict[str, Any]) -> dict[str, Any]:
         "configuration": {item["key"]: item["description"] for item in info["configuration"]},
         "driver_filename": info["driver_filename"],
     }
+
+
+def take_office(toolstack: Toolstack) -> None:
+    """The database may be of another master's time."""
+    pool, own = toolstack.db.only("pool"), toolstack.host_ref(toolstack.settings.host)
+    if toolstack.db.get("pool", pool, "master") != own:
+        toolstack.db.set("pool", pool, master=own)
+    forget_operations(toolstack)
 
 
 def forget_operations(toolstack: Toolstack) -> None:

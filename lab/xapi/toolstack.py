@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xmlrpc.client import dumps
 
+from lab.xapi import role
 from lab.xapi.classes import CALLS
 from lab.xapi.clock import now
 from lab.xapi.codec import decode, encode
@@ -25,6 +26,9 @@ from lab.xapi.protocols import Request
 
 if TYPE_CHECKING:
     from lab.xapi.agent import Agent, RemoteAgent
+
+EMERGENCY_CALLS = frozenset({"pool.emergency_transition_to_master", "pool.emergency_reset_master"})
+LOCAL_CALLS = EMERGENCY_CALLS | {"session.local_logout"}  # what a session of one host alone is good for
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class Settings:
     storage_dir: Path  # the files behind this host's Local storage
     source_address: str = ""  # where this process's own connections come from; "" for any
     dead_after_s: float = 30.0  # xapi waits 600 s before it takes a silent host for dead; tests cannot
+    role_file: Path | None = None  # where this host keeps who the master is
 
     @property
     def is_master(self) -> bool:
@@ -115,7 +120,7 @@ class Toolstack:
         self.settings = settings
         self.local = local
         self.remotes = remotes
-        self.db = Database(settings.database if settings.is_master else None)
+        self.db = Database(role.database_of(settings, settings.host) if settings.is_master else None)
         self.local_sessions: set[str] = set()
         self._storage_locks: dict[str, threading.Lock] = {}
         self._starts: dict[str, object] = {}
@@ -170,7 +175,7 @@ class Toolstack:
         context = Context(self, caller)
         if call.session:
             context = replace(context, session=self._check_session(call, str(parameters.pop(0))))
-        if not self.settings.is_master and not name.startswith("session."):
+        if not self.settings.is_master and not name.startswith("session.") and name not in EMERGENCY_CALLS:
             raise Failure("HOST_IS_SLAVE", self.settings.master_address)
         arguments = [
             decode(type_, value, parameter)
@@ -188,7 +193,7 @@ class Toolstack:
             raise Failure("MESSAGE_PARAMETER_COUNT_MISMATCH", call.name, str(expected), str(len(parameters)))
 
     def _check_session(self, call: Call, session: str) -> str:
-        if session in self.local_sessions and call.name == "session.local_logout":
+        if session in self.local_sessions and call.name in LOCAL_CALLS:
             return session
         if not self.settings.is_master:
             raise Failure("HOST_IS_SLAVE", self.settings.master_address)

@@ -23,13 +23,14 @@ from lab.xapi import imports, startup
 from lab.xapi.agent import LocalAgent, post
 from lab.xapi.failure import Failure, internal_error
 from lab.xapi.protocols import Malformed, Request, parse_json, parse_xml
-from lab.xapi.toolstack import Caller, Toolstack
+from lab.xapi.toolstack import LOCAL_CALLS, Caller, Toolstack
 from lab.xapi.transfer import Place
 
 FORWARD_TIMEOUT_S = 3600.0
 HANDSHAKE_TIMEOUT_S = 15.0
 IDLE_TIMEOUT_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
+SERVED_BY_MEMBERS = LOCAL_CALLS | {"session.slave_local_login_with_password"}
 PATHS = {"/": parse_xml, "/RPC2": parse_xml, "/jsonrpc": parse_json}
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Web:
     def answer(self, path: str, body: bytes, *, is_local: bool) -> bytes:
         settings = self.toolstack.settings
         request = PATHS[path](body)
-        if is_local and not settings.is_master:
+        if is_local and not settings.is_master and request.method not in SERVED_BY_MEMBERS:
             return self._forward(path, body, request)
         return self.toolstack.serve(request, Caller(settings.host, is_local))
 
@@ -136,16 +137,31 @@ class Listener(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], web: Web, tls: ssl.SSLContext | None, *, is_local: bool) -> None:
         self.web, self.tls, self.is_local = web, tls, is_local
+        self._connections: set[socket.socket] = set()
         super().__init__(address, Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """In the connection's own thread: a slow handshake keeps nobody waiting."""
         if self.tls is None:
-            super().finish_request(request, client_address)
+            self._serve(request, client_address)
             return
         request.settimeout(HANDSHAKE_TIMEOUT_S)
         with self.tls.wrap_socket(request, server_side=True) as wrapped:
-            super().finish_request(wrapped, client_address)
+            self._serve(wrapped, client_address)
+
+    def _serve(self, connection: socket.socket, client_address: Any) -> None:
+        self._connections.add(connection)
+        try:
+            super().finish_request(connection, client_address)
+        finally:
+            self._connections.discard(connection)
+
+    def server_close(self) -> None:
+        """Connections that are kept open end with the process, too."""
+        super().server_close()
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         log.debug("connection of %s", client_address, exc_info=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shoal import __version__
 from shoal.clients.connections import Connections
@@ -14,13 +17,21 @@ from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
-from shoal.facts import Facts, VirtualDisks
+from shoal.facts import Facts, Maintenance, Remains, VirtualDisks
+from shoal.kit.errors import ShoalError
 from shoal.observe import observe
+from shoal.observe.bundle import Piece, known_secrets, pieces
+from shoal.observe.ceph_upgrade import hosts_in_maintenance, look_at_upgrade
+from shoal.observe.maintenance import look_at_maintenance
+from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
+from shoal.plan import ceph_upgrade
 from shoal.plan.action import Plan
+from shoal.plan.destroy import planner as destroy_planner
+from shoal.plan.host_marks import WORK_LOCK
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
-from shoal.steps.registry import DISK_STEPS, MEMBER_STEPS, STEPS
+from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, HOST_STEPS, MEMBER_STEPS, STEPS, UPGRADE_STEPS
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
@@ -66,6 +77,101 @@ async def apply(
     return Result(wanted, outcomes, time.monotonic() - start, observed)
 
 
+async def look_at_what_is_left(document: Document, state: Path) -> Remains:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_remains(connections)
+
+
+async def destroy(
+    document: Document,
+    state: Path,
+    options: destroy_planner.Options,
+    *,
+    confirm: Callable[[Remains, Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """Under the pool's lock, the other way round: what of Shoal is there, what must go, ask, carry out."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            seen = await look_at_remains(connections)
+            observed = time.monotonic() - start
+            wanted = destroy_planner.make_plan(document.spec, seen, options)
+            if wanted.problems or not wanted.changes or not await confirm(seen, wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal_file = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=DESTROY_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def plan_upgrade(document: Document, state: Path, image: str) -> Plan:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await _upgrade_plan(document, connections, image)
+
+
+async def upgrade(
+    document: Document,
+    state: Path,
+    image: str,
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    watcher: Watcher,
+) -> Result:
+    """Under the pool's lock, as apply: the two must not restart the same daemons."""
+    start = time.monotonic()
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi)):
+            wanted = await _upgrade_plan(document, connections, image)
+            observed = time.monotonic() - start
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+            journal_file = state / "journal.sqlite"
+            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=UPGRADE_STEPS)
+    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def _upgrade_plan(document: Document, connections: Connections, image: str) -> Plan:
+    facts = await observe(document.spec, connections)
+    seen = None
+    if facts.ceph is not None and not facts.ceph.unreachable and document.spec.ceph.existing is None:
+        seen = await look_at_upgrade(await connections.ceph())
+        marked = await hosts_in_maintenance(connections.xenapi)
+        seen = replace(seen, maintenance=(*seen.maintenance, *marked))
+    return ceph_upgrade.make_plan(document.spec, image, facts, seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a support bundle is made of. `pieces` are read while the connections are open."""
+
+    facts: Facts | None
+    why_no_facts: str
+    pieces: tuple[Piece, ...]
+    secrets: frozenset[str]
+    remarks: list[str]
+
+
+@asynccontextmanager
+async def collecting(document: Document, state: Path) -> AsyncIterator[Collection]:
+    """Does without whatever does not answer, the pool included: then the host in pool.url is all that is known."""
+    async with Connections(document.spec, state) as connections:
+        facts, why = None, ""
+        hosts = ["pool.url"]
+        try:
+            await _log_in(connections)
+            facts = await observe(document.spec, connections)
+            hosts = [host.name for host in facts.hosts]
+        except ShoalError as error:
+            why = f"{error.brief} {error.details}".strip()
+            connections.know_dom0s({"pool.url": urlsplit(document.spec.pool.url).hostname or ""})
+        secrets, remarks = await known_secrets(connections, hosts)
+        yield Collection(facts, why, pieces(connections, hosts), frozenset(secrets), remarks)
+
+
 async def look_at_disks(document: Document, state: Path) -> VirtualDisks:
     async with Connections(document.spec, state) as connections:
         await _log_in(connections)
@@ -90,6 +196,62 @@ async def work_on_disks(
             return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
         outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher, steps=DISK_STEPS)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """Hosts that leave service or come back. `make` plans what a person is asked.
+
+    `go_on` plans what follows, from a new look after each plan that was carried out, until it gives None.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[Maintenance], Plan]
+    go_on: Callable[[Maintenance], Plan | None] = lambda _: None
+
+
+async def look_at_hosts(document: Document, state: Path, names: Sequence[str]) -> Maintenance:
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        return await look_at_maintenance(connections, names)
+
+
+async def work_on_hosts(
+    document: Document,
+    state: Path,
+    work: HostWork,
+    *,
+    confirm: Callable[[Plan], Awaitable[bool]],
+    announce: Callable[[Plan], None],
+    watcher: Watcher,
+) -> Result:
+    """Under a lock of its own: keepers stand back from a pool where `apply` is at work, and this may take hours.
+
+    What keeps `apply` away is the mark of a host in maintenance.
+    """
+    start, journal = time.monotonic(), state / "journal.sqlite"
+    async with Connections(document.spec, state) as connections:
+        await _log_in(connections)
+        async with hold(PoolLock(connections.xenapi, key=WORK_LOCK, who="other work on hosts")):
+            wanted = work.make(await look_at_maintenance(connections, work.names))
+            outcomes: dict[str, Outcome] = {}
+            result = Result(wanted, seconds=time.monotonic() - start, observe_seconds=time.monotonic() - start)
+            if wanted.problems or not wanted.changes or not await confirm(wanted):
+                return result
+            for number in count(1):
+                done = await _carry_out(wanted, connections, document, journal, watcher, steps=HOST_STEPS)
+                outcomes |= {f"{number}/{name}": outcome for name, outcome in done.items()}
+                result = replace(result, outcomes=outcomes, seconds=time.monotonic() - start)
+                if result.failures:
+                    break
+                further = work.go_on(await look_at_maintenance(connections, work.names))
+                if further is None:
+                    break
+                wanted, result = further, replace(result, plan=further)
+                if wanted.problems:
+                    break
+                announce(wanted)
+    return result
 
 
 async def work_on_members(
@@ -136,7 +298,8 @@ async def _carry_out(
     executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
-        outcomes = await executor.run(wanted.actions, Tools(connections, executor.report))
+        tools = Tools(connections, executor.report, alone=lambda: hold(PoolLock(connections.xenapi)))
+        outcomes = await executor.run(wanted.actions, tools)
         failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
         ended = "failed" if failed else "done"
         return outcomes

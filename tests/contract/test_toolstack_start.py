@@ -169,7 +169,13 @@ def test_plugins(api: Any, pool: LoopbackPool) -> None:
     plugin.write_text(
         "#!/usr/bin/env python3\nimport sys\nfrom xmlrpc.client import dumps, loads\n"
         "(session, args), name = loads(sys.argv[1])\n"
-        "print(dumps((name + args['a'],), methodresponse=True))\n"
+        "answers = {'good': {'Status': 'Success', 'Value': name + args['a']},\n"
+        "           'bad': {'Status': 'Failure', 'ErrorDescription': ['WHY', name]}, 'bare': name}\n"
+        "print(dumps((answers[args['how']],), methodresponse=True))\n"
     )
     plugin.chmod(0o755)
-    assert api.host.call_plugin(host, "echo", "say ", {"a": "hello"}) == "say hello"
+    assert api.host.call_plugin(host, "echo", "say ", {"how": "good", "a": "hello"}) == "say hello"
+    assert refused(api.host.call_plugin, host, "echo", "say", {"how": "bad", "a": ""}) == ["WHY", "say"]
+    # A driver's answer is its value, a plugin's is not.
+    bare = refused(api.host.call_plugin, host, "echo", "say", {"how": "bare", "a": ""})
+    assert bare[:2] == ["XENAPI_PLUGIN_FAILURE", "unexpected XMLRPC result"]

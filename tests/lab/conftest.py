@@ -1,6 +1,6 @@
 """One lab for all of these tests, in a folder of its own beside any lab of a person's.
 
-The tests tell one story in order: an untouched pool, refusals, applies that are killed, a pool that works, a crash.
+The tests tell one story in order: an untouched pool, refusals, killed applies, a pool that works, a crash, its end.
 $SHOAL_KEEP_LAB=1 leaves the lab up afterwards, to look around in; the next run takes it as it finds it only if
 $SHOAL_KEEP_LAB is still set.
 """
@@ -9,31 +9,35 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.topology import Lab, locate
+from tests.lab import before_apply
+from tests.lab.lab_commands import BIN, ROOT, lab_cli
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 SPEC = ROOT / "examples" / "lab.yaml"
 DEFAULT_DIR = "/var/lib/shoal-lab-test"
 ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_containers",
     "test_driver",
     "test_disks",
     "test_witness",
     "test_cold_start",
     "test_keeper",
+    "test_maintenance",
     "test_disk_replace",
     "test_lvm",
+    "test_failover",  # leaves the pool with another master
+    "test_destroy",
 ]
 
+__all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -59,15 +63,10 @@ def lab() -> Iterator[Lab]:
         lab_cli("down", "--purge", timeout_s=300)
 
 
-def lab_cli(*words: str, timeout_s: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [BIN / "shoal-lab", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if check and done.returncode:
-        pytest.fail(
-            f"shoal-lab {' '.join(words)} gave {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        )
-    return done
+@pytest.fixture(scope="session", autouse=True)
+def note_what_was_there(lab: Lab) -> None:
+    """Before the first apply, for the last tests, which take it all down."""
+    before_apply.note(lab)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lab.xapi import power
+from lab.xapi import migration, power
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
 from lab.xapi.model import kind
@@ -55,6 +55,7 @@ HOST = kind(
 )
 PLUGIN_TIMEOUT_S = 900.0
 POWER_TIMEOUT_S = 60.0
+DISABLED_NOTE = "lab-disabled"
 
 
 @HOST.call("string", host="host ref", plugin="string", fn="string", args="(string -> string) map")
@@ -66,13 +67,25 @@ def call_plugin(context: Context, host: str, plugin: str, fn: str, args: dict[st
 
 @HOST.call(host="host ref")
 def disable(context: Context, host: str) -> None:
+    remember_disabled(context, host, by_hand=True)
     context.db.set("host", host, enabled=False)
 
 
 @HOST.call(host="host ref")
 def enable(context: Context, host: str) -> None:
     context.agent(host)  # HOST_OFFLINE
+    remember_disabled(context, host, by_hand=False)
     context.db.set("host", host, enabled=True)
+
+
+def remember_disabled(context: Context, host: str, *, by_hand: bool) -> None:
+    """Disabled by a call, a host stays so through restarts of its toolstack, until it boots. xapi notes it in dom0."""
+    other = {key: value for key, value in context.db.get("host", host, "other_config").items() if key != DISABLED_NOTE}
+    context.db.set("host", host, other_config={**other, DISABLED_NOTE: "true"} if by_hand else other)
+
+
+def is_disabled_by_hand(context: Context, host: str) -> bool:
+    return DISABLED_NOTE in context.db.get("host", host, "other_config")
 
 
 @HOST.call("int", host="host ref")
@@ -94,9 +107,10 @@ def get_management_interface(context: Context, host: str) -> str:
 
 @HOST.call("(VM ref -> string set) map", self="host ref")
 def get_vms_which_prevent_evacuation(context: Context, self: str) -> dict[str, list[str]]:
-    """In the lab no VM can be moved while it runs."""
+    """Each VM by itself; xapi also looks whether there is room for all of them together."""
     row = context.db.row("host", self)
-    return {vm: ["VM_LACKS_FEATURE", vm] for vm in row["resident_VMs"] if vm != row["control_domain"]}
+    reasons = {vm: migration.why_not(context, vm) for vm in row["resident_VMs"] if vm != row["control_domain"]}
+    return {vm: why for vm, why in reasons.items() if why}
 
 
 def _must_be_off(context: Context, host: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
 from typing import TYPE_CHECKING
 
+from lab.xapi import role
+from lab.xapi.failure import Failure
 from lab.xapi.model import kind
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
 
+FOLLOW_TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
 POOL = kind(
     "pool",
     """
@@ -37,3 +44,37 @@ POOL = kind(
 def sync_database(context: Context) -> None:
     """Have the database on disk before the answer."""
     context.db.save()
+
+
+@POOL.call()
+def emergency_transition_to_master(context: Context) -> None:
+    """Asked of a member, whose session is its own: it is the master after the restart that follows."""
+    settings = context.toolstack.settings
+    if not settings.is_master:
+        role.become_master(settings)
+        context.toolstack.local.call("restart", FOLLOW_TIMEOUT_S)
+
+
+@POOL.call(master_address="string")
+def emergency_reset_master(context: Context, master_address: str) -> None:
+    """Asked of a member: it follows that master after the restart that follows."""
+    for name, peer in context.toolstack.settings.peers.items():
+        if peer.address == master_address:
+            context.toolstack.local.call("follow", FOLLOW_TIMEOUT_S, master=name)
+            return
+    raise Failure("HOST_NAME_INVALID", master_address)
+
+
+@POOL.call("host ref set")
+def recover_slaves(context: Context) -> list[str]:
+    """Have all that can be reached follow this master."""
+    found = []
+    for name, remote in context.toolstack.remotes.items():
+        if name != context.toolstack.settings.host:
+            try:
+                remote.call("follow", FOLLOW_TIMEOUT_S, master=context.toolstack.settings.host)
+            except (OSError, http.client.HTTPException) as error:
+                log.info("%s does not follow: %s", name, error)
+                continue
+            found.append(context.toolstack.host_ref(name))
+    return found

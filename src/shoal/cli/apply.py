@@ -55,11 +55,13 @@ class Conversation:
         self._is_live = False
         self.was_refused = False
 
-    async def confirm(self, plan: Plan) -> bool:
+    async def confirm(
+        self, plan: Plan, *, question: str = "Carry this out? Only 'yes' is taken for yes: ", answer: str = "yes"
+    ) -> bool:
         self._console.print(draw_plan(plan))
         if self._ask:
-            self._console.print("Carry this out? Only 'yes' is taken for yes: ", end="")
-            self.was_refused = (await _read_line()).strip() != "yes"
+            self._console.print(question, end="")
+            self.was_refused = (await _read_line()).strip() != answer
             if self.was_refused:
                 return False
         self.progress.expect(len(plan.changes))

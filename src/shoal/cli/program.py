@@ -10,7 +10,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from shoal import __version__
-from shoal.cli import apply, disk, disk_members, host, host_members, plan, status, validate, volume_service
+from shoal.cli import (
+    apply,
+    collect,
+    destroy,
+    disk,
+    disk_members,
+    host,
+    host_members,
+    plan,
+    status,
+    upgrade,
+    validate,
+    volume_service,
+)
 from shoal.cli.door import leave
 from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
 
@@ -68,6 +81,15 @@ def _apply(
     return apply.run(file, state, yes=yes, json=json)
 
 
+@app.command(name="destroy")
+def _destroy(*, options: destroy.Options = destroy.AS_USUAL) -> int:
+    """Put the pool back as it was before Shoal. Asks for the pool's name; may be killed and run again at any moment.
+
+    Example: shoal destroy -f shoal.yaml --dry-run
+    """
+    return destroy.run(options)
+
+
 @app.command(name="status")
 def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFolder = None) -> int:
     """Say how the pool and its storage are, what is wrong and what to do. Exits with 0 when all is well, else 1.
@@ -75,6 +97,31 @@ def _status(*, file: SpecFile = DEFAULT_SPEC, json: Json = False, state: StateFo
     Example: shoal status -f shoal.yaml --json
     """
     return status.run(file, state, json=json)
+
+
+@app.command(name="upgrade")
+def _upgrade(*, options: upgrade.Options = upgrade.AS_USUAL) -> int:
+    """Bring Ceph to another image, one daemon after the other. Asks first; one that is under way is followed.
+
+    Example: shoal upgrade --image quay.io/ceph/ceph:v19.2.3 --dry-run
+    """
+    return upgrade.run(options)
+
+
+@app.command(name="collect")
+def _collect(
+    *,
+    file: SpecFile = DEFAULT_SPEC,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="The file to write; without it one named by the time.")
+    ] = None,
+    state: StateFolder = None,
+) -> int:
+    """Write a support bundle with no secrets: spec, facts, plan, journal, logs. Does without what does not answer.
+
+    Example: shoal collect -o shoal.tar.gz
+    """
+    return collect.run(file, state, output=output)
 
 
 @app.command(name="volume-service")

@@ -39,9 +39,24 @@ WORDS = {
     "rbd_map": "RBD images mapped in dom0",
     "shared_sr": "shared SR",
     "default_sr": "default SR",
+    "keeper": "keeper in dom0",
+    "marks": "marks and alerts",
+    "ceph_upgrade": "upgrade of Ceph",
     "disk_import": "import of",
     "disk_export": "export of",
     "disk_move": "move of",
+    "reboot_due": "to be rebooted:",
+    "ceph_spare": "Ceph's leave for",
+    "host_mark": "maintenance mark of",
+    "host_enabled": "host",
+    "vm_away": "leaving VM",
+    "sr_on_host": "SR",
+    "osd_noout": "OSDs of",
+    "storage_vm_off": "storage VM of",
+    "host_restart": "reboot of",
+    "ceph_back": "Ceph daemons of",
+    "ceph_clean": "Ceph after",
+    "vm_back": "VM taken away before:",
     "osd_removal": "OSD leaves disk",
     "disk_removal": "disk leaves",
     "spec_edit": "the spec",
@@ -50,6 +65,7 @@ _SIGNS = {
     Change.NONE: ("=", "dim"),
     Change.CREATE: ("+", "green"),
     Change.UPDATE: ("~", "yellow"),
+    Change.REMOVE: ("-", "yellow"),
     Change.DESTROY: ("!", "bold red"),
 }
 _MARKS = {
@@ -95,7 +111,12 @@ def draw_plan(plan: Plan, *, everything: bool = False) -> Tree:
 
 def summarize(plan: Plan) -> str:
     """Such as "3 to create, 1 to change; 40 already as wanted"."""
-    words = {Change.CREATE: "to create", Change.UPDATE: "to change", Change.DESTROY: "TO WIPE"}
+    words = {
+        Change.CREATE: "to create",
+        Change.UPDATE: "to change",
+        Change.REMOVE: "to remove",
+        Change.DESTROY: "TO WIPE",
+    }
     parts = [f"{count} {word}" for change, word in words.items() if (count := _count(plan.actions, change))]
     same = _count(plan.actions, Change.NONE)
     return f"{', '.join(parts) or 'nothing to do'}; {same} already as wanted"

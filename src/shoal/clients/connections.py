@@ -6,6 +6,7 @@ Knows where things are and how to get in; must not know what is done there.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +36,7 @@ class Connections:
         self._storage_vm_key: Secret | None = None
         self._machines: dict[tuple[str, ...], Ssh] = {}
         self._ceph: Ceph | None = None
+        self._ceph_host = ""
 
     async def __aenter__(self) -> Connections:
         return self
@@ -85,12 +87,18 @@ class Connections:
             )
         return self._machines[host, uuid]
 
-    async def ceph(self) -> Ceph:
-        """Ceph, through the first storage VM that runs a monitor. Raises CephUnreachable with what each one said."""
-        if self._ceph is not None and await self._ceph.has_mon():
-            return self._ceph
-        seen = await asyncio.gather(*(self._ceph_of(host.name) for host in self.spec.hosts))
-        self._ceph = next((found for found in seen if isinstance(found, Ceph)), None)
+    async def ceph(self, *, among: Sequence[str] | None = None) -> Ceph:
+        """Ceph, through the first storage VM that runs a monitor. Raises CephUnreachable with what each one said.
+
+        `among`: hosts whose storage VM may be asked, for who knows that others are off, or about to be.
+        """
+        names = [host.name for host in self.spec.hosts if among is None or host.name in among]
+        kept = self._ceph
+        if kept is not None and self._ceph_host in names and await kept.has_mon():
+            return kept
+        seen = await asyncio.gather(*(self._ceph_of(name) for name in names))
+        found = [(name, one) for name, one in zip(names, seen, strict=True) if isinstance(one, Ceph)]
+        self._ceph_host, self._ceph = found[0] if found else ("", None)
         if self._ceph is None:
             raise CephUnreachable(
                 "no storage VM runs a monitor that can be asked", details="\n".join(str(each) for each in seen)

@@ -11,13 +11,14 @@ import errno
 import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncssh
 
 from shoal.clients.pins import Pins
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
+from shoal.kit.shipped import ShippedFile, pack
 
 CONNECT_TIMEOUT_S = 30.0
 FILE_TIMEOUT_S = 60.0
@@ -27,13 +28,20 @@ SESSIONS = 8
 # Fixed here, so that a newer library with another order of preference does not see another key and call it a change.
 HOST_KEY_ALGORITHMS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
 
+_NEW = ".shoal-new"
 # The length is checked since a connection lost half-way looks like the end of the file to `cat`.
 _WRITE = """set -e; umask 077; t=$1.shoal-$$; trap 'rm -f -- "$t"' EXIT
 d=${1%/*}; [ -z "$d" ] || [ -d "$d" ] || (umask 022; mkdir -p -- "$d")
 cat >"$t"; [ "$(wc -c <"$t")" -eq "$3" ] || { echo "the data were cut short" >&2; exit 75; }
 chmod "$2" -- "$t"; sync -- "$t"; mv -f -- "$t" "$1"; trap - EXIT"""
-_READ = '[ -e "$1" ] || exit 44; exec cat -- "$1"'
-_NO_FILE = 44
+# Beside each file a new one, all from one archive on standard input; put in place in the order given. An archive that
+# was cut short may still end well: so each file must be there before the first is put in place.
+_WRITE_ALL = f"""set -e; umask 022; trap 'for f; do rm -f -- "$f{_NEW}"; done' EXIT; tar -x -C /
+for f; do [ -f "$f{_NEW}" ] || {{ echo "the data were cut short" >&2; exit 75; }}; done
+for f; do sync -- "$f{_NEW}"; done; for f; do mv -f -- "$f{_NEW}" "$f"; done"""
+# The length of each file, or -, in a line before its content.
+_READ_ALL = """for f; do if [ -e "$f" ]; then n=$(wc -c <"$f") || exit; echo "$n"; head -c "$n" -- "$f" || exit
+else echo -; fi; done"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +117,14 @@ class Ssh:
 
     async def read_file(self, path: str) -> bytes | None:
         """The file's content, or None when there is no such file."""
-        argv = ["sh", "-c", _READ, "sh", path]
-        code, out, err = await self._run(argv, FILE_TIMEOUT_S, None)
-        if code == _NO_FILE:
-            return None
+        return (await self.read_files([path]))[0]
+
+    async def read_files(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Each file's content, or None when there is no such file: one round trip for all."""
+        code, out, err = await self._run(["sh", "-c", _READ_ALL, "sh", *paths], FILE_TIMEOUT_S, None)
         if code != 0:
-            raise CommandFailed(self.name, ["cat", path], Completed("", err.decode(errors="replace"), code))
-        return out
+            raise CommandFailed(self.name, ["cat", *paths], Completed("", err.decode(errors="replace"), code))
+        return _divide(out, self.name)
 
     async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Write beside, sync, rename: the path has the old content or all of the new one. Makes the folder."""
@@ -123,6 +132,14 @@ class Ssh:
         code, _, err = await self._run(argv, FILE_TIMEOUT_S, data)
         if code != 0:
             raise CommandFailed(self.name, ["write", path], Completed("", err.decode(errors="replace"), code))
+
+    async def write_files(self, files: Sequence[ShippedFile]) -> None:
+        """As write_file, several in one round trip; they are put in place in this order."""
+        paths = [file.path for file in files]
+        data = pack(tuple(replace(file, path=file.path + _NEW) for file in files))
+        code, _, err = await self._run(["sh", "-c", _WRITE_ALL, "sh", *paths], FILE_TIMEOUT_S, data)
+        if code != 0:
+            raise CommandFailed(self.name, ["write", *paths], Completed("", err.decode(errors="replace"), code))
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -272,6 +289,21 @@ def _said(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__
+
+
+def _divide(out: bytes, name: str) -> list[bytes | None]:
+    """What _READ_ALL printed."""
+    found: list[bytes | None] = []
+    while out:
+        size, _, out = out.partition(b"\n")
+        if size == b"-":
+            found.append(None)
+        elif size.strip().isdigit() and int(size) <= len(out):
+            found.append(out[: int(size)])
+            out = out[int(size) :]
+        else:
+            raise Unreachable(f"{name}: a file came back cut short")
+    return found
 
 
 def _bytes(data: bytes | str | None) -> bytes:

@@ -19,6 +19,7 @@ from shoal.engine.process import Process, is_gone, this_process
 from shoal.kit.errors import ShoalError, TemporaryError
 
 KEY = "shoal:lock"
+RENEWED = "-renewed"  # after the key: the sign of life
 RENEWED_KEY = "shoal:lock-renewed"
 RENEW_EVERY_S = 20.0
 STALE_AFTER_S = 90.0
@@ -57,10 +58,19 @@ class Holder:
 
 
 class PoolLock:
+    """`key`: what is locked, in the pool's other_config; `who`: what others are told who has it."""
+
     def __init__(
-        self, toolstack: Toolstack, *, stale_after_s: float = STALE_AFTER_S, settle_s: float = SETTLE_S
+        self,
+        toolstack: Toolstack,
+        *,
+        key: str = KEY,
+        who: str = "another apply",
+        stale_after_s: float = STALE_AFTER_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self._toolstack = toolstack
+        self._key, self._renewed_key, self._name = key, f"{key}{RENEWED}", who
         self._stale_after_s = stale_after_s
         self._settle_s = settle_s
         self._pool = self._master = ""
@@ -77,27 +87,27 @@ class PoolLock:
     async def renew(self) -> None:
         """Give a sign of life. Raises LockLost when the lock is someone else's by now."""
         config = await self._other_config()
-        if Holder.from_json(config.get(KEY, "")).token != self._token:
+        if Holder.from_json(config.get(self._key, "")).token != self._token:
             raise LockLost(
-                "the pool's lock was taken away from this apply; it stops here",
-                details=_who(Holder.from_json(config[KEY])) if KEY in config else "the lock has gone",
+                "the pool's lock was taken away from this run; it stops here",
+                details=_who(Holder.from_json(config[self._key])) if self._key in config else "the lock has gone",
                 resolution="See what the other one does, then run the same command again: it goes on where it stopped.",
             )
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, RENEWED_KEY)
+        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
         with contextlib.suppress(ShoalError):  # only a sign of life: the next one comes in time
-            now = (await self._now()).isoformat()
-            await self._toolstack.call("pool.add_to_other_config", self._pool, RENEWED_KEY, f"{self._token} {now}")
+            sign = f"{self._token} {(await self._now()).isoformat()}"
+            await self._toolstack.call("pool.add_to_other_config", self._pool, self._renewed_key, sign)
 
     async def release(self) -> None:
         config = await self._other_config()
-        if Holder.from_json(config.get(KEY, "")).token == self._token:
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, RENEWED_KEY)
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, KEY)
+        if Holder.from_json(config.get(self._key, "")).token == self._token:
+            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
+            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
 
     async def _try_add(self) -> bool:
         holder = Holder(self._token, (await self._now()).isoformat(), this_process())
         try:
-            await self._toolstack.call("pool.add_to_other_config", self._pool, KEY, holder.to_json())
+            await self._toolstack.call("pool.add_to_other_config", self._pool, self._key, holder.to_json())
         except ShoalError as error:
             if getattr(error, "code", "") != "MAP_DUPLICATE_KEY":
                 raise
@@ -106,28 +116,28 @@ class PoolLock:
 
     async def _take_over(self) -> None:
         config = await self._other_config()
-        if KEY not in config:  # released just now
+        if self._key not in config:  # released just now
             if await self._try_add():
                 return
             config = await self._other_config()
-        holder = Holder.from_json(config.get(KEY, ""))
+        holder = Holder.from_json(config.get(self._key, ""))
         age_s = await self._silence_s(config, holder)
         if age_s < self._stale_after_s and not is_gone(holder.process):
             raise LockHeld(
-                f"another apply holds the pool's lock: {_who(holder)}",
+                f"{self._name} holds the pool's lock: {_who(holder)}",
                 details=f"its last sign of life was {age_s:.0f} s ago",
                 resolution=f"Wait for its end. It is taken for dead {self._stale_after_s:.0f} s after a sign of life.",
             )
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, KEY)
+        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
         taken = await self._try_add()
         await asyncio.sleep(self._settle_s)
-        now = Holder.from_json((await self._other_config()).get(KEY, ""))
+        now = Holder.from_json((await self._other_config()).get(self._key, ""))
         if not taken or now.token != self._token:
-            raise LockHeld(f"another apply was quicker: {_who(now)}", resolution="Wait until it ends.")
+            raise LockHeld(f"{self._name} was quicker: {_who(now)}", resolution="Wait until it ends.")
 
     async def _silence_s(self, config: dict[str, str], holder: Holder) -> float:
         """Seconds since the holder's last sign of life; a holder that never gave one, since it took the lock."""
-        token, _, renewed = config.get(RENEWED_KEY, "").partition(" ")
+        token, _, renewed = config.get(self._renewed_key, "").partition(" ")
         text = renewed if token and token == holder.token else holder.since
         try:
             return (await self._now() - datetime.fromisoformat(text)).total_seconds()

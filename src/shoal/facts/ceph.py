@@ -80,6 +80,7 @@ class Ceph:
     nearfull_ratio: float = 0.85
     clean_pgs: int = 0
     pgs: int = 0
+    noout_hosts: tuple[str, ...] = ()  # whose OSDs stay in the cluster however long they are down
     pg_states: dict[str, int] = field(default_factory=dict)  # "active+clean" → how many
     unreachable: str = ""
     certificate_authority: str = ""  # sha256 of the volume services' CA certificate (config-key shoal/ca.pem)

@@ -70,3 +70,5 @@ class Host:
     dom0: Dom0 | None = None
     unreachable: str = ""
     toolstack_kit: str = ""  # other_config shoal:kit: digest of the kit that its toolstack was restarted with
+    maintenance: str = ""  # other_config shoal:maintenance: Shoal's keeper, or a person, has it rest
+    reboot_due: str = ""  # other_config shoal:reboot: the boot that `shoal host reboot` has still to end

@@ -6,6 +6,8 @@ In a checkout they lie in `dom0/` and `volumes/`, in an installed wheel in `shoa
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,19 @@ from shoal.kit.errors import ShoalError
 DOM0_CODE = "/opt/shoal/dom0"
 DOM0_DRIVER = "/opt/xensource/sm/RBDSR"
 DOM0_MAPPER = f"{DOM0_CODE}/map_images.py"
+DOM0_PLUGIN = f"{DOM0_CODE}/container_plugin.py"
+DOM0_PLUGIN_LINK = "/etc/xapi.d/plugins/xscontainer"
 DOM0_UNITS = ("/etc/systemd/system/shoal-map.service", "/etc/systemd/system/shoal-map-retry.service")
 DOM0_KEEPER_UNIT = "/etc/systemd/system/shoal-keeper.service"
 DOM0_RULES = "/etc/udev/rules.d/59-shoal.rules"
 DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_KEEPER_UNIT, DOM0_RULES, DOM0_DRIVER)
 """Where the kit's files lie that are not below DOM0_CODE. The driver last, as it is what others call."""
+DOM0_WHITELIST = "/etc/xapi.conf.d/99-shoal.conf"
+DOM0_MODULES = "/etc/modules-load.d/shoal.conf"
+DOM0_SERVICES = tuple(path.rpartition("/")[2] for path in (DOM0_KEEPER_UNIT, *DOM0_UNITS))
+DOM0_WANTS = tuple(f"/etc/systemd/system/multi-user.target.wants/{unit}" for unit in DOM0_SERVICES)
+DOM0_OWN = ("/opt/shoal", "/etc/shoal", "/var/lib/shoal", *DOM0_OUTSIDE, *DOM0_WANTS, DOM0_WHITELIST, DOM0_MODULES)
+"""All files and folders in a dom0 that are Shoal's alone: what `destroy` removes."""
 DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper")
 VOLUMES_CODE = "/opt/shoal/volumes"
 
@@ -45,15 +55,16 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: driver, keeper, what maps images, and their code. The probe is sent, never installed."""
+    """The kit of a dom0: driver, keeper, what maps images, plugin, and their code. The probe is sent, not installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
     mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())
+    plugin = ShippedFile(DOM0_PLUGIN, (source / "container_plugin.py").read_bytes(), 0o755)
     names = (*DOM0_UNITS, DOM0_KEEPER_UNIT)
     units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in names)
     rules = ShippedFile(DOM0_RULES, (source / "udev" / Path(DOM0_RULES).name).read_bytes())
     packages = (file for name in DOM0_PACKAGES for file in _code(source / name, f"{DOM0_CODE}/{name}"))
-    return (driver, mapper, *units, rules, *packages)
+    return (driver, mapper, plugin, *units, rules, *packages)
 
 
 def volume_service_files() -> tuple[ShippedFile, ...]:
@@ -63,6 +74,17 @@ def volume_service_files() -> tuple[ShippedFile, ...]:
 def probe(name: str) -> bytes:
     """A program of dom0/ that is sent to `python3 -` there."""
     return (folder("dom0") / f"{name}.py").read_bytes()
+
+
+def pack(files: Iterable[ShippedFile]) -> bytes:
+    """All files in one go: under emulation each round trip counts."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for file in files:
+            info = tarfile.TarInfo(file.path.lstrip("/"))
+            info.size, info.mode = len(file.data), file.mode
+            tar.addfile(info, io.BytesIO(file.data))
+    return buffer.getvalue()
 
 
 def digest(files: Iterable[ShippedFile]) -> str:

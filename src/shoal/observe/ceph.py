@@ -66,9 +66,10 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
         used_bytes=number(stats, "total_used_raw_bytes", 0),
         available_bytes=number(stats, "total_avail_bytes", 0),
         nearfull_ratio=real(table(answer, "osd dump"), "nearfull_ratio", 0.85),
-        clean_pgs=states.get("active+clean", 0),
+        clean_pgs=sum(count for state, count in states.items() if _is_clean(state)),
         pgs=number(pgs, "num_pgs", 0),
         pg_states=states,
+        noout_hosts=_noout_hosts(table(answer, "osd dump")),
         # What was not answered must not look like what is not there.
         unreachable="; ".join(f"{what}: {why}" for what, why in errors.items()),
         certificate_authority=text(answer, "ca", ""),
@@ -77,6 +78,17 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
 
 def unreachable(fsid: str, why: str) -> facts.Ceph:
     return facts.Ceph(fsid=fsid, health="", unreachable=why)
+
+
+def _is_clean(state: str) -> bool:
+    """Also while it is scrubbed: "active+clean+scrubbing+deep"."""
+    return {"active", "clean"} <= set(state.split("+"))
+
+
+def _noout_hosts(dump: Answer) -> tuple[str, ...]:
+    """Those that `ceph osd set-group noout` names; the flag for the whole cluster is another."""
+    flags = table(dump, "crush_node_flags", {})
+    return tuple(sorted(name for name in flags if "noout" in texts(flags, name)))
 
 
 def _rows(answer: Answer, key: str) -> list[Answer]:

@@ -67,7 +67,7 @@ async def _host(host: facts.Host, wanted: Mapping[str, str], connections: Connec
     async def look() -> facts.Dom0:
         return await look_at_dom0(await connections.dom0(host.name))
 
-    found = await _within(HOST_TIMEOUT_S if host.live else DEAD_HOST_TIMEOUT_S, look)
+    found = await within(HOST_TIMEOUT_S if host.live else DEAD_HOST_TIMEOUT_S, look)
     return replace(host, dom0=found) if isinstance(found, facts.Dom0) else replace(host, unreachable=found)
 
 
@@ -80,7 +80,7 @@ async def _guest(vm: facts.StorageVm, connections: Connections) -> Seen | str:
     async def look() -> Seen:
         return await look_at_guest(await connections.storage_vm_with(vm.host, vm.uuid))
 
-    return await _within(GUEST_TIMEOUT_S, look)
+    return await within(GUEST_TIMEOUT_S, look)
 
 
 async def _ceph(seen: facts.Facts, inside: Mapping[str, Seen], connections: Connections) -> facts.Ceph | None:
@@ -148,7 +148,7 @@ def _with_partitions(ceph: facts.Ceph | None, seen: facts.Facts) -> facts.Ceph |
     return replace(ceph, osds=osds)
 
 
-async def _within(timeout_s: float, look: Callable[[], Awaitable[T]]) -> T | str:
+async def within(timeout_s: float, look: Callable[[], Awaitable[T]]) -> T | str:
     """What was seen, or why nothing was."""
     try:
         async with asyncio.timeout(timeout_s):

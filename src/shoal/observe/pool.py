@@ -10,6 +10,7 @@ from shoal.clients.connections import STORAGE_VM_KEY
 from shoal.clients.xenapi import XenApi, XenApiError
 from shoal.facts import Host, Pbd, Pool, Sr, StorageVm, Vdi
 from shoal.observe.reading import Answer, NotUnderstood, flag, number, text, text_table, texts
+from shoal.plan.host_marks import MAINTENANCE_MARK, REBOOT_MARK
 from shoal.spec.names import storage_vm_name
 
 CLASSES = ("pool", "host", "host_metrics", "SR", "PBD", "VDI", "VM", "VBD", "network", "SM")
@@ -71,7 +72,7 @@ def read_pool(records: Records, addresses: Mapping[str, str], secrets: tuple[str
 
 def _host(host: Answer, all_metrics: Mapping[str, Answer], *, is_master: bool) -> Host:
     metrics = all_metrics.get(text(host, "metrics"), {})
-    version = text_table(host, "software_version")
+    version, marks = text_table(host, "software_version"), text_table(host, "other_config")
     product = f"{version.get('product_brand', '')} {version.get('product_version', '')}".strip()
     return Host(
         name=text(host, "name_label"),
@@ -83,7 +84,9 @@ def _host(host: Answer, all_metrics: Mapping[str, Answer], *, is_master: bool) -
         product=product,
         memory_total_bytes=number(metrics, "memory_total", 0),
         memory_free_bytes=number(metrics, "memory_free", 0),
-        toolstack_kit=text_table(host, "other_config").get("shoal:kit", ""),
+        toolstack_kit=marks.get("shoal:kit", ""),
+        maintenance=marks.get(MAINTENANCE_MARK, ""),
+        reboot_due=marks.get(REBOOT_MARK, ""),
     )
 
 

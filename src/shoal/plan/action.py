@@ -15,7 +15,8 @@ class Change(StrEnum):
     NONE = "none"
     CREATE = "create"
     UPDATE = "update"
-    DESTROY = "destroy"
+    REMOVE = "remove"  # what Shoal made and can make again
+    DESTROY = "destroy"  # data with it
 
 
 @dataclass(frozen=True, slots=True)

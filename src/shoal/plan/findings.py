@@ -32,6 +32,9 @@ def _of_hosts(spec: Spec, facts: Facts) -> Iterator[Finding]:
         seen = facts.host(host.name)
         if seen is None:
             yield Finding(f"the pool has no host {host.name}", "add it to the pool, or take it out of the spec")
+        elif seen.maintenance:
+            what = f"host {host.name} is in maintenance since {seen.maintenance}"
+            yield Finding(what, f"shoal host maintenance exit {host.name}")
         elif not seen.live:
             yield Finding(f"host {host.name} is not live", "start it, or look at its power and network")
         elif not seen.enabled:

@@ -52,20 +52,25 @@ def _judge(host: Host | None) -> Verdict:
 
 def refusal(conf: LvmConf) -> str:
     """Why Shoal's block cannot stand beside what the administrator wrote; "" when it can."""
-    rest = _without_comments(_BLOCK.sub("", conf.local))
+    rest = _without_comments(without_block(conf.local))
     taken = [key for key in _KEYS if _assignment(key).search(rest)]
     if taken:
         return f"{conf.folder}/lvmlocal.conf sets devices/{taken[0]} itself, and Shoal's block must set it"
-    if re.search(r"^# (BEGIN|END) Shoal\b", _BLOCK.sub("", conf.local), re.MULTILINE):
+    if re.search(r"^# (BEGIN|END) Shoal\b", without_block(conf.local), re.MULTILINE):
         return f"Shoal's block in {conf.folder}/lvmlocal.conf is cut: its first or last line is missing"
     return ""
 
 
 def merge(conf: LvmConf) -> str:
     """The whole of lvmlocal.conf with Shoal's block at its end; the rest is the administrator's and stays as it is."""
-    rest = _BLOCK.sub("", conf.local)
+    rest = without_block(conf.local)
     separator = "" if not rest or rest.endswith("\n") else "\n"
     return f"{rest}{separator}{_block(conf.main)}"
+
+
+def without_block(local: str) -> str:
+    """lvmlocal.conf as it was before Shoal."""
+    return _BLOCK.sub("", local)
 
 
 def _block(main: str) -> str:

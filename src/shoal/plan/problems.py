@@ -93,6 +93,10 @@ def _of_other_place(sr: model.Sr, there: Sr, where: str) -> Iterator[Problem]:
 
 
 def _of_host(host: Host, where: str) -> Iterator[Problem]:
+    if host.maintenance:
+        what = f"{host.name} is in maintenance since {host.maintenance}"
+        yield Problem(what, f"shoal host maintenance exit {host.name}", where)
+        return
     if not host.live:
         yield Problem(f"the pool says that {host.name} is not live", "start it, or look at its network", where)
         return

@@ -15,6 +15,8 @@ IMAGE_NAME_MAX = 64
 IMAGE_FEATURES = ("layering",)  # of an image that all hosts write to at once: no exclusive lock, see decision 0015
 MAPS_FILE = "/etc/shoal/maps.json"  # in dom0: which images it maps at boot
 MAPS_KEY_FILE = "/etc/shoal/maps.key"
+DEFAULT_SR_BEFORE = "shoal:default-sr-before"  # pool's other_config: uuid of the default SR before Shoal's, or ""
+AUTO_POWERON_BEFORE = "shoal:auto-poweron-before"  # its auto_poweron before Shoal's, or ""
 LVM_FOLDERS = ("/etc/lvm", "/etc/lvm/master")  # of a member, and of the master of an SR
 
 

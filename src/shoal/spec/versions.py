@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 Version = tuple[int, ...]
 _NEWEST = 10**6  # a tag that names only the release ("v19") may be any point release of it
 
+OLDEST_KNOWN, NEWEST_KNOWN = 18, 20  # Reef to Tentacle: what `tune` knows of
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -68,3 +70,24 @@ def tune(kernel: Version, ceph: Version) -> Tuning:
         # "luminous" and the command then refuses; it maps such images all the same (tried with 6.1 and Ceph 18.2.7).
         min_compat_client="mimic",
     )
+
+
+def exact(version: Version) -> str:
+    """ "18.2.7"; "" where the image's name tells less than that."""
+    return "" if not version or _NEWEST in version else ".".join(map(str, version))
+
+
+def upgrade_problem(newest: Version, oldest: Version, target: Version) -> str:
+    """Why a cluster whose daemons run from `oldest` to `newest` cannot be brought to `target`, or ""."""
+    if not target:
+        return "its name does not tell Ceph's version"
+    if ceph_problem(target):
+        return ceph_problem(target)
+    if target[0] > NEWEST_KNOWN:
+        return f"Ceph {target[0]} is not known to this Shoal, which knows {OLDEST_KNOWN} to {NEWEST_KNOWN}"
+    if target < newest:
+        return f"it is older than {'.'.join(map(str, newest))}, which runs already; Ceph cannot go back"
+    # doc/cephadm/upgrade.rst and the release notes: from at most two releases before.
+    if oldest and target[0] - oldest[0] > 2:
+        return f"from {oldest[0]} to {target[0]} are more than two releases; go by way of {oldest[0] + 2}"
+    return ""

@@ -18,22 +18,28 @@ ENOENT = 2
 
 async def find_or_make(tools: Tools) -> Pair:
     """The one authority. Its certificate is written last: without it, a key alone is half an authority."""
-    existing = tools.connections.spec.ceph.existing
-    if existing is not None:
-        return authority_files.read(existing.authority)
     async with tools.locks["authority"]:
-        ceph = await tools.ceph()
-        found = await find(ceph)
+        found = await _find_once(tools)
         if found is None:
-            found = certificates.make_authority()
+            ceph, found = await tools.ceph(), certificates.make_authority()
             await ceph.text(["config-key", "set", KEY, "-i", "-"], input=found.key.reveal().encode())
             await ceph.text(["config-key", "set", CERTIFICATE, "-i", "-"], input=found.certificate.encode())
         return found
 
 
 async def find_for(tools: Tools) -> Pair | None:
-    existing = tools.connections.spec.ceph.existing
-    return authority_files.read(existing.authority) if existing else await find(await tools.ceph())
+    async with tools.locks["authority"]:
+        return await _find_once(tools)
+
+
+async def _find_once(tools: Tools) -> Pair | None:
+    """Asked for by each host's steps, and the same for a whole run once it is there."""
+    found = tools.kept.get("authority")
+    if not isinstance(found, Pair):
+        existing = tools.connections.spec.ceph.existing
+        found = authority_files.read(existing.authority) if existing else await find(await tools.ceph())
+        tools.kept["authority"] = found
+    return found
 
 
 async def find(ceph: Ceph) -> Pair | None:

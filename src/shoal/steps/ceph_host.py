@@ -39,7 +39,7 @@ async def apply(action: Action, tools: Tools) -> None:
             raise NotYet(error.brief, details=error.details) from error
         return "it was asked for"
 
-    await wait_until(add, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=0.5)
+    await wait_until(add, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -23,7 +23,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=1)
+    await wait_until(look, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=3)
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -25,7 +25,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=1)
+    await wait_until(look, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=3)
 
 
 async def verify(action: Action, tools: Tools) -> str:

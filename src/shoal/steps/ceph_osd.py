@@ -51,7 +51,7 @@ async def apply(action: Action, tools: Tools) -> None:
     async def look() -> str:
         return await _look(ceph, guest, action)
 
-    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=0.7)
+    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=2)
     osd = await _find(ceph, guest, action)
     if osd is not None and not osd["in"]:  # the one before it was emptied
         await ceph.text(["osd", "in", str(osd["osd"])])

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
-from shoal.kit.shipped import DOM0_CODE, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, ShippedFile, dom0_files
+from shoal.kit.shipped import (
+    DOM0_CODE,
+    DOM0_KEEPER_UNIT,
+    DOM0_MODULES,
+    DOM0_OUTSIDE,
+    DOM0_WHITELIST,
+    dom0_files,
+    pack,
+)
 from shoal.plan.action import Action
-from shoal.steps import sm_plugins
+from shoal.steps import container_plugin, sm_plugins
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
@@ -18,8 +24,8 @@ COMMAND_TIMEOUT_S = 90.0
 SR_TYPE = "rbd"
 STAGE = "/opt/shoal/.stage"
 CONF_FOLDER = "/etc/xapi.conf.d"
-OWN_CONF = f"{CONF_FOLDER}/99-shoal.conf"
-MODULES_CONF = "/etc/modules-load.d/shoal.conf"
+OWN_CONF = DOM0_WHITELIST
+MODULES_CONF = DOM0_MODULES
 MODULES_TEXT = f"{SR_TYPE}\n"
 
 # Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
@@ -33,14 +39,18 @@ for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
 # $1 stage, $2 the keeper's unit, $3 code, then the files outside of it; all come on standard input. The code is put in
 # place first, the driver last: who calls it meanwhile gets the old one or the new one. The keeper is stopped before: if
-# it runs afterwards, it runs the new code.
+# it runs afterwards, it runs the new code. systemd reads its units anew only where it knew old ones: it takes seconds.
 INSTALL = """set -e; stage=$1 keeper=$2 code=$3; shift 3; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
-tar -x -C "$stage"; [ ! -e "$keeper" ] || systemctl stop "${keeper##*/}"
+tar -x -C "$stage"; known=; [ ! -e "$keeper" ] || { known=1; systemctl stop "${keeper##*/}"; }
 [ ! -d "$code" ] || mv "$code" "$stage.old"
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
-rm -rf "$stage" "$stage.old"; systemctl daemon-reload"""
-START = """systemctl enable --quiet "${1##*/}" && systemctl start "${1##*/}" """
+rm -rf "$stage" "$stage.old"; [ -z "$known" ] || systemctl daemon-reload"""
+# The keeper's unit is $keeper.
+START = 'systemctl enable --quiet --no-reload "${keeper##*/}"; systemctl start "${keeper##*/}"'
+
+INSTALL_AND_START = f"{INSTALL}\n{START}"
+START_ALONE = f"set -e; keeper=$1; {START}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +75,13 @@ async def apply(action: Action, tools: Tools) -> None:
         await dom0.write_file(OWN_CONF, sm_plugins.write_file(seen.merged).encode())
     if not seen.is_installed:
         files = dom0_files()
-        tools.progress(action, f"installing {len(files)} files")
-        argv = ["sh", "-c", INSTALL, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
+        tools.progress(action, f"installing {len(files)} files and starting the keeper")
+        await container_plugin.link(dom0)  # before: once the files are there, nobody comes back to it
+        argv = ["sh", "-c", INSTALL_AND_START, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
-    if not seen.is_installed or not seen.keeper_runs:
+    elif not seen.keeper_runs:
         tools.progress(action, "starting the keeper")
-        await dom0.run(["sh", "-c", START, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
+        await dom0.run(["sh", "-c", START_ALONE, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -94,14 +105,3 @@ async def _look(dom0: Ssh) -> Look:
         own_conf=own,
         merged=sm_plugins.merge(others, SR_TYPE),
     )
-
-
-def pack(files: tuple[ShippedFile, ...]) -> bytes:
-    """All files in one go: under emulation each round trip counts."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for file in files:
-            info = tarfile.TarInfo(file.path.lstrip("/"))
-            info.size, info.mode = len(file.data), file.mode
-            tar.addfile(info, io.BytesIO(file.data))
-    return buffer.getvalue()

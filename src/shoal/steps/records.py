@@ -104,6 +104,15 @@ async def set_mark(xenapi: XenApi, kind: str, ref: str, key: str, value: str) ->
         # Another step set it at the same time; whose value stands is read again by whoever cares.
 
 
+async def note_before(xenapi: XenApi, pool: str, key: str, value: str) -> None:
+    """Keep in the pool what a setting was before Shoal, for `destroy`. The first note stands."""
+    try:
+        await xenapi.call("pool.add_to_other_config", pool, key, value)
+    except XenApiError as error:
+        if error.code != "MAP_DUPLICATE_KEY":
+            raise
+
+
 async def _only(xenapi: XenApi, kind: str, name: str) -> str:
     found = await by_name(xenapi, kind, name)
     if len(found) != 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from shoal.clients.xenapi import Record, XenApi
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
-from shoal.spec.names import system_disk_name
+from shoal.spec.names import AUTO_POWERON_BEFORE, system_disk_name
 from shoal.steps import config_drive, passthrough_sr, pool_key, records, settings, system_disk, vm_record
 from shoal.steps.tools import Tools
 
@@ -48,7 +48,10 @@ async def apply(action: Action, tools: Tools) -> None:
     await attach(xenapi, vm, {"0": system, "1": drive, **disks})
     await _connect(xenapi, vm, settings.text(action, "bridge"), identity.mac)
     # xapi starts VMs with their host only when the pool says so, too.
-    await records.set_mark(xenapi, "pool", await records.pool_ref(xenapi), AUTO_POWERON, "true")
+    pool = await records.pool_ref(xenapi)
+    before = records.config_of(await xenapi.record("pool", pool)).get(AUTO_POWERON, "")
+    await records.note_before(xenapi, pool, AUTO_POWERON_BEFORE, before)
+    await records.set_mark(xenapi, "pool", pool, AUTO_POWERON, "true")
     await records.set_mark(xenapi, "VM", vm, SETTINGS_MARK, digest)
 
 

@@ -6,8 +6,10 @@ Must not know what any single step does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,10 @@ class Tools:
     """By name: for things that several steps of one run may want to make at the same time."""
     done: set[str] = field(default_factory=set)
     """By name: what is to be done once per run, whichever step comes first."""
+    kept: dict[str, object] = field(default_factory=dict)
+    """By name: what was found once and stays so for the run."""
+    alone: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
+    """While it lasts no `apply` is at work on the pool, for a run that does not exclude it as a whole."""
 
     @property
     def xenapi(self) -> XenApi:

@@ -6,6 +6,7 @@ Running VMs are not touched by it. The host's mark shoal:kit says which kit its 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from shoal.clients.ssh import Ssh, Unreachable
 from shoal.clients.xenapi import XenApi
@@ -28,21 +29,7 @@ LOOK_TIMEOUT_S = 20.0
 
 async def apply(action: Action, tools: Tools) -> None:
     dom0, xenapi = await tools.dom0(action.target), tools.xenapi
-    tools.progress(action, "restarting the toolstack")
-    await _restart(dom0)
-    await asyncio.sleep(SETTLE_S)
-    tools.progress(action, "waiting until it answers")
-
-    async def look() -> str:
-        if (await dom0.run(["test", "-e", COMPLETE], timeout_s=LOOK_TIMEOUT_S, check=False)).code:
-            return "its start is not through"
-        return await _look(xenapi, action.target)
-
-    await wait_until(
-        look,
-        deadline_s=ANSWER_TIMEOUT_S,
-        what=f"the toolstack of {action.target} to come back and know SRs of type {SR_TYPE}",
-    )
+    await restart(action, tools, dom0, lambda: _look(xenapi, action.target))
     host = await records.host_ref(xenapi, action.target)
     await records.set_mark(xenapi, "host", host, KIT_MARK, settings.text(action, "kit"))
 
@@ -54,6 +41,23 @@ async def verify(action: Action, tools: Tools) -> str:
     host = await tools.xenapi.record("host", await records.host_ref(tools.xenapi, action.target))
     is_marked = records.config_of(host).get(KIT_MARK) == settings.text(action, "kit")
     return "" if is_marked else f"the host has no mark {KIT_MARK} of this kit"
+
+
+async def restart(action: Action, tools: Tools, dom0: Ssh, look: Callable[[], Awaitable[str]]) -> None:
+    """Restart it and wait until its start is through and `look` finds nothing that is not as wanted."""
+    tools.progress(action, "restarting the toolstack")
+    await _restart(dom0)
+    await asyncio.sleep(SETTLE_S)
+    tools.progress(action, "waiting until it answers")
+
+    async def look_when_started() -> str:
+        if (await dom0.run(["test", "-e", COMPLETE], timeout_s=LOOK_TIMEOUT_S, check=False)).code:
+            return "its start is not through"
+        return await look()
+
+    await wait_until(
+        look_when_started, deadline_s=ANSWER_TIMEOUT_S, what=f"the toolstack of {action.target} to come back as wanted"
+    )
 
 
 async def _restart(dom0: Ssh) -> None:
@@ -69,6 +73,11 @@ async def _look(xenapi: XenApi, host: str) -> str:
     types = {str(record["type"]) for record in (await xenapi.records("SM")).values()}
     if SR_TYPE not in types:
         return f"the pool knows SRs of type {', '.join(sorted(types))}"
+    return await look_at_host(xenapi, host)
+
+
+async def look_at_host(xenapi: XenApi, host: str) -> str:
+    """Whether this host takes part in the pool."""
     record = await xenapi.record("host", await records.host_ref(xenapi, host))
     if not record["enabled"]:
         return f"{host} is not enabled yet"

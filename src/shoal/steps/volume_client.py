@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from shoal.clients.ssh import Ssh
+from shoal.kit.shipped import ShippedFile
 from shoal.plan.action import Action
 from shoal.steps import authority, certificates, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 180.0
 FOLDER = "/etc/shoal/volumes"
+KEY, CERTIFICATE, CA = f"{FOLDER}/client.key", f"{FOLDER}/client.pem", f"{FOLDER}/ca.pem"
 HOST_FILE = "/etc/shoal/host.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    is_certified: bool
+    host_file: bytes | None
 
 
 async def apply(action: Action, tools: Tools) -> None:
     dom0, ca = await tools.dom0(action.target), await authority.find_or_make(tools)
-    if not await _is_certified(dom0, ca.certificate):
+    files = [ShippedFile(HOST_FILE, _host_file(action))]
+    if not (await _look(dom0, ca.certificate)).is_certified:
         tools.progress(action, "writing the certificate")
         client = certificates.make_client(ca, action.target)
-        await dom0.write_file(f"{FOLDER}/client.key", client.key.reveal().encode(), mode=0o600)
-        await dom0.write_file(f"{FOLDER}/client.pem", client.certificate.encode())
-        await dom0.write_file(f"{FOLDER}/ca.pem", ca.certificate.encode())
-    if await dom0.read_file(HOST_FILE) != _host_file(action):
-        await dom0.write_file(HOST_FILE, _host_file(action))
+        files += [
+            ShippedFile(KEY, client.key.reveal().encode(), 0o600),
+            ShippedFile(CERTIFICATE, client.certificate.encode()),
+            ShippedFile(CA, ca.certificate.encode()),  # last: so key and certificate are of one making
+        ]
+    await dom0.write_files(files)
 
 
 async def verify(action: Action, tools: Tools) -> str:
     dom0, ca = await tools.dom0(action.target), await authority.find_for(tools)
     if ca is None:
         return "there is no certificate authority"
-    if not await _is_certified(dom0, ca.certificate):
+    seen = await _look(dom0, ca.certificate)
+    if not seen.is_certified:
         return "dom0 has no client certificate by the cluster's authority"
-    return "" if await dom0.read_file(HOST_FILE) == _host_file(action) else f"{HOST_FILE} is not as wanted"
+    return "" if seen.host_file == _host_file(action) else f"{HOST_FILE} is not as wanted"
 
 
-async def _is_certified(dom0: Ssh, ca: str) -> bool:
-    """The authority's certificate is written last: so key and certificate are of one making."""
-    if await dom0.read_file(f"{FOLDER}/ca.pem") != ca.encode():
-        return False
-    certificate = await dom0.read_file(f"{FOLDER}/client.pem")
-    return certificate is not None and certificates.is_by(ca, certificate.decode(errors="replace"))
+async def _look(dom0: Ssh, ca: str) -> Look:
+    found_ca, certificate, host_file = await dom0.read_files([CA, CERTIFICATE, HOST_FILE])
+    is_certified = (
+        found_ca == ca.encode()
+        and certificate is not None
+        and certificates.is_by(ca, certificate.decode(errors="replace"))
+    )
+    return Look(is_certified, host_file)
 
 
 def _host_file(action: Action) -> bytes:

@@ -34,7 +34,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=1)
+    await wait_until(look, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
     # cephadm looks every ten minutes: a daemon that was still starting when it looked last would be called failed.
     await ceph.text(["orch", "ps", "--refresh"], timeout_s=60)
 

@@ -10,6 +10,7 @@ from shoal.clients.pins import PinChanged, Pins
 from shoal.clients.ssh import Access, AccessDenied, CommandFailed, CommandTimedOut, Ssh, Unreachable
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
+from shoal.kit.shipped import ShippedFile, pack
 
 PASSWORD = "correct horse"
 
@@ -110,6 +111,36 @@ async def test_files_are_written_whole_or_not_at_all(client, tmp_path):
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
         with pytest.raises(CommandFailed):
             await ssh.write_file(str(path / "x"), b"a file is no folder")
+        await ssh.close()
+
+
+async def test_several_files_are_written_and_read_in_one_go(client, tmp_path):
+    first, second, missing = (str(tmp_path / "a folder" / name) for name in ("first", "second\nline", "missing"))
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        data = bytes(range(256)) * 4096
+        await ssh.write_files([ShippedFile(first, data, 0o600), ShippedFile(second, b"")])
+        assert await ssh.read_files([first, missing, second]) == [data, None, b""]
+        assert (await ssh.run(["stat", "-c", "%a", first, second], timeout_s=5)).stdout.split() == ["600", "644"]
+        assert len(list((tmp_path / "a folder").iterdir())) == 2
+        with pytest.raises(CommandFailed):
+            await ssh.write_files([ShippedFile(first, b"new"), ShippedFile(f"{first}/x", b"a file is no folder")])
+        assert await ssh.read_file(first) == data
+        await ssh.close()
+
+
+async def test_an_archive_cut_short_replaces_no_file(client, tmp_path):
+    from shoal.clients.ssh import _WRITE_ALL
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("old")
+    whole = pack([ShippedFile(f"{path}.shoal-new", b"new") for path in (first, second)])
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        argv = ["sh", "-c", _WRITE_ALL, "sh", str(first), str(second)]
+        done = await ssh.run(argv, input=whole[:1024], timeout_s=5, check=False)  # ends between two files
+        assert done.code != 0 and first.read_text() == "old" and not second.exists()
+        assert not list(tmp_path.glob("*.shoal-new"))
         await ssh.close()
 
 

@@ -5,6 +5,7 @@ from shoal.kit.shipped import (
     DOM0_KEEPER_UNIT,
     DOM0_MAPPER,
     DOM0_OUTSIDE,
+    DOM0_PLUGIN,
     DOM0_UNITS,
     ShippedFile,
     digest,
@@ -15,7 +16,7 @@ from shoal.kit.shipped import (
 
 def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     files = {file.path: file for file in dom0_files()}
-    assert files[DOM0_DRIVER].mode == 0o755
+    assert files[DOM0_DRIVER].mode == files[DOM0_PLUGIN].mode == 0o755
     assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
     assert files["/opt/shoal/dom0/shoal_keeper/__main__.py"].mode == 0o644
     assert b"/opt/shoal/dom0/shoal_keeper/__main__.py" in files[DOM0_KEEPER_UNIT].data

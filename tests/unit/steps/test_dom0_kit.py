@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, dom0_files
+from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, dom0_files, pack
 from shoal.steps import dom0_kit
 
 SYSTEMCTL = """#!/bin/sh
@@ -42,10 +42,10 @@ class Root:
         env = {"PATH": f"{self.folder}/bin:/usr/bin:/bin:/usr/sbin:/sbin", "ACCOUNT": str(self.account)}
         return subprocess.run(argv, input=input, env=env, check=check, capture_output=True, timeout=20).stdout.decode()
 
-    def install(self, *, check: bool = True) -> None:
+    def install(self, script: str = dom0_kit.INSTALL, *, check: bool = True) -> None:
         files = tuple(replace(file, path=self.path(file.path)) for file in dom0_files())
         paths = (dom0_kit.STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE)
-        self.run(dom0_kit.INSTALL, *paths, input=dom0_kit.pack(files), check=check)
+        self.run(script, *paths, input=pack(files), check=check)
 
     def look(self) -> tuple[set[str], list[str]]:
         """Paths of the kit's files that are there, and what systemctl said of the keeper."""
@@ -66,14 +66,26 @@ def test_nothing_is_there_at_first(root: Root) -> None:
 def test_all_files_are_installed_and_the_keeper_is_started(root: Root) -> None:
     root.install()
     assert root.look() == ({file.path for file in dom0_files()}, ["disabled", "inactive"])
-    root.run(dom0_kit.START, DOM0_KEEPER_UNIT)
+    root.run(dom0_kit.START_ALONE, DOM0_KEEPER_UNIT)
     assert root.look()[1] == ["enabled", "active"]
     assert Path(root.path(DOM0_DRIVER)).stat().st_mode & 0o777 == 0o755
 
 
+def test_one_script_does_both_and_has_systemd_read_units_anew_only_where_it_knew_old_ones(root: Root) -> None:
+    def changes() -> list[str]:
+        lines, _ = root.account.read_text().splitlines(), root.account.write_text("")
+        return lines
+
+    enable_start = ["enable --quiet --no-reload shoal-keeper.service", "start shoal-keeper.service"]
+    root.install(dom0_kit.INSTALL_AND_START)
+    assert changes() == enable_start
+    root.install(dom0_kit.INSTALL_AND_START)
+    assert changes() == ["stop shoal-keeper.service", "daemon-reload", *enable_start]
+
+
 def test_a_running_keeper_is_stopped_before_its_code_is_replaced(root: Root) -> None:
     root.install()
-    root.run(dom0_kit.START, DOM0_KEEPER_UNIT)
+    root.run(dom0_kit.START_ALONE, DOM0_KEEPER_UNIT)
     strange = Path(root.path(DOM0_CODE)) / "shoal_keeper" / "left_over.py"
     strange.touch()
     root.install()
@@ -83,7 +95,7 @@ def test_a_running_keeper_is_stopped_before_its_code_is_replaced(root: Root) -> 
 
 def test_code_is_not_replaced_under_a_keeper_that_does_not_stop(root: Root) -> None:
     root.install()
-    root.run(dom0_kit.START, DOM0_KEEPER_UNIT)
+    root.run(dom0_kit.START_ALONE, DOM0_KEEPER_UNIT)
     strange = Path(root.path(DOM0_CODE)) / "shoal_keeper" / "left_over.py"
     strange.touch()
     Path(f"{root.account}.fails").touch()

@@ -1,0 +1,73 @@
+"""The VMs that run on this host, as Xen says it, and their end. No toolstack is asked: on a member that is cut off it
+answers nothing, and of a VM that the pool has elsewhere it would stop the other one.
+"""
+
+import os
+import re
+import subprocess
+
+RBD_DEVICES = "/sys/bus/rbd/devices"
+LOOK_TIMEOUT_S = 20.0
+DESTROY_TIMEOUT_S = 60.0
+_DISK = re.compile(r'/vbd3?/(\d+)/\d+/params = "(?:[^"]*/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+
+
+class XenSilent(Exception):
+    """Xen's tools gave no answer."""
+
+
+def on_shoal():
+    """uuid → domain id of the VMs that run here with a disk that is mapped from Ceph."""
+    mapped = _mapped_volumes()
+    if not mapped:
+        return {}
+    # xenstore knows the path of each disk's device; blkback and tapdisk (vbd3) alike have the VDI's uuid in it.
+    listed = _run(["xenstore-ls", "-f", "/local/domain/0/backend"])
+    with_disk = {domain for domain, volume in _DISK.findall(listed) if volume in mapped}
+    return {uuid: domain for uuid, domain in _domains() if domain in with_disk}
+
+
+def destroy(domain):
+    """At once, as `xl` does it; the toolstack notices. Idempotent."""
+    try:
+        _run(["xl", "destroy", domain], DESTROY_TIMEOUT_S)
+    except XenSilent:
+        # It is fussy about what it takes down after the domain has ended.
+        if domain in [row[1] for row in _domains()]:
+            raise
+
+
+def _domains():
+    """uuid and domain id of each."""
+    rows = [line.split() for line in _run(["xl", "vm-list"]).splitlines()[1:]]
+    return [row[:2] for row in rows if len(row) >= 2]
+
+
+def _mapped_volumes():
+    """Volumes that this host's kernel has mapped."""
+    found = set()
+    try:
+        numbers = os.listdir(RBD_DEVICES)
+    except FileNotFoundError:
+        return found
+    for number in numbers:
+        try:
+            with open(os.path.join(RBD_DEVICES, number, "name")) as file:
+                name = file.read().strip()
+        except OSError:
+            continue  # just unmapped
+        if name.startswith("vdi-"):
+            found.add(name[len("vdi-") :])
+    return found
+
+
+def _run(argv, timeout_s=LOOK_TIMEOUT_S):
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout_s
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise XenSilent("%s: %s" % (argv[0], error))
+    if done.returncode:
+        raise XenSilent("%s: %s" % (" ".join(argv), done.stderr.decode(errors="replace").strip()[:300]))
+    return done.stdout.decode(errors="replace")

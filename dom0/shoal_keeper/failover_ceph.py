@@ -1,0 +1,101 @@
+"""Ceph as failover needs it, by way of the volume services: who takes part, who holds disks, fences, locks.
+
+Connections are kept: a look every few seconds costs no handshake. Every question is bounded as a whole.
+"""
+
+import json
+import re
+import socket
+
+from shoal_dom0.connection import Connection
+from shoal_dom0.deadline import Deadline
+from shoal_dom0.errors import SRError
+from shoal_dom0.settings import own_first
+
+from .services import Silent
+
+ASK_TIMEOUT_S = 8.0  # a service without quorum takes 5 s to say so
+WORK_TIMEOUT_S = 20.0
+LOCK_S = 30
+_PROTOCOL = re.compile(r"^(v1|v2|any):")  # Ceph writes it before some addresses
+
+
+class Services:
+    """The volume services of all of Shoal's SRs; the one that has answered last is asked first."""
+
+    def __init__(self):
+        self._connections = []
+
+    def use(self, endpoints):
+        known = {connection.endpoint: connection for connection in self._connections}
+        if set(known) != set(endpoints):
+            self._connections = [known.get(each) or Connection(each) for each in own_first(endpoints)]
+
+    def members(self):
+        """(machines with a monitor in quorum, machines with an OSD up, all machines)."""
+        answer = self._ask("GET", "/v1/members", None, ASK_TIMEOUT_S)
+        monitors, osds = answer["monitors"], answer["osds"]
+        in_quorum = frozenset(mon["name"] for mon in monitors if mon["in_quorum"])
+        up = frozenset(osd["host"] for osd in osds if osd["up"])
+        return in_quorum, up, frozenset(mon["name"] for mon in monitors) | frozenset(osd["host"] for osd in osds)
+
+    def owners(self, place):
+        """Of the locks of all images: (image, address) each."""
+        answer = self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S)
+        return [(each["image"], each["address"]) for each in answer["holders"]]
+
+    def living_owners(self, place, volume):
+        """Addresses of the clients that own a volume's lock and watch it."""
+        answer = self._ask("GET", _path(place, "volumes/%s/holders" % volume), None, WORK_TIMEOUT_S)
+        return {_PROTOCOL.sub("", each["address"]) for each in answer["locks"] if each["alive"]}
+
+    def fenced(self, place):
+        return frozenset(self._ask("GET", _path(place, "fences"), None, ASK_TIMEOUT_S)["addresses"])
+
+    def fence(self, place, addresses):
+        self._ask("POST", _path(place, "fences"), {"addresses": sorted(addresses)}, WORK_TIMEOUT_S)
+
+    def take_lock(self, place, name, owner):
+        """Take or renew it; who has it."""
+        return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": LOCK_S}, ASK_TIMEOUT_S)["owner"]
+
+    def _ask(self, method, path, body, timeout_s):
+        """The answer; of a lock that is held, who holds it."""
+        if not self._connections:
+            raise Silent("no volume service is known")
+        data = b"" if body is None else json.dumps(body).encode()
+        deadline, failures = Deadline(timeout_s), []
+        for number, connection in enumerate(list(self._connections)):
+            try:
+                share = deadline.share(len(self._connections) - number)
+                value = _understand(*connection.ask(method, path, data, share))
+            except (OSError, ValueError, SRError) as error:
+                connection.close()
+                failures.append("%s: %s" % (connection.endpoint, _describe(error)))
+                continue
+            self._connections.sort(key=lambda other: other is not connection)
+            return value
+        raise Silent("; ".join(failures))
+
+
+def _path(place, rest):
+    pool, namespace = place
+    return "/v1/pools/%s/%s" % (pool, rest) + ("?namespace=" + namespace if namespace else "")
+
+
+def _understand(status, answer):
+    value = json.loads(answer.decode())
+    if status == 200 and isinstance(value, dict):
+        return value
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        raise ValueError("HTTP status %d" % status)
+    if error.get("code") == "held" and isinstance(error.get("detail"), dict) and "owner" in error["detail"]:
+        return error["detail"]
+    raise ValueError(str(error.get("message")))
+
+
+def _describe(error):
+    if isinstance(error, socket.timeout):
+        return "no answer in time"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,152 @@
+"""One look at the pool and at Ceph for failover. Made only when a host is missed, or something is in hand: it reads much.
+
+What cannot be seen fails the look: nothing is decided on half of what there is.
+"""
+
+from . import domains
+from .failover import CLAIM_MARK, RESTART_MARK, Guest, Peer, Sight, is_dead
+from .failover_roster import shoals_configs
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK
+from .state import NULL
+
+
+class StandsBack(Exception):
+    """Failover is not wanted now; the text says why."""
+
+
+class Records:
+    """The pool's records, read once for one look."""
+
+    def __init__(self, call, own):
+        (self.pool,) = call("pool.get_all_records").values()
+        self.hosts = call("host.get_all_records")
+        self.own = next(host for host in self.hosts.values() if host["uuid"] == own)
+        self._refuse()
+        self.metrics = call("host_metrics.get_all_records")
+        self.pbds = call("PBD.get_all_records").values()
+        self.srs = shoals_configs(call)
+        self.vms = call("VM.get_all_records")
+        self.images = {}  # VDI → (pool, namespace, image)
+        for sr, config in self.srs.items():
+            place = (config["pool"], config.get("namespace", ""))
+            for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
+                self.images[ref] = place + ("vdi-" + vdi["location"],)
+        self.disks = {}  # VM → images
+        for vbd in call("VBD.get_all_records").values():
+            if vbd["VDI"] in self.images:
+                self.disks.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
+
+    def _refuse(self):
+        if POOL_MARK not in self.pool["other_config"] and KIT_MARK not in self.own["other_config"]:
+            raise StandsBack("Shoal has not set up this pool")
+        if self.pool["ha_enabled"]:
+            raise StandsBack("xapi's high availability is on")
+        if REST_MARK in self.own["other_config"]:
+            raise StandsBack("the host carries the mark %s" % REST_MARK)
+
+    def uuid(self, host):
+        return self.hosts[host]["uuid"] if host in self.hosts else ""
+
+    def guests(self):
+        """VMs with a disk on Shoal's SRs: ref and record."""
+        for ref in self.disks:
+            vm = self.vms.get(ref)
+            if vm and not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"]):
+                if HOST_MARK not in vm["other_config"]:
+                    yield ref, vm
+
+
+def look(call, services, roster, presence, here):
+    """`presence` knows of each host what Ceph and the network say: `signs(uuid)`, and which VMs shun it.
+
+    `here` are the VMs that run on this host, where strays are looked for.
+    """
+    records = Records(call, roster.own)
+    peers = tuple(_peer(call, records, ref, presence) for ref in sorted(records.hosts))
+    owners = {}  # (pool, namespace, image) → {(host, address)}
+    for place in roster.pools:
+        for image, address in services.owners(place):
+            owners.setdefault(place + (image,), set()).add((roster.host_at(address), address))
+    dead = {peer.uuid for peer in peers if peer.uuid != roster.own and is_dead(peer)}
+    guests = tuple(_guest(records, ref, vm, owners, presence) for ref, vm in records.guests())
+    fenced = services.fenced(roster.pools[0])
+    guests = tuple(
+        _without_gone(guest, services, owners, dead, fenced) if guest.claim == roster.own else guest for guest in guests
+    )
+    return Sight(
+        own=roster.own,
+        has_quorum=True,
+        without_quorum_s=0.0,
+        peers=peers,
+        guests=guests,
+        # To ask for a lock is to take it, or to renew it: there is no other way to see who has it.
+        locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
+        acknowledged=fenced,
+        strays=_strays(records, roster.own, here),
+        clients=frozenset(owner for found in owners.values() for owner in found),
+    )
+
+
+def look_at_own(own, alone_s):
+    """What a host without quorum knows: the VMs that run on it."""
+    guests = tuple(Guest(uuid, "Running", own, False, "") for uuid in sorted(domains.on_shoal()))
+    return Sight(own, False, alone_s, (), guests, {}, frozenset())
+
+
+def _peer(call, records, ref, presence):
+    host = records.hosts[ref]
+    metrics = records.metrics.get(host["metrics"], {"live": False})
+    signs = presence.signs(host["uuid"])
+    rests = REST_MARK in host["other_config"]
+    attached = {pbd["SR"] for pbd in records.pbds if pbd["host"] == ref and pbd["currently_attached"]}
+    can_start = (
+        host["enabled"] and metrics["live"] and signs.answers and not rests
+        and set(records.srs) <= attached
+    )  # fmt: skip
+    return Peer(
+        uuid=host["uuid"],
+        beats=signs.answers or rests,
+        in_quorum=signs.in_quorum,
+        osds_up=signs.osds_up,
+        silent_s=signs.silent_s,
+        free_memory_bytes=int(call("host.compute_free_memory", ref)) if can_start else 0,
+        can_start=bool(can_start),
+    )
+
+
+def _guest(records, ref, vm, owners, presence):
+    return Guest(
+        uuid=vm["uuid"],
+        power_state=vm["power_state"],
+        resident_on=records.uuid(vm["resident_on"]) if vm["resident_on"] != NULL else "",
+        restarts=vm["other_config"].get(RESTART_MARK) == "true",
+        claim=vm["other_config"].get(CLAIM_MARK, ""),
+        holders=frozenset(owner for image in records.disks[ref] for owner in owners.get(image, ())),
+        priority=int(vm["order"]),
+        memory_bytes=int(vm["memory_static_max"]),
+        avoids=presence.shunned_by(vm["uuid"]),
+    )
+
+
+def _without_gone(guest, services, owners, dead, fenced):
+    """A live host's lock whose owner watches no more is of before it booted: the kernel takes it, as for any start."""
+    doubtful = {owner for owner in guest.holders if owner[0] not in dead and owner[1] not in fenced}
+    living = set()
+    for (pool, namespace, image), found in owners.items():
+        if found & doubtful:
+            living |= services.living_owners((pool, namespace), image[len("vdi-") :])
+    return guest._replace(holders=guest.holders - {owner for owner in doubtful if owner[1] not in living})
+
+
+def _strays(records, own, here):
+    """VMs that run here while the pool has them on another host, or a keeper has them in hand. Not one on its way."""
+    found = []
+    for vm in records.vms.values():
+        if vm["uuid"] not in here or vm["current_operations"] or vm["scheduled_to_be_resident_on"] != NULL:
+            continue
+        resident = records.uuid(vm["resident_on"])
+        is_elsewhere = vm["power_state"] == "Running" and resident not in ("", own)
+        claim = vm["other_config"].get(CLAIM_MARK, "")
+        if is_elsewhere or (vm["power_state"] == "Halted" and claim not in ("", own)):
+            found.append(vm["uuid"])
+    return tuple(sorted(found))

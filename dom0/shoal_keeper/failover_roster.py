@@ -1,0 +1,99 @@
+"""Who belongs to the pool and where Ceph is asked: kept in a file, since a host that is cut off cannot look it up."""
+
+import json
+import os
+from typing import Dict, NamedTuple, Tuple
+
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, SR_TYPE
+
+FILE = "/var/lib/shoal/failover.json"
+
+
+class Place(NamedTuple):
+    """A host: where it answers, where its Ceph clients may come from, and the machine of its monitor and OSDs."""
+
+    name: str
+    address: str
+    addresses: Tuple[str, ...]
+    machine: str  # its storage VM; "" for none
+
+
+class Roster(NamedTuple):
+    own: str
+    master: str
+    hosts: Dict[str, Place]  # by uuid
+    pools: Tuple[Tuple[str, str], ...]  # (pool, namespace) of each of Shoal's SRs; none where Shoal has set up nothing
+    services: Tuple[str, ...]
+
+    def is_watched(self) -> bool:
+        """Whether there is anything to look after: an SR, and hosts whose share in Ceph can be seen."""
+        return bool(self.pools) and any(place.machine for place in self.hosts.values())
+
+    def host_at(self, client: str) -> str:
+        """uuid of the host that a Ceph client's address is of, "" for none of the pool's."""
+        address = client.rpartition(":")[0].strip("[]")
+        return next((uuid for uuid, place in self.hosts.items() if address in place.addresses), "")
+
+
+def read(call, own) -> Roster:
+    (pool,) = call("pool.get_all_records").values()
+    hosts = call("host.get_all_records")
+    addresses = {ref: {host["address"]} for ref, host in hosts.items()}
+    for pif in call("PIF.get_all_records").values():
+        if pif["host"] in addresses:
+            addresses[pif["host"]] |= {address.split("/")[0] for address in [pif["IP"]] + pif.get("IPv6", []) if address}
+    machines = _machines(call)
+    places = {
+        host["uuid"]: Place(
+            host["name_label"], host["address"], tuple(sorted(addresses[ref])), machines.get(host["name_label"], "")
+        )
+        for ref, host in hosts.items()
+    }
+    pools, services = set(), set()
+    is_marked = POOL_MARK in pool["other_config"] or KIT_MARK in _of(hosts, own)["other_config"]
+    for config in shoals_configs(call).values() if is_marked else ():
+        pools.add((config["pool"], config.get("namespace", "")))
+        services |= {part.strip() for part in config["volumes"].split(",") if part.strip()}
+    return Roster(own, hosts[pool["master"]]["uuid"], places, tuple(sorted(pools)), tuple(sorted(services)))
+
+
+def _of(hosts, uuid):
+    return next(host for host in hosts.values() if host["uuid"] == uuid)
+
+
+def shoals_configs(call):
+    """device_config of each of Shoal's SRs, by the SR's ref."""
+    srs = {ref for ref, sr in call("SR.get_all_records").items() if sr["type"] == SR_TYPE}
+    pbds = call("PBD.get_all_records").values()
+    configs = {pbd["SR"]: pbd["device_config"] for pbd in pbds if pbd["SR"] in srs}
+    return {sr: config for sr, config in configs.items() if "volumes" in config and "pool" in config}
+
+
+def _machines(call):
+    """Host name → name of its storage VM, which is the name that the VM gives itself, too."""
+    found = {}
+    for vm in call("VM.get_all_records").values():
+        if not (vm["is_a_template"] or vm["is_a_snapshot"]) and HOST_MARK in vm["other_config"]:
+            found[vm["other_config"][HOST_MARK]] = vm["name_label"]
+    return found
+
+
+def load():
+    """The last one that was kept; None when there is none, or it is damaged."""
+    try:
+        with open(FILE) as file:
+            kept = json.load(file)
+        hosts = {uuid: Place(place[0], place[1], tuple(place[2]), place[3]) for uuid, place in kept["hosts"].items()}
+        pools = tuple((pool, namespace) for pool, namespace in kept["pools"])
+        return Roster(kept["own"], kept["master"], hosts, pools, tuple(kept["services"]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def save(roster):
+    os.makedirs(os.path.dirname(FILE), exist_ok=True)
+    with open(FILE + ".new", "w") as file:
+        json.dump(roster._asdict(), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(FILE + ".new", FILE)

@@ -1,0 +1,66 @@
+"""Another master for a pool whose master is dead: without one the toolstack answers nothing, so no VM can be started.
+
+All keepers know who it will be. xapi goes on with the copy of the database that its host was sent last.
+"""
+
+from shoal_dom0.deadline import Deadline
+from shoal_dom0.xapi import Xapi
+
+from .toolstack import CALL_TIMEOUT_S, USER
+
+LOCK = "failover-master"
+HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
+AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
+
+
+class Succession:
+    def __init__(self, call, services, say):
+        self._call = call
+        self._services = services
+        self._say = say
+        self._taken_at = None
+        self.is_new_master = False  # and has not told the others yet
+
+    def take_over(self, roster, in_quorum, presence, uptime_s):
+        """This host, if it is its turn: fence the dead master, then become what it was."""
+        if self._taken_at is not None and uptime_s - self._taken_at < AGAIN_S:
+            return
+        heirs = sorted(
+            uuid
+            for uuid, place in roster.hosts.items()
+            if uuid != roster.master and place.machine in in_quorum and presence.signs(uuid).answers
+        )
+        turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
+        heir = heirs[min(turn, len(heirs) - 1)]
+        if heir != roster.own:
+            self._say("failover: the pool's master is dead, and %s is to be it" % roster.hosts[heir].name, True)
+            return
+        if self._services.take_lock(roster.pools[0], LOCK, roster.own) != roster.own:
+            return
+        owners = {address for place in roster.pools for _, address in self._services.owners(place)}
+        its = {address for address in owners if roster.host_at(address) == roster.master}
+        unfenced = its - self._services.fenced(roster.pools[0])
+        if unfenced:
+            self._services.fence(roster.pools[0], unfenced)
+        self._taken_at = uptime_s
+        local = _ask(USER, "session.slave_local_login_with_password", "")
+        _ask(local, "pool.emergency_transition_to_master")
+        self.is_new_master = True
+        self._say("failover: made this host the pool's master: %s is dead" % roster.hosts[roster.master].name, True)
+
+    def settle(self, roster):
+        """Once this host's toolstack answers as the master: have the others follow it."""
+        if self.is_new_master and roster.master == roster.own:
+            self._call("pool.recover_slaves")
+            self.is_new_master = False
+            self._say("failover: the other hosts follow this one as their master", True)
+
+    def step_back(self, roster):
+        """A master that was cut off: while it starts, its toolstack asks whether there is another by now, and follows it."""
+        self._say("failover: restarts the toolstack: there may be another master by now", True)
+        self._call("host.restart_agent", self._call("host.get_by_uuid", roster.own))
+
+
+def _ask(session, method, *params):
+    """On a member with no master xapi takes a few calls with a session that only this host knows."""
+    return Xapi(session, Deadline(CALL_TIMEOUT_S)).call(method, *params)

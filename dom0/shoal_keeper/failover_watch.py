@@ -1,0 +1,219 @@
+"""Failover's own loop, beside the keeper's: cheap while all are there, and no slow call of the other delays it.
+
+While Ceph's monitors and OSDs all take part it asks a volume service every few seconds, and nothing else.
+"""
+
+import os
+import threading
+import time
+import traceback
+
+from . import domains, failover, failover_look, failover_roster, observe
+from .failover_act import Actor
+from .failover_ceph import Services
+from .failover_presence import Presence
+from .failover_succession import Succession
+from .services import Silent
+from .toolstack import Refused, Toolstack, Unreachable
+
+WATCH_S = 4.0
+HURRY_S = 1.0  # while somebody is missed
+ROSTER_S = 600.0
+ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
+IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
+FRESH_S = 4.0  # older than that, a look is made anew before the next step
+STRAY_S = 10.0  # so long a VM must have been seen as a stray
+END_TIMEOUT_S = 2.0
+NEVER = float("inf")
+
+
+class Watch:
+    """`say` takes a sentence, and whether it is bad news. `rests` is set by the keeper: this host is being serviced."""
+
+    def __init__(self, say):
+        self._say = say
+        self._toolstack = Toolstack()
+        self._services = Services()
+        self._presence = Presence()
+        self._actor = Actor(self._toolstack.call, self._services)
+        self._succession = Succession(self._toolstack.call, self._services, say)
+        self._roster = failover_roster.load()
+        self._roster_due_at = 0.0
+        self._unknown = frozenset()
+        self._alone_since = None
+        self._was_together = False  # has seen a quorum, so what it does not see now was there
+        self._dead = set()
+        self._next_look_at = 0.0  # an earlier run may have left claims
+        self._looks_for_strays = True
+        self._stray_since = {}
+        self._round = threading.Lock()
+        self.rests = False
+
+    def start(self):
+        threading.Thread(target=self._run, name="failover", daemon=True).start()
+
+    def end(self):
+        """No round begins any more; one that hangs is not waited for."""
+        if self._round.acquire(timeout=END_TIMEOUT_S):
+            self._toolstack.log_out()
+
+    def _run(self):
+        while True:
+            try:
+                with self._round:
+                    pause_s = self.run_round()
+            except (Refused, Unreachable, Silent, domains.XenSilent) as error:
+                self._say("failover: cannot see enough: %s" % _describe(error), True)
+                pause_s = HURRY_S if self._presence.missed() else WATCH_S
+            except Exception:  # a bug: systemd starts the keeper again
+                traceback.print_exc()
+                os._exit(1)
+            time.sleep(pause_s)
+
+    def run_round(self):
+        """One round; the seconds until the next."""
+        if self._roster is None or not self._roster.is_watched():
+            self._refresh_roster()
+            if self._roster is None or not self._roster.is_watched():
+                return WATCH_S
+        self._services.use(self._roster.services)
+        try:
+            members = self._services.members()
+        except Silent:
+            return self._without_quorum()
+        self._return(observe.read_uptime_s())
+        self._note_unknown(members[2])
+        self._refresh_roster()
+        now = observe.read_uptime_s()
+        self._presence.update(self._roster, members, now)
+        missed = self._presence.missed()
+        dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
+        if self._collect() or dead - self._dead:
+            self._next_look_at = 0.0
+        self._dead = dead
+        if not self.rests and now >= self._next_look_at:
+            return self._work(members[0])
+        if missed:
+            self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
+        return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
+
+    def _without_quorum(self):
+        """Stop what runs here once nobody else is there at all. Ceph away, with the hosts up, is another case."""
+        now = observe.read_uptime_s()
+        if self._presence.update_without_quorum(self._roster, now) or self.rests:
+            self._alone_since = None
+            self._refresh_roster()  # the services may have moved
+            return HURRY_S  # the keeper says it, too
+        if self._alone_since is None:
+            self._alone_since = now
+        self._say("failover: this host is cut off from the others", True)
+        self._looks_for_strays, self._next_look_at = True, 0.0
+        alone_s = now - self._alone_since
+        if alone_s >= failover.ISOLATED_S:
+            self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)))
+        return HURRY_S
+
+    def _return(self, now):
+        """It sees the others. A master that was cut off from them so long may not be the only one any more."""
+        since, self._alone_since = self._alone_since, None
+        was_cut_off = self._was_together and since is not None and now - since >= failover.ISOLATED_S
+        self._was_together = True
+        if was_cut_off and self._roster.master == self._roster.own:
+            self._succession.step_back(self._roster)
+
+    def _work(self, in_quorum):
+        """Look at the whole pool, and do what can be done now."""
+        now = observe.read_uptime_s()
+        self._next_look_at = now + IDLE_S  # also if this one fails half-way, but for what was not seen
+        try:
+            sight = self._look({})
+            steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
+            if not steps and self._looks_for_strays:
+                sight, steps = self._look_for_strays(sight)
+        except failover_look.StandsBack as error:
+            self._say("failover: stands back: %s" % error, False)
+            return WATCH_S
+        except (Refused, Unreachable, Silent) as error:
+            self._next_look_at = 0.0
+            if isinstance(error, Silent) or self._roster.master not in self._dead:
+                raise
+            self._succession.take_over(self._roster, in_quorum, self._presence, now)
+            return HURRY_S
+        did = self._perform(steps)
+        if did - {failover.START}:
+            self._next_look_at = 0.0
+            return 0.0
+        is_waiting = did or self._dead or any(guest.claim == sight.own for guest in sight.guests)
+        if not is_waiting and not self._looks_for_strays:
+            self._next_look_at = NEVER
+        if self._dead and not did:
+            self._say("failover: a host is dead, and nothing can be done for it here now", True)
+        return HURRY_S if did else WATCH_S
+
+    def _look(self, here):
+        return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
+
+    def _look_for_strays(self, sight):
+        """With what Xen says of this host: it takes a while to, so nothing urgent waits for it."""
+        here = domains.on_shoal()
+        if here:
+            sight = self._look(here)
+        now = observe.read_uptime_s()
+        self._stray_since = {vm: self._stray_since.get(vm, now) for vm in sight.strays}
+        self._looks_for_strays = bool(sight.strays)
+        lasting = {vm for vm, since in self._stray_since.items() if now - since >= STRAY_S}
+        steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
+        return sight, [step for step in steps if step.kind != failover.STOP_STRAY or step.vm in lasting]
+
+    def _perform(self, steps):
+        """In order, until the look that they rest on is too old. The kinds of what was done."""
+        looked_at, did = time.monotonic(), set()
+        for step in steps:
+            if step.kind != failover.STOP_OWN and time.monotonic() - looked_at > FRESH_S:
+                return did | {step.kind}
+            done = self._actor.perform(step, self._roster)
+            if done:
+                did.add(step.kind)
+                self._say("failover: %s: %s" % (done, step.reason), True)
+        return did
+
+    def _collect(self):
+        """Whether a start has ended."""
+        ended = self._actor.collect()
+        for vm, place, why in ended:
+            if why:
+                self._presence.shun(vm, place, observe.read_uptime_s())
+                self._say("failover: the VM %s does not start: %s" % (vm, why), True)
+        return bool(ended)
+
+    def _refresh_roster(self):
+        now = observe.read_uptime_s()
+        if now < self._roster_due_at and not self._succession.is_new_master:
+            return
+        self._roster_due_at = now + ROSTER_HURRY_S
+        try:
+            roster = failover_roster.read(self._toolstack.call, observe.own_uuid())
+        except (Refused, Unreachable) as error:
+            if self._roster is None:
+                raise
+            self._say("failover: goes by what it knew of the pool: %s" % _describe(error), True)
+            return
+        self._succession.settle(roster)
+        if roster.is_watched():
+            self._roster_due_at = now + ROSTER_S
+            # Now and then all is looked at, whatever this keeper believes to have seen.
+            self._looks_for_strays, self._next_look_at = True, min(now, self._next_look_at)
+        if roster != self._roster:
+            self._roster = roster
+            failover_roster.save(roster)
+
+    def _note_unknown(self, machines):
+        """Ceph names a machine that no host is known to have: it is looked up once."""
+        unknown = machines - {place.machine for place in self._roster.hosts.values()}
+        if unknown - self._unknown:
+            self._roster_due_at = 0.0
+        self._unknown = unknown
+
+
+def _describe(error):
+    return ", ".join(error.failure) if isinstance(error, Refused) else str(error)

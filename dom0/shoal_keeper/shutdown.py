@@ -1,0 +1,118 @@
+"""What a host does when it shuts down or reboots: its VMs off, Shoal's SRs unplugged, then its storage VM off, cleanly.
+
+Run by shoal-keeper.service when the keeper has ended, while xapi and the network are still there. Where `shoal host` has
+done all that before, or the system does not go down at all, there is nothing to do. Bounded as a whole: a shutdown waits
+for it, and must not wait for ever.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+if __name__ == "__main__":
+    # As in __main__.py.
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from shoal_dom0.deadline import Deadline
+from shoal_dom0.xapi import ignore_gone
+from shoal_keeper import observe
+from shoal_keeper.memory import Memory
+from shoal_keeper.state import NULL
+from shoal_keeper.toolstack import Refused, Toolstack, Unreachable
+
+# Together less than TimeoutStopSec of the unit.
+VMS_S = 90.0  # where xapi has its own service for them, it has shut them down by now
+UNPLUG_S = 45.0
+STORAGE_VM_S = 150.0
+ASK_S = 10.0
+POLL_S = 0.5
+DONE_BEFORE = ("VM_BAD_POWER_STATE", "HANDLE_INVALID")
+
+
+def main():
+    if not is_going_down():
+        return
+    toolstack = Toolstack()
+    try:
+        leave(toolstack, say)
+    except Refused as error:
+        say("cannot leave in order: %s" % ", ".join(error.failure))
+    except Unreachable as error:
+        say("cannot leave in order: %s" % error)
+
+
+def say(sentence):
+    print("<6>shutdown: %s" % " ".join(sentence.split())[:2000], flush=True)
+
+
+def is_going_down():
+    """The keeper is stopped on other occasions, too."""
+    asked = ["systemctl", "is-system-running"]
+    try:
+        done = subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=ASK_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        say("systemd does not say whether the system goes down (%s); so nothing is done" % type(error).__name__)
+        return False
+    return done.stdout.decode(errors="replace").strip() == "stopping"
+
+
+def leave(toolstack, tell):
+    """Each stage is tried, whatever became of the one before: what it leaves undone ends with the host."""
+    seen = observe.Observer(toolstack).look(Memory(boot=""), ())
+    if not seen.pool.is_marked:
+        return
+    vms = [(ref, "VM.clean_shutdown", "the VM " + name) for ref, name in running_vms(toolstack, seen)]
+    pbds = [(pbd.ref, "PBD.unplug", "SR " + pbd.sr_name) for pbd in seen.pbds if pbd.attached]
+    storage = seen.storage_vm
+    is_here = storage is not None and storage.power_state == "Running" and storage.resident_on == seen.host.ref
+    own = [(storage.ref, "VM.clean_shutdown", "the storage VM " + storage.name)] if is_here else []
+    for things, limit_s in ((vms, VMS_S), (pbds, UNPLUG_S), (own, STORAGE_VM_S)):
+        if things:
+            tell("; ".join(carry_out(toolstack, things, Deadline(limit_s))))
+    if not (vms or pbds or own):
+        tell("nothing is left to do")
+
+
+def running_vms(toolstack, seen):
+    """The ordinary VMs on this host."""
+    found = []
+    for ref, record in toolstack.call("VM.get_all_records").items():
+        is_vm = not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"])
+        is_here = record["resident_on"] == seen.host.ref and record["resident_on"] != NULL
+        if is_vm and is_here and record["power_state"] == "Running" and observe.HOST_MARK not in record["other_config"]:
+            found.append((ref, record["name_label"]))
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def carry_out(toolstack, things, deadline):
+    """All at the same time; what became of each, a phrase."""
+    said, tasks = [], []
+    for ref, method, name in things:
+        try:
+            tasks.append((toolstack.call("Async." + method, ref), method, name))
+        except Refused as error:
+            said.append(phrase(method, name, error.failure))
+    while tasks and not deadline.passed():
+        time.sleep(min(POLL_S, deadline.remaining()))
+        left = []
+        for task, method, name in tasks:
+            record = toolstack.call("task.get_record", task)
+            if record["status"] in ("pending", "cancelling"):
+                left.append((task, method, name))
+                continue
+            ignore_gone(toolstack.call, "task.destroy", task)
+            said.append(phrase(method, name, [] if record["status"] == "success" else record["error_info"]))
+        tasks = left
+    return said + [phrase(method, name, ["not done within %.0f s" % deadline.seconds]) for _, method, name in tasks]
+
+
+def phrase(method, name, failure):
+    verb = "unplugged" if method == "PBD.unplug" else "shut down"
+    if not failure or failure[0] in DONE_BEFORE:
+        return "%s is %s" % (name, verb)
+    return "%s is NOT %s: %s" % (name, verb, ", ".join(str(part) for part in failure if part)[:300])
+
+
+if __name__ == "__main__":
+    main()

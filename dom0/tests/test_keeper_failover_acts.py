@@ -1,0 +1,199 @@
+"""Keepers as processes on a pool of three, one of which dies or is cut off: what they do to Ceph, to the pool, to Xen.
+
+The toolstack is the stand-in, Ceph is on paper (`failover_ceph`): that each call does in a real one what it says, the
+tests of the volume service show.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dom0.tests.keeper_pool import KeeperHost, KeeperPool
+from tests.contract.pools import NULL, log_in
+
+ADDRESS = {"xen1": "127.0.1.1", "xen2": "127.0.1.2", "xen3": "127.0.1.3"}
+CLIENT = "127.0.1.2:0/77"  # xen2's
+XL = """#!/bin/sh
+# The domains of this host are the lines of a file: uuid, id, name.
+if [ "$1" = vm-list ]; then echo "UUID ID name"; cat {folder}/domains; else sed -i "/ $2 /d" {folder}/domains; fi
+"""
+XENSTORE = """#!/bin/sh
+cat {folder}/xenstore
+"""
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[KeeperPool]:
+    with KeeperPool(tmp_path, host_count=3) as made:
+        for name, address in ADDRESS.items():
+            db(made).set("host", made.refs[name], address=address)
+        made.start_keepers()
+        yield made
+
+
+def db(pool: KeeperPool) -> Any:
+    return pool.toolstack.master.toolstack.db
+
+
+def start_guest(pool: KeeperPool, *, place: str = "xen2", client: str = CLIENT) -> str:
+    """A marked VM that runs there, and whose disk that host's kernel holds."""
+    vm = pool.make_vm("guest", marked=False, other_config={"shoal:restart": "true"})
+    pool.api.VM.start_on(vm, pool.refs[place], False, False)
+    pool.services.ceph.owners.add((image(pool, vm), client))
+    return vm
+
+
+def image(pool: KeeperPool, vm: str) -> str:
+    (vbd,) = pool.api.VM.get_VBDs(vm)
+    return f"vdi-{pool.api.VDI.get_location(pool.api.VBD.get_VDI(vbd))}"
+
+
+def calm(pool: KeeperPool) -> None:
+    """All have looked whether an earlier run has left something, and found that nothing is."""
+    pool.wait(lambda: all((host.folder / "var/failover.json").exists() for host in pool.hosts.values()), "rosters")
+    time.sleep(0.5)
+
+
+def crash(pool: KeeperPool, name: str) -> None:
+    host = pool.hosts[name]
+    host.kill()
+    host.host.stop()
+    host.host.guests.plans.clear()
+    silence(pool, name)
+
+
+def run_in_xen(pool: KeeperPool, host: KeeperHost, vm: str) -> None:
+    """What Xen's tools and the kernel say there: this VM runs, and one with a disk that is not Ceph's."""
+    uuid, volume = pool.api.VM.get_uuid(vm), image(pool, vm).removeprefix("vdi-")
+    (host.folder / "domains").write_text(f"{uuid} 7 guest\nlocal-vm 8 other\n")
+    (host.folder / "rbd/0").mkdir(parents=True)
+    (host.folder / "rbd/0/name").write_text(f"vdi-{volume}\n")
+    store = '/local/domain/0/backend/vbd/{}/51712/params = "/dev/sm/backend/sr/{}"   (n0,r{})\n'
+    (host.folder / "xenstore").write_text(store.format(7, volume, 7) + store.format(8, pool.storage_vms["xen2"], 8))
+    for name, text in (("xl", XL), ("xenstore-ls", XENSTORE)):
+        file = host.folder / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text.format(folder=host.folder))
+        file.chmod(0o755)
+
+
+def silence(pool: KeeperPool, name: str) -> None:
+    for host in pool.hosts.values():
+        with (host.folder / "silent").open("a") as file:
+            file.write(ADDRESS[name] + "\n")
+
+
+def place(pool: KeeperPool, vm: str) -> str:
+    return str(pool.api.VM.get_resident_on(vm))
+
+
+def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: KeeperPool) -> None:
+    vm, other = start_guest(pool), pool.make_vm("unmarked", marked=False)
+    pool.api.VM.start_on(other, pool.refs["xen2"], False, False)
+    calm(pool)
+    at_fence: list[tuple[str, str]] = []
+    row = lambda: (db(pool).get("VM", vm, "power_state"), db(pool).get("VM", vm, "resident_on"))  # noqa: E731
+    pool.services.ceph.at_fence = lambda: at_fence.append(row())
+    crash(pool, "xen2")
+    began = time.monotonic()
+    elsewhere = {pool.refs["xen1"], pool.refs["xen3"]}
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) in elsewhere, "the VM to run elsewhere", timeout_s=60)
+    print(f"{time.monotonic() - began:.1f} s after the crash")
+    assert at_fence == [("Running", pool.refs["xen2"])] and pool.services.ceph.fenced == [CLIENT]
+    pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
+    runs_on = [n for n, h in pool.hosts.items() if pool.api.VM.get_uuid(vm) in h.host.guests.plans]
+    assert len(runs_on) == 1
+    assert pool.running(other) and place(pool, other) == pool.refs["xen2"], "an unmarked VM is touched"
+
+
+def test_a_host_that_answers_is_not_dead_whatever_its_storage_vm_does(pool: KeeperPool) -> None:
+    vm = start_guest(pool)
+    calm(pool)
+    pool.api.host.add_to_other_config(pool.refs["xen2"], "shoal:maintenance", "a test: its keeper shall rest")
+    (storage_vm,) = pool.api.VM.get_by_name_label("shoal-storage-xen2")
+    time.sleep(1)
+    pool.api.VM.hard_shutdown(storage_vm)
+    time.sleep(1.2)
+    assert pool.services.ceph.fenced == [] and place(pool, vm) == pool.refs["xen2"]
+    silence(pool, "xen2")
+    time.sleep(1.2)
+    assert pool.services.ceph.fenced == [], "a host that is being serviced was taken for dead"
+    pool.api.host.remove_from_other_config(pool.refs["xen2"], "shoal:maintenance")
+    pool.hosts["xen2"].kill()
+    pool.wait(lambda: pool.services.ceph.fenced == [CLIENT], "the fence, with no mark")
+
+
+def test_a_keeper_that_was_killed_goes_on_with_its_claim(pool: KeeperPool) -> None:
+    vm = start_guest(pool)
+    calm(pool)
+    pool.hosts["xen3"].kill()
+    pool.api.VM.add_to_other_config(vm, "shoal:claim", pool.api.host.get_uuid(pool.refs["xen3"]))
+    crash(pool, "xen2")
+    pool.wait(lambda: pool.services.ceph.fenced == [CLIENT], "xen1 to fence")
+    time.sleep(1)
+    assert place(pool, vm) == pool.refs["xen2"], "a claim of a living host is another keeper's"
+    pool.hosts["xen3"].start()
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) != pool.refs["xen2"], "the VM to run elsewhere")
+
+
+def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_not(pool: KeeperPool) -> None:
+    host, vm = pool.hosts["xen2"], start_guest(pool)
+    run_in_xen(pool, host, vm)
+    calm(pool)
+    (host.folder / "volumes/ca.pem").write_text("")  # no service is believed from now on
+    host.socket.hangs = True
+    time.sleep(2)
+    assert "guest" in (host.folder / "domains").read_text(), "stopped, though the other hosts answer"
+    (host.folder / "silent").write_text("\n".join(ADDRESS.values()))
+    pool.wait(lambda: "guest" not in (host.folder / "domains").read_text(), "the VM to be stopped")
+    assert "other" in (host.folder / "domains").read_text()
+    assert pool.api.VM.get_resident_on(vm) != NULL
+
+
+def test_a_vm_that_runs_here_while_the_pool_has_it_elsewhere_is_stopped(pool: KeeperPool) -> None:
+    host, vm = pool.hosts["xen2"], start_guest(pool, place="xen3", client="127.0.1.3:0/9")
+    run_in_xen(pool, host, vm)
+    host.kill()
+    host.start()
+    pool.wait(lambda: "guest" not in (host.folder / "domains").read_text(), "the stray to be stopped")
+    assert pool.running(vm) and place(pool, vm) == pool.refs["xen3"]
+    assert "other" in (host.folder / "domains").read_text()
+
+
+def test_a_master_that_was_cut_off_starts_its_toolstack_anew(pool: KeeperPool) -> None:
+    host = pool.hosts["xen1"]
+    authority = (host.folder / "volumes/ca.pem").read_text()
+    calm(pool)
+    (host.folder / "silent").write_text("\n".join(ADDRESS.values()))
+    (host.folder / "volumes/ca.pem").write_text("")
+    pool.wait_said("xen1", "failover: this host is cut off from the others")
+    time.sleep(1.5)
+    assert not host.host.restarts.is_set()
+    (host.folder / "volumes/ca.pem").write_text(authority)
+    pool.wait(host.host.restarts.is_set, "the toolstack to be restarted")
+
+
+def test_a_dead_masters_vm_is_started_by_a_pool_with_another_master(pool: KeeperPool) -> None:
+    vm = start_guest(pool, place="xen1", client="127.0.1.1:0/5")
+    calm(pool)
+    uuid = {name: pool.api.host.get_uuid(ref) for name, ref in pool.refs.items()}
+    heir = min(("xen2", "xen3"), key=uuid.__getitem__)
+    other = "xen3" if heir == "xen2" else "xen2"
+    crash(pool, "xen1")
+    for name in (heir, other):  # each restarts when it is told to, as the lab's process does by itself
+        host = pool.hosts[name].host
+        pool.wait(host.restarts.is_set, f"{name} to be told", timeout_s=60)
+        host.stop()
+        host.start()
+    pool.api = log_in(pool.toolstack)
+    assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) != pool.refs["xen1"], "the VM to run elsewhere")
+    assert pool.services.ceph.fenced == ["127.0.1.1:0/5"]
+    pool.hosts["xen1"].host.start()
+    assert pool.toolstack.settings("xen1").master == heir, "it takes itself for the master still"
+    assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]

@@ -1,0 +1,79 @@
+"""Secrets are taken out, known or by their looks, in every form in which programs write them; the rest stays."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.kit.redaction import HIDDEN, Redactor
+
+CEPHX = base64.b64encode(b"\x01\x00" + bytes(range(200, 226))).decode()
+CEPHX_256 = base64.b64encode(b"\x02\x00" + bytes(range(100, 142))).decode()
+PEM = (
+    ed25519.Ed25519PrivateKey.generate()
+    .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    .decode()
+)
+PEM_EC = (
+    ec.generate_private_key(ec.SECP256R1())
+    .private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    .decode()
+)
+BODY = PEM.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"key = {CEPHX}", CEPHX),
+        (f"10.77.0.21:6789 name=shoal-xen,secret={CEPHX} rbd vdi-1 -", CEPHX),
+        (f'{{"key": "{CEPHX_256}"}}', CEPHX_256),
+        (f"a\n{PEM}b (stays)", BODY),
+        (json.dumps({"value": PEM_EC}), PEM_EC.splitlines()[1]),
+        (PEM[:150], PEM.splitlines()[1][:60]),
+        ('password: "two words"', "two words"),
+        (json.dumps({"body": json.dumps({"password": "hunter2"})}), "hunter2"),
+        ('{"api_key": "two \\" words"}', "words"),
+        ("--password=hunter2 --user root", "hunter2"),
+        ("<name>password</name><value>hunter2</value>", "hunter2"),
+        ("session_id=OpaqueRef:1234-abcd", "1234-abcd"),
+        ("{'session_ref': 'OpaqueRef:1234-abcd'}", "1234-abcd"),
+        ("Authorization: Basic cm9vdDp4", "cm9vdDp4"),
+        ("https://root:hunter2@10.77.0.11/", "hunter2"),
+    ],
+)
+def test_what_looks_like_a_secret_goes(text: str, secret: str) -> None:
+    assert secret not in Redactor().redact(text.encode()).decode()
+
+
+def test_what_is_none_stays() -> None:
+    text = b"osd.1 up; vdi-7f3c-4a on rbd/gold; OpaqueRef:12-ab is a VM; 10.77.0.21:6789; sha256:00aa (ok)\n"
+    assert Redactor(["hunter2"]).redact(text) == text
+
+
+@given(st.text(min_size=4, max_size=40), st.text(max_size=20), st.text(max_size=20))
+def test_a_known_secret_goes_wherever_it_stands(secret: str, before: str, after: str) -> None:
+    redactor = Redactor([secret])
+    for text in (before + secret + after, json.dumps(before + secret + after)):
+        shown = redactor.redact(text.encode()).replace(HIDDEN, b"")
+        assert secret.encode() not in shown or secret in HIDDEN.decode() or secret in before + after
+
+
+def test_each_line_of_a_known_key_goes() -> None:
+    redactor = Redactor([PEM])
+    for line in PEM.splitlines()[1:-2]:
+        assert line.encode() not in redactor.redact(f"... {line} ...".encode())
+
+
+def test_json_stays_json() -> None:
+    told = {"secrets": ["a", "b"], "password": 'x" y', "token": {"secret": "s"}, "why": "bad password: no", "pem": PEM}
+    shown = json.loads(Redactor([PEM]).redact(json.dumps(told).encode()))
+    assert (shown["secrets"], shown["password"], shown["token"]["secret"]) == (["a", "b"], "[redacted]", "[redacted]")

@@ -1,0 +1,33 @@
+"""The volume service's HTTPS server on a port of its own, for the dom0 of one host and nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from volumes import containers
+from volumes.config import Config
+from volumes.errors import ServiceError
+from volumes.server import Answer, Server
+
+NAME_MAX = 64  # of a certificate's common name; Shoal cuts longer host names there
+
+
+class OwnHostsServer(Server):
+    """Certificates of the other hosts are good for the volume service, and for nothing here."""
+
+    def __init__(self, config: Config, answer: Answer) -> None:
+        if not config.host:
+            raise ValueError("the configuration names no host whose dom0 may ask")
+        self._host = config.host
+        super().__init__(config, answer)
+
+    def admit(self, connection: Any) -> None:
+        subject = connection.getpeercert()["subject"]
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        if names != [self._host[:NAME_MAX]]:
+            raise ServiceError(403, "forbidden", f"only the dom0 of {self._host} may ask here")
+
+
+def make_server(config: Config, answer: Answer) -> OwnHostsServer:
+    return OwnHostsServer(replace(config, port=containers.PORT), answer)
