@@ -94,7 +94,8 @@ def _disks(leave: Leave, facts: Facts) -> list[Action]:
     left = {osd.id: osd for osd in _osds(leave, facts)}
     for number in host.disk_numbers:
         osd = osd_removal.find_osd(facts, host, number)
-        if isinstance(osd, Osd) and left.pop(osd.id, None):
+        if isinstance(osd, Osd) and osd.id in left:
+            del left[osd.id]
             actions.append(osd_removal.plan(host, number, osd, keep_id=False, drain=True))
     for osd in left.values():
         action = osd_removal.plan(host, host.disk_numbers[0], osd, keep_id=False, drain=True)

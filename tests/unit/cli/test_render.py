@@ -11,7 +11,7 @@ from shoal.cli.render import WORDS, draw_plan, draw_results, name_action, summar
 from shoal.engine.outcome import Outcome, State
 from shoal.plan.action import Action, Change, Plan
 from shoal.plan.planner import KINDS
-from shoal.steps.registry import DISK_STEPS, HOST_STEPS, MEMBER_STEPS
+from shoal.steps.registry import DESTROY_STEPS, DISK_STEPS, HOST_STEPS, MEMBER_STEPS, UPGRADE_STEPS
 
 CREATE = Action("partition", "xen1:1", Change.CREATE, "no partition", host="xen1")
 WIPE = Action("partition", "xen2:1", Change.DESTROY, "wipe: true", host="xen2")
@@ -31,7 +31,8 @@ def written(target: Console) -> str:
 
 
 def test_every_kind_has_words() -> None:
-    assert set(WORDS) == {*KINDS, *DISK_STEPS, *HOST_STEPS, *MEMBER_STEPS}
+    steps = {*DISK_STEPS, *HOST_STEPS, *MEMBER_STEPS, *DESTROY_STEPS, *UPGRADE_STEPS}
+    assert set(WORDS) == {*KINDS, *steps}
 
 
 def test_a_plan_by_host_with_reasons() -> None:
