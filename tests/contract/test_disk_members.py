@@ -14,9 +14,10 @@ from lab.xapi.dom0 import LocalDom0
 from lab.xapi.loopback import PASSWORD, LoopbackPool
 from shoal.clients.pins import Pins
 from shoal.clients.xenapi import XenApi
+from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
 from shoal.plan.action import Action, Change
-from shoal.steps import disk_removal, storage_vm
+from shoal.steps import disk_removal, pbd_removal, storage_vm
 from shoal.steps.tools import Tools
 from tests.contract.pools import install_driver as install
 from tests.contract.pools import log_in, make_sr, master, vbd_record, vdi_record, vm_record
@@ -87,7 +88,7 @@ def make_storage_vm(api: Any, pool: LoopbackPool) -> tuple[str, str]:
     vm = api.VM.create(vm_record(name, **hvm))
     system = api.VDI.create(vdi_record(make_sr(api, pool)))
     api.VBD.create(vbd_record(vm, system))
-    api.VBD.create(vbd_record(vm, vdi, userdevice="2", bootable=False))
+    api.VBD.create(vbd_record(vm, vdi, userdevice="2", bootable=False, unpluggable=False))
     api.VM.start(vm, False, False)
     return vm, vdi
 
@@ -137,6 +138,7 @@ async def test_what_a_killed_run_has_not_done_is_seen_and_done(pool: LoopbackPoo
     api, disk = log_in(pool), make_disk(pool.master.root)
     vm, _ = make_storage_vm(api, pool)
     (vbd,) = [ref for ref in api.VM.get_VBDs(vm) if api.VBD.get_userdevice(ref) == "2"]
+    api.VBD.set_unpluggable(vbd, True)
     api.VBD.unplug(vbd)
     await disk_removal.apply(removal(), tools)
     assert await disk_removal.verify(removal(), tools) == ""
@@ -153,6 +155,23 @@ async def test_a_dead_disk_is_only_forgotten(pool: LoopbackPool, tools: Tools) -
     assert await disk_removal.verify(removal(), tools) == ""
     assert places(api, vm) == {"0": True}
     assert vdi not in api.VDI.get_all()
+
+
+async def test_a_host_loses_its_way_to_the_shared_sr_when_no_vm_needs_it(pool: LoopbackPool, tools: Tools) -> None:
+    api = log_in(pool)
+    sr = make_sr(api, pool)
+    vm = api.VM.create(vm_record())
+    api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(sr))))
+    api.VM.start(vm, False, False)
+    leaves = Action("pbd_removal", "xen1", Change.UPDATE, "test", "xen1", settings={"srs": ("shared", "none")})
+    with pytest.raises(ShoalError, match="cannot be unplugged on xen1"):
+        await pbd_removal.apply(leaves, tools)
+    assert await pbd_removal.verify(leaves, tools) == "it still has a PBD"
+    api.VM.hard_shutdown(vm)
+    for _ in range(2):
+        await pbd_removal.apply(leaves, tools)
+        assert await pbd_removal.verify(leaves, tools) == ""
+    assert api.SR.get_PBDs(sr) == []
 
 
 def disk(spec: Path, verb: str, *words: str) -> tuple[int, str]:

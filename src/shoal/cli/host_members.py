@@ -1,4 +1,4 @@
-"""`shoal host add`: a host of the pool joins the storage."""
+"""`shoal host add` and `remove`: a host of the pool joins the storage, or leaves it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from cyclopts import Parameter
 from shoal.cli.host import verbs
 from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
 from shoal.facts import Facts
+from shoal.kit.errors import ShoalError
 from shoal.plan.action import Plan
 from shoal.plan.host_members import plan_add
-from shoal.spec.edit import ADD_HOST, Edit
+from shoal.plan.host_removal import Leave, plan_remove
+from shoal.spec.edit import ADD_HOST, REMOVE_HOST, Edit
 
 Address = Annotated[str, Parameter(name="--address", help="A free address of network.public.cidr for its storage VM.")]
 Disks = Annotated[
@@ -42,3 +44,29 @@ def _add(
         return plan_add(change.after.spec, facts, options.file, edit, changes_spec=change.has_diff)
 
     return work(change, change.after, make, options)
+
+
+@verbs.command(name="remove")
+def _remove(
+    name: str,
+    /,
+    *,
+    wipe: Annotated[
+        bool, Parameter(name="--wipe", negative="", help="ERASE the partitions of its OSDs; else they stay, renamed.")
+    ] = False,
+    options: Options = AS_USUAL,
+) -> int:
+    """Take a host out of the storage: its data first, then all that Shoal has on it. It stays in the pool. Asks first.
+
+    Example: shoal host remove xen4
+    """
+    need_answer("host remove", options)
+    change, edit = read_change(options.file, lambda _: Edit(REMOVE_HOST, name))
+    if not change.has_diff:
+        known = ", ".join(host.name for host in change.before.spec.hosts)
+        raise ShoalError(f"the spec has no host {name}", resolution=f"It has {known}.")
+
+    def make(facts: Facts) -> Plan:
+        return plan_remove(Leave(change.before.spec, change.after.spec, options.file, edit, wipe=wipe), facts)
+
+    return work(change, change.before, make, options)

@@ -61,6 +61,13 @@ WORDS = {
     "osd_removal": "OSD leaves disk",
     "disk_removal": "disk leaves",
     "spec_edit": "the spec",
+    "keeper_removal": "keeper leaves",
+    "pbd_removal": "shared SRs leave",
+    "rbd_map_removal": "RBD images leave",
+    "ceph_host_removal": "Ceph leaves",
+    "storage_vm_removal": "storage VM leaves",
+    "passthrough_sr_removal": "passthrough SR leaves",
+    "dom0_kit_removal": "driver leaves dom0 of",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),

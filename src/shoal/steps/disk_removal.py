@@ -70,6 +70,7 @@ async def _unplug(xenapi: XenApi, vbd: Record) -> None:
     if not vbd["currently_attached"]:
         return
     try:
+        await xenapi.call("VBD.set_unpluggable", vbd["ref"], True)  # Shoal's own are not, for anybody else
         await xenapi.call_async("VBD.unplug", str(vbd["ref"]), timeout_s=UNPLUG_TIMEOUT_S)
     except XenApiError as error:
         if error.code == "DEVICE_ALREADY_DETACHED":

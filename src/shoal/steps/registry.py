@@ -9,6 +9,7 @@ from shoal.steps import (
     ceph_clean,
     ceph_cluster,
     ceph_host,
+    ceph_host_removal,
     ceph_image,
     ceph_mgrs,
     ceph_mons,
@@ -33,6 +34,7 @@ from shoal.steps import (
     osd_removal,
     partition,
     passthrough_sr,
+    pbd_removal,
     pool_key,
     rbd_map,
     reboot_due,
@@ -125,6 +127,13 @@ MEMBER_STEPS: Mapping[str, Step] = {
     "osd_removal": patient(osd_removal),
     "disk_removal": patient(disk_removal),
     "spec_edit": patient(spec_edit),
+    "keeper_removal": patient(keeper_gone),
+    "pbd_removal": patient(pbd_removal),
+    "rbd_map_removal": patient(rbd_map_gone),
+    "ceph_host_removal": patient(ceph_host_removal),
+    "storage_vm_removal": patient(storage_vm_gone),
+    "passthrough_sr_removal": patient(passthrough_sr_gone),
+    "dom0_kit_removal": patient(dom0_kit_gone),
 }
 
 # What `destroy` does, in the order in which it is done.

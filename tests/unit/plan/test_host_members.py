@@ -1,4 +1,4 @@
-"""Hosts that join the storage: what is planned from a pool that works, and what is refused."""
+"""Hosts that join the storage and leave it: what is planned from a pool that works, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from shoal.facts import Facts
 from shoal.kit.sizes import GiB
 from shoal.plan.action import Change, Plan
 from shoal.plan.host_members import plan_add
+from shoal.plan.host_removal import Leave, plan_remove
 from shoal.plan.planner import make_plan
-from shoal.spec.edit import ADD_HOST, Edit
+from shoal.spec.edit import ADD_HOST, REMOVE_HOST, Edit
 from shoal.spec.model import Spec
 from tests.model.world import World, make_facts, make_spec
 
@@ -64,3 +65,61 @@ def test_two_hosts_at_once_are_refused() -> None:
     _, facts = pool(3, 2)
     (problem,) = plan_add(make_spec(5), facts, FILE, Edit(ADD_HOST, "xen5"), changes_spec=True).problems
     assert problem.what.startswith("the spec wants other changes, too: partition/xen4:1, passthrough_sr/xen4")
+
+
+def leave(spec: Spec, host: str, **changes: object) -> Leave:
+    hosts = [one.model_dump(mode="json") for one in spec.hosts if one.name != host]
+    edited = Spec.model_validate({**dict(spec), "hosts": hosts, **changes})
+    return Leave(spec, edited, FILE, Edit(REMOVE_HOST, host))
+
+
+def test_a_host_leaves_data_first_and_the_spec_last() -> None:
+    spec, facts = pool(4)
+    plan = plan_remove(leave(spec, "xen1"), facts)
+    assert plan.problems == ()
+    assert [action.id for action in plan.changes] == [
+        *(
+            "keeper_removal/xen1",
+            "pbd_removal/xen1",
+            "rbd_map_removal/xen1",
+            "osd_removal/xen1:1",
+            "disk_removal/xen1:1",
+        ),
+        *("ceph_host_removal/xen1", "storage_vm_removal/xen1", "passthrough_sr_removal/xen1", "dom0_kit_removal/xen1"),
+        *("shared_sr/shoal", "spec_edit/spec"),
+    ]
+    moves = next(action for action in plan.actions if action.kind == "ceph_host_removal")
+    assert moves.settings["mons"] == tuple(f"shoal-storage-xen{n}" for n in (2, 3, 4))
+    assert {"osd_removal/xen1:1", "disk_removal/xen1:1"} <= moves.needs
+    shared = next(action for action in plan.actions if action.kind == "shared_sr")
+    assert "10.77.0.21" not in str(shared.settings["volumes"])
+    assert set(plan.actions[-1].needs) == {action.id for action in plan.actions[:-1]}
+
+
+def test_a_host_whose_data_have_no_other_place_stays() -> None:
+    spec, facts = pool(3)
+    two = {"replicas": 2, "min_replicas": 1, "image": spec.ceph.image}
+    plan = plan_remove(leave(spec, "xen3", ceph=two), facts)
+    assert [problem.what for problem in plan.problems] == [
+        "1 monitor would be left: none of the rest could be lost",
+        "2 hosts with OSDs would be left, and 3 copies need 3",
+    ]
+
+
+def test_a_host_that_does_not_answer_is_not_taken_apart() -> None:
+    spec, facts = pool(4)
+    hosts = tuple(
+        replace(host, dom0=None, unreachable="silent") if host.name == "xen4" else host for host in facts.hosts
+    )
+    (problem,) = plan_remove(leave(spec, "xen4"), replace(facts, hosts=hosts)).problems
+    assert problem.what.endswith("cannot be taken away: silent")
+
+
+def test_a_host_without_osds_by_now_goes_on_leaving() -> None:
+    spec, facts = pool(4)
+    assert facts.ceph
+    osds = tuple(osd for osd in facts.ceph.osds if osd.host != "shoal-storage-xen4")
+    plan = plan_remove(leave(spec, "xen4"), replace(facts, ceph=replace(facts.ceph, osds=osds)))
+    assert plan.problems == ()
+    assert "osd_removal" not in {action.kind for action in plan.actions}
+    assert "disk_removal/xen4:1" in {action.id for action in plan.actions}

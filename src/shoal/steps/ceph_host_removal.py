@@ -1,0 +1,106 @@
+"""A storage VM is no host of the Ceph cluster any more: its monitor, manager and volume service go, others take over.
+
+The others are in quorum before the orchestrator takes anything from it, and no OSD is left on it by then.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shoal.clients.ceph import Ceph, CephRefused
+from shoal.kit.errors import ShoalError, TemporaryError
+from shoal.kit.waiting import wait_until
+from shoal.plan.action import Action
+from shoal.steps import settings
+from shoal.steps.tools import Tools
+from shoal.steps.volume_services import compose
+
+timeout_s = 1800.0
+COMMAND_TIMEOUT_S = 90.0
+MOVE_TIMEOUT_S = 600.0
+ENOENT = 2
+
+
+class NotYet(TemporaryError):
+    """The orchestrator refused for now: the manager has just moved, or was busy."""
+
+
+async def apply(action: Action, tools: Tools) -> None:
+    name, mons = settings.text(action, "name"), settings.texts(action, "mons")
+    await _place(action, tools, ["orch", "apply", "mon", f"--placement={','.join(mons)}"])
+    await _wait(action, tools, lambda ceph: _look_at_mons(ceph, name, mons), f"monitors on {', '.join(mons)}")
+    mgrs = settings.texts(action, "mgrs")
+    await _place(action, tools, ["orch", "apply", "mgr", f"--placement={','.join(mgrs)}"])
+    service = json.dumps(compose(settings.texts(action, "others"), settings.text(action, "image"))).encode()
+    await _place(action, tools, ["orch", "apply", "-i", "-"], service)
+    if name in await _hosts(await tools.ceph()):
+        if admin := settings.text(action, "admin"):
+            await _place(action, tools, ["orch", "host", "label", "add", admin, "_admin"])
+        await _place(action, tools, ["orch", "host", "drain", name])
+        await _wait(action, tools, lambda ceph: _look_at_daemons(ceph, name), f"all daemons to leave {name}")
+        await _place(action, tools, ["orch", "host", "rm", name, "--force"])
+    try:
+        await (await tools.ceph()).text(["osd", "crush", "rm", name])
+    except CephRefused as error:
+        if error.code != ENOENT:
+            raise
+
+
+async def verify(action: Action, tools: Tools) -> str:
+    ceph, name = await tools.ceph(), settings.text(action, "name")
+    if name in await _hosts(ceph):
+        return "it is still a host of the cluster"
+    return await _look_at_mons(ceph, name, settings.texts(action, "mons"))
+
+
+async def _place(action: Action, tools: Tools, command: list[str], data: bytes | None = None) -> None:
+    async def ask(ceph: Ceph) -> str:
+        try:
+            await ceph.text(command, timeout_s=COMMAND_TIMEOUT_S, input=data)
+        except CephRefused as error:
+            raise NotYet(error.brief, details=error.details) from error
+        return ""
+
+    await _wait(action, tools, ask, f"Ceph to take: {' '.join(command)}")
+
+
+async def _wait(action: Action, tools: Tools, look: Any, what: str) -> None:
+    """Asked anew each time, of whichever monitor there is by then."""
+
+    async def ask() -> str:
+        seen = str(await look(await tools.ceph()))
+        if seen:
+            tools.progress(action, seen)
+        return seen
+
+    await wait_until(ask, deadline_s=MOVE_TIMEOUT_S, what=what, every_s=2)
+
+
+async def _look_at_mons(ceph: Ceph, name: str, mons: tuple[str, ...]) -> str:
+    status = await ceph.command(["quorum_status"])
+    if not isinstance(status, dict):
+        raise ShoalError("Ceph says nothing of its quorum")
+    inside = set(status.get("quorum_names", ()))
+    missing = [mon for mon in mons if mon not in inside]
+    if missing:
+        return f"not in quorum yet: {', '.join(missing)}"
+    known = {str(mon["name"]) for mon in status["monmap"]["mons"]}
+    return f"{name} is still a monitor" if name in known else ""
+
+
+async def _look_at_daemons(ceph: Ceph, name: str) -> str:
+    try:
+        found = await ceph.command(["orch", "ps", name, "--refresh"], timeout_s=60)
+    except CephRefused as error:
+        raise NotYet(error.brief) from error
+    daemons = [str(row["daemon_name"]) for row in found] if isinstance(found, list) else []
+    return f"still there: {', '.join(daemons)}" if daemons else ""
+
+
+async def _hosts(ceph: Ceph) -> set[str]:
+    try:
+        found = await ceph.command(["orch", "host", "ls"])
+    except CephRefused as error:
+        raise NotYet(error.brief) from error
+    return {str(host["hostname"]) for host in found} if isinstance(found, list) else set()
