@@ -44,7 +44,7 @@ lint: $(STAMPS)/python ## style, types, layers
 
 .PHONY: test-unit
 test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
-	.venv/bin/pytest -q -m "not lab and not ceph"
+	.venv/bin/pytest -q --numprocesses=auto --dist=loadfile -m "not lab and not ceph"
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph

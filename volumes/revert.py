@@ -44,13 +44,16 @@ def make_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
 
 
 def drop_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
+    """Where there is none, as with most volumes at each start and clone, this only looks."""
     current = images.get(pool, volume_id)
-    header.write_metadata(pool.ioctx, current.image_id, {RESET_MARK: None})
+    if RESET_MARK in current.metadata:
+        header.write_metadata(pool.ioctx, current.image_id, {RESET_MARK: None})
     point = current.snapshots.get(RESET_POINT)
     if point is not None:
         with contextlib.suppress(rados.ObjectExists, rados.ObjectNotFound):  # another request was quicker
             header.trash_snapshot(pool.ioctx, current.image_id, point.id)
-    pool.sweep_later(current.image_id)
+    if any(each.in_trash or each is point for each in current.snapshots.values()):
+        pool.sweep_later(current.image_id)
     return {"id": volume_id, "reset_point": False}
 
 

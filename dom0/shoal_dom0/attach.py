@@ -48,9 +48,8 @@ def vdi_detach(call):
 
 def refresh(call):
     """After a resize: this host's tapdisk, if the disk has one here, opens the device anew. The kernel knows."""
-    if tapctl.available():
-        for found in _maps(call):
-            tapdisk.refresh(_name(call), found.device, call.deadline)
+    for found in _maps(call):
+        tapdisk.refresh(_name(call), found.device, call.deadline)
 
 
 def release_all(call):

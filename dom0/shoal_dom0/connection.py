@@ -15,10 +15,14 @@ CONNECT_TIMEOUT_S = 3.0
 
 
 class Connection:
-    """Many requests, one after the other. After any error the caller closes it; the next request opens it anew."""
+    """Many requests, one after the other. After any error the caller closes it; the next request opens it anew.
 
-    def __init__(self, endpoint):
+    `folder` has the certificates, if they are others than the driver's.
+    """
+
+    def __init__(self, endpoint, folder=None):
         self.endpoint = endpoint
+        self._folder = folder
         self._open = None
 
     def ask(self, method, target, data, deadline):
@@ -56,18 +60,18 @@ class Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(deadline.remaining())
-            return _make_context().wrap_socket(plain, server_hostname=name)
+            return _make_context(self._folder or FOLDER).wrap_socket(plain, server_hostname=name)
         except BaseException:
             plain.close()
             raise
 
 
-def _make_context():
+def _make_context(folder):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
     try:
-        context.load_verify_locations(FOLDER + "ca.pem")
-        context.load_cert_chain(FOLDER + "client.pem", FOLDER + "client.key")
+        context.load_verify_locations(folder + "ca.pem")
+        context.load_cert_chain(folder + "client.pem", folder + "client.key")
     except OSError as error:
-        raise SRError("the certificates in %s cannot be read (%s): shoal apply" % (FOLDER, error.strerror))
+        raise SRError("the certificates in %s cannot be read (%s): shoal apply" % (folder, error.strerror))
     return context

@@ -1,6 +1,6 @@
 """Commands on a whole SR. None of them maps anything."""
 
-from . import datapath, records, xmlrpc
+from . import records, xmlrpc
 from .errors import SRError, SRUnavailable
 
 
@@ -17,6 +17,8 @@ def sr_delete(call):
 
 
 def sr_attach(call):
+    from . import datapath
+
     pool = call.volumes.pool()
     _check_cluster(call, pool)
     if pool.get("owner") != call.sr_uuid:

@@ -38,7 +38,7 @@ def vdi_delete(call):
 
 def vdi_resize(call):
     """Grow, also while a guest uses the disk: Ceph tells the kernel that has it mapped. Shrinking is refused."""
-    from . import attach
+    from . import tapctl
 
     size_bytes = _whole_mib(call.size(0))
     uuid, before = call.volume_uuid, records.recorded_size(call)
@@ -46,7 +46,10 @@ def vdi_resize(call):
         call.volumes.resize(uuid, size_bytes)
         records.set_size(call, call.text("vdi_ref"), size_bytes)
         records.add_allocation(call, size_bytes - before)
-    attach.refresh(call)  # a tapdisk on this host has to be told
+    if tapctl.available():  # a tapdisk on this host has to be told
+        from . import attach
+
+        attach.refresh(call)
     return describe(uuid, uuid)
 
 

@@ -12,6 +12,7 @@ from shoal_dom0.deadline import Deadline
 from shoal_dom0.errors import SRError
 from shoal_dom0.settings import own_first
 
+from . import services
 from .services import Silent
 
 ASK_TIMEOUT_S = 8.0  # a service without quorum takes 5 s to say so
@@ -29,7 +30,7 @@ class Services:
     def use(self, endpoints):
         known = {connection.endpoint: connection for connection in self._connections}
         if set(known) != set(endpoints):
-            self._connections = [known.get(each) or Connection(each) for each in own_first(endpoints)]
+            self._connections = [known.get(each) or Connection(each, services.FOLDER) for each in own_first(endpoints)]
 
     def members(self):
         """(machines with a monitor in quorum, machines with an OSD up, all machines)."""

@@ -15,7 +15,8 @@ import rbd
 
 sys.path.insert(0, "/repository")
 
-from volumes import directory, header  # noqa: E402
+from volumes import header, images  # noqa: E402
+from volumes.pool import Pool  # noqa: E402
 
 BLOCK_BYTES = 512
 OBJECT = re.compile(r"rbd_(?:data|header|object_map)\.([0-9a-f]+)(?:\.|$)")
@@ -112,19 +113,17 @@ class Agent:
         self._cluster.wait_for_latest_osdmap()
         return {}
 
-    def fill(self, pool, names, size_bytes, threads=8):
-        """So many images as the volume service makes them, quickly."""
-        ioctx = open_pool(self._cluster, pool, "")
-        features = rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
+    def fill(self, pool, disks, size_bytes, threads=8):
+        """So many disks, made as the volume service makes them."""
+        there = Pool(open_pool(self._cluster, pool, ""), None, lambda _: None)
 
-        def make(name):
-            rbd.RBD().create(ioctx, name, size_bytes, old_format=False, features=features)
-            label = {"name_label": "disk " + name, "name_description": "", "type": "user", "read_only": "false"}
-            header.write_metadata(ioctx, directory.find_id(ioctx, name), label)
+        def make(disk):
+            label = {"name_label": "disk " + disk, "name_description": "", "type": "user", "read_only": "false"}
+            images.create(there, disk, size_bytes, label)
 
         with ThreadPoolExecutor(threads) as pool_of_threads:
-            list(pool_of_threads.map(make, names))
-        return {"made": len(names)}
+            list(pool_of_threads.map(make, disks))
+        return {"made": len(disks)}
 
     def put(self, pool, image, spots, block_bytes=65536):
         """Write a block at each of some offsets: a disk that is not empty."""

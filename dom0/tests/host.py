@@ -74,8 +74,8 @@ class Host:
             "sr_uuid": self.sr,
         }
         if vdi is not None:
-            known = [(ref, record) for ref, record in self.toolstack.vdis.items() if record["uuid"] == vdi]
-            ref, location = (known[0][0], known[0][1]["location"]) if known else ("OpaqueRef:gone", vdi)
+            ref = self.toolstack.vdis.find("uuid", vdi) or "OpaqueRef:gone"
+            location = self.toolstack.vdis.get(ref, {}).get("location", vdi)
             request.update(vdi_ref=ref, vdi_location=location, vdi_uuid=vdi, vdi_on_boot="persist")
         request.update(keys)
         return xmlrpc.client.dumps((request,), command)

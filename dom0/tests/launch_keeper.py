@@ -14,7 +14,7 @@ from shoal_keeper import containers, loop, memory, observe, services, toolstack 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
-services.FOLDER = connection.FOLDER = os.path.join(folder, "volumes", "")
+services.FOLDER = os.path.join(folder, "volumes", "")
 observe.INVENTORY = os.path.join(folder, "inventory")
 memory.FILE = os.path.join(folder, "var", "keeper.json")
 

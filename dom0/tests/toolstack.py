@@ -6,6 +6,7 @@ import json
 import socketserver
 import threading
 import uuid
+from collections import defaultdict
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,41 @@ class Failure(Exception):
     pass
 
 
+class Records(dict[str, dict[str, Any]]):
+    """Of VDIs, by reference. One is found by uuid or location at once, as in xapi's database: neither ever changes."""
+
+    FOUND_BY = ("uuid", "location")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._refs: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # the first is the oldest
+
+    def find(self, field: str, value: str) -> str | None:
+        return next(iter(self._refs.get((field, value), ())), None)
+
+    def __setitem__(self, ref: str, record: dict[str, Any]) -> None:
+        if ref in self:
+            del self[ref]
+        super().__setitem__(ref, record)
+        for field in self.FOUND_BY:
+            self._refs[field, record[field]][ref] = None
+
+    def __delitem__(self, ref: str) -> None:
+        for field in self.FOUND_BY:
+            del self._refs[field, self[ref][field]][ref]
+        super().__delitem__(ref)
+
+    def clear(self) -> None:
+        super().clear()
+        self._refs.clear()
+
+
 class Toolstack:
     """`vdis` are the records by reference; `failing` names calls that shall fail, `calls` those that were made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.vdis: dict[str, dict[str, Any]] = {}
+        self.vdis = Records()
         self.sr = {"virtual_allocation": "0", "physical_size": "0", "physical_utilisation": "0"}
         self.vbds: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, str] = {}
@@ -41,7 +71,10 @@ class Toolstack:
         self._server.server_close()
 
     def ref(self, vdi: str) -> str:
-        return next(ref for ref, record in self.vdis.items() if record["uuid"] == vdi)
+        ref = self.vdis.find("uuid", vdi)
+        if ref is None:
+            raise Failure("UUID_INVALID", "VDI", vdi)
+        return ref
 
     def answer(self, method: str, params: list[Any]) -> Any:
         self.calls.append(method)
@@ -67,9 +100,9 @@ class Toolstack:
 
     def call_VDI_db_introduce(self, *values: Any) -> str:
         record = dict(zip(FIELDS, values, strict=True))
-        if any(known["uuid"] == record["uuid"] for known in self.vdis.values()):
+        if self.vdis.find("uuid", record["uuid"]):
             raise Failure("DB_UNIQUENESS_CONSTRAINT_VIOLATION", "VDI", "uuid", record["uuid"])
-        if any(known["location"] == record["location"] for known in self.vdis.values()):
+        if self.vdis.find("location", record["location"]):
             raise Failure("LOCATION_NOT_UNIQUE", record["SR"], record["location"])
         assert isinstance(record["virtual_size"], str) and isinstance(record["managed"], bool)
         ref = f"OpaqueRef:{uuid.uuid4()}"
@@ -77,10 +110,7 @@ class Toolstack:
         return ref
 
     def call_VDI_get_by_uuid(self, vdi: str) -> str:
-        try:
-            return self.ref(vdi)
-        except StopIteration:
-            raise Failure("UUID_INVALID", "VDI", vdi) from None
+        return self.ref(vdi)
 
     def call_VDI_db_forget(self, ref: str) -> None:
         self._vdi(ref)

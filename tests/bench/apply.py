@@ -23,6 +23,7 @@ from tests.lab import storage_vms
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SPEC = ROOT / "examples" / "lab.yaml"
+WITH_LVM = ROOT / "examples" / "lab-lvm.yaml"  # the same pool with a second SR, which the data path is compared with
 BY_HAND = ROOT / "tests" / "bench" / "by_hand.sh"
 os.environ.setdefault("SHOAL_LAB_DIR", "/var/lib/shoal-lab-bench")
 
@@ -38,6 +39,8 @@ def main() -> int:
         apply = shoal("apply", "--yes", "--json")
         say("shoal apply again")
         again = shoal("apply", "--yes", "--json")
+        say("an SR of type lvm beside it")
+        with_lvm = shoal("apply", "--yes", "--json", spec=WITH_LVM)
         say("the data path")
         data_path = measure_data_path()
     finally:
@@ -54,6 +57,7 @@ def main() -> int:
                 "no_op_apply_s": again["wall_s"],
                 "no_op_exit_code": again["code"],
                 "ratio_apply_to_by_hand": round(apply["wall_s"] / by_hand_s, 2),
+                "lvm_sr_exit_code": with_lvm["code"],
                 "data_path": data_path,
                 "aims": {"ratio_apply_to_by_hand": 1.0, "no_op_apply_s": 10},
             },
@@ -93,10 +97,10 @@ def stages_of(answer: dict[str, Any]) -> dict[str, float]:
     return {str(name): round(float(seconds), 1) for name, seconds in stages.items()}
 
 
-def shoal(verb: str, *words: str) -> dict[str, Any]:
+def shoal(verb: str, *words: str, spec: Path = SPEC) -> dict[str, Any]:
     began = time.monotonic()
     done = subprocess.run(
-        [BIN / "shoal-lab", "exec", "--", BIN / "shoal", verb, "-f", SPEC, *words],
+        [BIN / "shoal-lab", "exec", "--", BIN / "shoal", verb, "-f", spec, *words],
         capture_output=True,
         text=True,
         timeout=1800,

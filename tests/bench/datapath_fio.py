@@ -19,7 +19,7 @@ from lab.dom0 import Dom0
 
 FOLDER = "/var/tmp/shoal-bench"
 RUNTIME_S = 10
-REGION = "512m"
+REGION = "256m"
 JOBS = {
     "randread_4k_depth_1": "rw=randread\nbs=4k\niodepth=1",
     "randwrite_4k_depth_1": "rw=randwrite\nbs=4k\niodepth=1",
@@ -39,7 +39,7 @@ async def install(dom0: Dom0) -> None:
         return
     text = base64.b64encode(bundle()).decode()
     script = f"mkdir -p {FOLDER}.part && base64 -d | tar -xz -C {FOLDER}.part && mv -T {FOLDER}.part {FOLDER}"
-    answer = await dom0.run(["sh", "-c", script], input=text, timeout_s=300)
+    answer = await dom0.run(["sh", "-c", script], input=text, timeout_s=900)  # tens of MB, unpacked by an emulated CPU
     if answer.code:
         raise RuntimeError(f"fio could not be taken to dom0: {answer.stderr.strip()}")
 
@@ -65,7 +65,7 @@ async def run(dom0: Dom0, device: str) -> dict[str, float]:
     sections = [f"[{name}]\n{text}\ntime_based\nruntime={RUNTIME_S}\nstonewall\n" for name, text in JOBS.items()]
     loader = [f"{FOLDER}/loader", "--library-path", FOLDER, f"{FOLDER}/fio"]
     argv = [*loader, "--output-format=json", "--aux-path=/tmp", "-"]
-    answer = await dom0.run(argv, input=common + FILL + "\n".join(sections), timeout_s=900)
+    answer = await dom0.run(argv, input=common + FILL + "\n".join(sections), timeout_s=1800)
     if answer.code:
         raise RuntimeError(f"fio on {device}: exit {answer.code}: {answer.stderr.strip()[-1000:]}")
     said: dict[str, Any] = json.loads(answer.stdout[answer.stdout.index("{") :])

@@ -17,7 +17,7 @@ from typing import Any
 
 from dom0.tests.ceph_kernel import Agent, CephKernel
 from tests.bench.driver_calls import measure_calls, measure_reverts
-from tests.bench.driver_clock import TimedHost, figures, interpreter_ms
+from tests.bench.driver_clock import TimedHost, figures
 from tests.bench.driver_commands import CommandLine
 from tests.bench.driver_scan import measure_scans
 from tests.ceph.certificates import Authority
@@ -46,8 +46,8 @@ def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
     return {
         "what": "driver calls in milliseconds, the interpreter's start taken out; `rbd` commands with the same result",
         "load_average_at_start": load,
-        "interpreter_start_ms": interpreter_ms(host.start_seconds),
-        "cpu_of_a_call_ms": figures(host.cpu_seconds),
+        "interpreter_start_ms": figures([spent.wall_s for spent in host.starts]),
+        "interpreter_start_cpu_ms": round(host.start_s().cpu_s * 1000, 1),
         "ceph_settings": SETTINGS,
         "calls": calls,
         "revert": reverts,

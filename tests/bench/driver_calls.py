@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from tests.bench import driver_commands as command
-from tests.bench.driver_clock import TimedHost, figures
+from tests.bench.driver_clock import Spent, TimedHost, figures, total
 from tests.bench.driver_commands import CommandLine
 
 GIB = 1 << 30
@@ -22,29 +22,32 @@ ROLLBACK_BYTES_MAX = 16 * GIB  # `snap rollback` looks at every object that a di
 
 def measure_calls(host: TimedHost, commands: CommandLine, count: int) -> dict[str, Any]:
     able = capabilities(host)
-    driver: dict[str, list[float]] = defaultdict(list)
-    plain: dict[str, list[float]] = defaultdict(list)
+    driver: dict[str, list[Spent]] = defaultdict(list)
+    plain: dict[str, list[Spent]] = defaultdict(list)
     for number in range(count):
-        for name, seconds in one_life(host, commands, able).items():
-            driver[name].append(seconds)
+        for name, spent in one_life(host, commands, able).items():
+            driver[name].append(spent)
         if number % COMMANDS_EVERY == 0:
-            for name, seconds in one_life_by_commands(commands, f"plain-{number}").items():
-                plain[name].append(seconds)
-    start_s = figures(host.start_seconds)["median"] / 1000
-    found = {name: compare(name, driver[name], plain[name], start_s) for name in driver}
+            for name, spent in one_life_by_commands(commands, f"plain-{number}").items():
+                plain[name].append(spent)
+    found = {name: compare(name, driver[name], plain[name], host.start_s()) for name in driver}
     for name in ("snapshot", "clone"):
         if name not in driver:
             found[name] = {"left_out": f"this driver does not declare VDI_{name.upper()}"}
     return found
 
 
-def compare(name: str, driver: list[float], plain: list[float], start_s: float) -> dict[str, Any]:
-    ours = figures(driver, less_s=STARTS.get(name, 1) * start_s)
-    row: dict[str, Any] = {"driver_ms": ours, "with_start_ms": figures(driver)["median"]}
+def compare(name: str, driver: list[Spent], plain: list[Spent], start: Spent) -> dict[str, Any]:
+    starts = STARTS.get(name, 1)
+    ours = figures([spent.wall_s for spent in driver], less_s=starts * start.wall_s)
+    ours_cpu = figures([spent.cpu_s for spent in driver], less_s=starts * start.cpu_s)
+    row: dict[str, Any] = {"driver_ms": ours, "driver_cpu_ms": ours_cpu["median"]}
+    row["with_start_ms"] = figures([spent.wall_s for spent in driver])["median"]
     if name in AIMS_MS:
         row["aim_ms"] = AIMS_MS[name]
     if plain:
-        row["commands_ms"] = figures(plain)
+        row["commands_ms"] = figures([spent.wall_s for spent in plain])
+        row["commands_cpu_ms"] = figures([spent.cpu_s for spent in plain])["median"]
         row["times_faster"] = round(row["commands_ms"]["median"] / max(ours["median"], 0.1), 1)
         row["times_faster_aim"] = AIM_RATIO
     else:
@@ -56,25 +59,27 @@ def capabilities(host: TimedHost) -> set[str]:
     return {name.split("/")[0] for name in host.call("sr_get_driver_info")["capabilities"]}
 
 
-def one_life(host: TimedHost, commands: CommandLine, able: set[str]) -> dict[str, float]:
-    """Seconds of each of the calls that a disk meets."""
-    seen: dict[str, float] = {}
+def one_life(host: TimedHost, commands: CommandLine, able: set[str]) -> dict[str, Spent]:
+    """Each of the calls that a disk meets."""
     disk = host.create(GIB, "bench")
-    seen["create"] = host.last_s
-    seen["attach_activate"] = host.time(lambda: host.call("vdi_attach", disk, args=("true",)))
-    seen["attach_activate"] += host.time(lambda: host.call("vdi_activate", disk, args=("true",)))
-    seen["deactivate_detach"] = host.time(lambda: host.call("vdi_deactivate", disk))
-    seen["deactivate_detach"] += host.time(lambda: host.call("vdi_detach", disk))
-    seen["resize"] = host.time(lambda: host.call("vdi_resize", disk, args=(str(2 * GIB),)))
+    seen = {"create": host.last}
+
+    def spent(command: str, vdi: str = disk, *, args: tuple[str, ...] = (), **keys: str) -> Spent:
+        host.call(command, vdi, args=args, **keys)
+        return host.last
+
+    seen["attach_activate"] = total([spent(f"vdi_{verb}", args=("true",)) for verb in ("attach", "activate")])
+    seen["deactivate_detach"] = total([spent(f"vdi_{verb}") for verb in ("deactivate", "detach")])
+    seen["resize"] = spent("vdi_resize", args=(str(2 * GIB),))
     commands.agent.ask("put", pool="rbd", image=f"vdi-{disk}", spots=[0, GIB])
-    others = []
+    others = {}
     for name in ("snapshot", "clone"):
         if f"VDI_{name.upper()}" in able:
-            others.append(host.call(f"vdi_{name}", disk, driver_params={}))
-            seen[name] = host.last_s
-    for name, other in zip(("delete_snapshot", "delete_clone"), others, strict=False):
-        seen[name] = host.time(lambda other=other: host.call("vdi_delete", other["uuid"], **at(other)))
-    seen["delete"] = host.time(lambda: host.call("vdi_delete", disk))
+            others[name] = host.call(f"vdi_{name}", disk, driver_params={})
+            seen[name] = host.last
+    for name, other in others.items():
+        seen[f"delete_{name}"] = spent("vdi_delete", other["uuid"], **at(other))
+    seen["delete"] = spent("vdi_delete")
     return seen
 
 
@@ -82,7 +87,7 @@ def at(answer: dict[str, str]) -> dict[str, str]:
     return {"vdi_location": answer["location"]}
 
 
-def one_life_by_commands(commands: CommandLine, image: str) -> dict[str, float]:
+def one_life_by_commands(commands: CommandLine, image: str) -> dict[str, Spent]:
     """The same with the commands. What a clone hangs on stays: this Ceph is thrown away."""
     seen = {"create": commands.time(*command.create(image))}
     seen["resize"] = commands.time(f"resize --size 2048 rbd/{image}")
@@ -115,9 +120,9 @@ def revert_of(host: TimedHost, commands: CommandLine, size_bytes: int, count: in
         commands.agent.ask("put", pool="rbd", image=f"vdi-{disk}", spots=[spots[number % DATA_BLOCKS]])
         target = (host.toolstack.ref(disk),)
         host.call("vdi_revert", snapshot["uuid"], args=target, **at(snapshot))
-        seconds.append(host.last_s)
+        seconds.append(host.last.wall_s)
     row: dict[str, Any] = {
-        "driver_ms": figures(seconds, less_s=figures(host.start_seconds)["median"] / 1000),
+        "driver_ms": figures(seconds, less_s=host.start_s().wall_s),
         "with_start_ms": figures(seconds)["median"],
     }
     if size_bytes > ROLLBACK_BYTES_MAX:
@@ -135,5 +140,5 @@ def rollbacks(commands: CommandLine, size_bytes: int, spots: list[int]) -> list[
     seconds = []
     for spot in spots[:5]:
         commands.agent.ask("put", pool="rbd", image=image, spots=[spot])
-        seconds.append(commands.time(f"snap rollback rbd/{image}@one"))
+        seconds.append(commands.time(f"snap rollback rbd/{image}@one").wall_s)
     return seconds

@@ -6,9 +6,8 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dom0.tests.host import PYTHON, Host
 
@@ -28,18 +27,35 @@ finally:
 """
 
 
+class Spent(NamedTuple):
+    """Seconds of a process: by the clock, and of a processor, which a busy machine changes little."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Stopwatch:
+    """Begins when it is made. The processor time is that of the children that have ended since."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._cpu_s = time.perf_counter(), children_cpu_s()
+
+    def spent(self) -> Spent:
+        return Spent(time.perf_counter() - self._wall_s, children_cpu_s() - self._cpu_s)
+
+
+def total(parts: list[Spent]) -> Spent:
+    return Spent(sum(part.wall_s for part in parts), sum(part.cpu_s for part in parts))
+
+
 class TimedHost(Host):
-    """`last_s` is how long the last call took, `start_seconds` what the interpreter alone took now and then.
+    """`last` is what the last call took, interpreter and all; `starts` what the interpreter alone took now and then."""
 
-    `cpu_seconds` is the processor time of each call, interpreter and all: what a busy machine does not change.
-    """
-
-    last_s = 0.0
+    last = Spent(0.0, 0.0)
 
     def __init__(self, folder: Path, client_files: Path, volumes: list[str], **keys: Any) -> None:
         super().__init__(folder, client_files, volumes, **keys)
-        self.start_seconds: list[float] = []
-        self.cpu_seconds: list[float] = []
+        self.starts: list[Spent] = []
         self._calls = 0
 
     def argv(self, request: str | bytes) -> list[str | bytes]:
@@ -48,19 +64,17 @@ class TimedHost(Host):
     def run(self, request: str | bytes) -> subprocess.CompletedProcess[bytes]:
         self._calls += 1
         if self._calls % START_EVERY == 1:
-            began = time.perf_counter()
+            watch = Stopwatch()
             subprocess.run([PYTHON, "-IS", "-c", "pass"], capture_output=True, timeout=60, check=True)
-            self.start_seconds.append(time.perf_counter() - began)
-        began, cpu_s = time.perf_counter(), children_cpu_s()
+            self.starts.append(watch.spent())
+        watch = Stopwatch()
         done = super().run(request)
-        self.last_s = time.perf_counter() - began
-        self.cpu_seconds.append(children_cpu_s() - cpu_s)
+        self.last = watch.spent()
         return done
 
-    def time(self, act: Callable[[], Any]) -> float:
-        """Seconds of the driver's part of `act`, which makes one call."""
-        act()
-        return self.last_s
+    def start_s(self) -> Spent:
+        """The median of the interpreter's start."""
+        return Spent(*(statistics.median(column) for column in zip(*self.starts, strict=True)))
 
     def peak_kib(self, request: str) -> int:
         """Memory of one call, at its highest."""
@@ -74,10 +88,6 @@ class TimedHost(Host):
 def children_cpu_s() -> float:
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
-
-
-def interpreter_ms(seconds: list[float]) -> dict[str, float]:
-    return figures(seconds)
 
 
 def figures(seconds: list[float], *, less_s: float = 0.0) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 from dom0.tests.ceph_kernel import Agent
+from tests.bench.driver_clock import Spent, Stopwatch, total
 from tests.ceph.cluster import Cluster
 
 OPTIONS = ("-c", "/scratch/ceph.conf", "--keyring", "/scratch/admin.keyring")
@@ -18,16 +18,18 @@ class CommandLine:
     def __init__(self, cluster: Cluster, agent: Agent) -> None:
         self.agent = agent
         self._inside = cluster._inside()
-        self.entering_s = min(self._run("true") for _ in range(10))
+        self.entering = min(self._run("true") for _ in range(10))
 
-    def time(self, *commands: str) -> float:
-        """Seconds of `rbd` commands one after the other; getting into the little Ceph's namespaces is taken out."""
-        return sum(self._run("rbd", *OPTIONS, *command.split(" ")) - self.entering_s for command in commands)
+    def time(self, *commands: str) -> Spent:
+        """`rbd` commands one after the other; getting into the little Ceph's namespaces is taken out."""
+        spent = total([self._run("rbd", *OPTIONS, *command.split(" ")) for command in commands])
+        entering = total([self.entering] * len(commands))
+        return Spent(spent.wall_s - entering.wall_s, spent.cpu_s - entering.cpu_s)
 
-    def _run(self, *argv: str) -> float:
-        began = time.perf_counter()
+    def _run(self, *argv: str) -> Spent:
+        watch = Stopwatch()
         done = subprocess.run([*self._inside, *argv], capture_output=True, timeout=300, check=False)
-        spent = time.perf_counter() - began
+        spent = watch.spent()
         assert done.returncode == 0, (argv, done.stderr)
         return spent
 

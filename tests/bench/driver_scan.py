@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 import xmlrpc.client
@@ -41,13 +42,12 @@ def make_disks(host: TimedHost, count: int) -> list[str]:
     assert isinstance(host.kernel, CephKernel)
     made = [str(uuid.uuid4()) for _ in range(count)]
     for start in range(0, count, CHUNK):
-        names = [f"vdi-{disk}" for disk in made[start : start + CHUNK]]
-        host.kernel.agent.ask("fill", pool=POOL, names=names, size_bytes=SIZE_BYTES)
+        host.kernel.agent.ask("fill", pool=POOL, disks=made[start : start + CHUNK], size_bytes=SIZE_BYTES)
     return made
 
 
 def measure_scan(host: TimedHost, disks: list[str]) -> dict[str, Any]:
-    start_s = figures(host.start_seconds)["median"] / 1000
+    start_s = host.start_s().wall_s
     first_s, refused = scan(host)
     if refused:
         introduce_all(host, disks)
@@ -73,8 +73,8 @@ def scan(host: TimedHost) -> tuple[float, str]:
     try:
         host.call("sr_scan")
     except xmlrpc.client.Fault as fault:
-        return host.last_s, fault.faultString
-    return host.last_s, ""
+        return host.last.wall_s, fault.faultString
+    return host.last.wall_s, ""
 
 
 def introduce_all(host: TimedHost, disks: list[str]) -> None:
@@ -87,9 +87,9 @@ def introduce_all(host: TimedHost, disks: list[str]) -> None:
 
 
 def listing_of_the_toolstack(host: TimedHost) -> float:
-    """What the stand-in itself takes to find all records, without sending them."""
+    """What the stand-in itself takes to find all records and to write them down."""
     began = time.perf_counter()
-    host.toolstack.answer("VDI.get_all_records_where", [SESSION, 'field "SR" = "OpaqueRef:sr"'])
+    json.dumps(host.toolstack.answer("VDI.get_all_records_where", [SESSION, 'field "SR" = "OpaqueRef:sr"']))
     return time.perf_counter() - began
 
 

@@ -186,7 +186,7 @@ class Cluster:
         with (self.files / "init.log").open("wb") as log:
             self._namespace = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
-            self.wait_for((self.directory / "ready").exists, 20, "the namespace of the test's Ceph")
+            self.wait_for((self.directory / "ready").exists, 60, "the namespace of the test's Ceph")
         except TimeoutError as error:
             raise RuntimeError(f"{error}: {(self.files / 'init.log').read_text()}") from None
         # nsenter becomes the program it runs, so this is unshare, and its one child is the first process inside.

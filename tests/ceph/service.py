@@ -49,7 +49,7 @@ class Service:
         if dying_at:
             argv = ("/repository/tests/ceph/dying_service.py", config, str(dying_at))
         self.process = self.cluster.start_process("python3", "-B", *argv, log=self.log)
-        self.cluster.wait_for(self._listens, 20, f"the volume service (see {self.log})")
+        self.cluster.wait_for(self._listens, 60, f"the volume service (see {self.log})")
 
     def kill(self) -> None:
         if self._sweeper is not None:

@@ -93,8 +93,9 @@ class XenApi:
             try:
                 return await self._request(method, [session, *params], timeout_s=timeout_s)
             except XenApiError as error:
-                # A session unknown to the toolstack (it was restarted): nothing was done, so once more.
-                if last or error.code != "SESSION_INVALID":
+                # A session unknown to the toolstack (it was restarted), or another host has become the master: nothing
+                # was done, so once more.
+                if last or error.code not in ("SESSION_INVALID", "HOST_IS_SLAVE"):
                     raise
                 if self._session == session:
                     self._session = None

@@ -11,14 +11,12 @@ from shoal.kit.shipped import (
     DOM0_KEEPER_UNIT,
     DOM0_MODULES,
     DOM0_OUTSIDE,
-    DOM0_PLUGIN,
-    DOM0_PLUGIN_LINK,
     DOM0_WHITELIST,
     dom0_files,
     pack,
 )
 from shoal.plan.action import Action
-from shoal.steps import sm_plugins
+from shoal.steps import container_plugin, sm_plugins
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
@@ -48,9 +46,6 @@ tar -x -C "$stage"; known=; [ ! -e "$keeper" ] || { known=1; systemctl stop "${k
 mv "$stage$code" "$code"; sync -f "$code"
 for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
 rm -rf "$stage" "$stage.old"; [ -z "$known" ] || systemctl daemon-reload"""
-# $1 the container plugin, $2 where the toolstack looks for it. XenServer's container pack puts one there, too: what
-# is there already stays.
-LINK = """[ -e "$2" ] || [ -h "$2" ] || { mkdir -p "${2%/*}" && ln -s "$1" "$2"; }"""
 # The keeper's unit is $keeper.
 START = 'systemctl enable --quiet --no-reload "${keeper##*/}"; systemctl start "${keeper##*/}"'
 
@@ -81,8 +76,7 @@ async def apply(action: Action, tools: Tools) -> None:
     if not seen.is_installed:
         files = dom0_files()
         tools.progress(action, f"installing {len(files)} files and starting the keeper")
-        link = ["sh", "-c", LINK, "sh", DOM0_PLUGIN, DOM0_PLUGIN_LINK]
-        await dom0.run(link, timeout_s=COMMAND_TIMEOUT_S)  # before: once the files are there, nobody comes back to it
+        await container_plugin.link(dom0)  # before: once the files are there, nobody comes back to it
         argv = ["sh", "-c", INSTALL_AND_START, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
     elif not seen.keeper_runs:

@@ -109,6 +109,26 @@ async def test_a_member_sends_on_to_the_master(toolstack, tmp_path):
     member.close()
 
 
+async def test_a_master_that_is_none_any_more_sends_on_too(toolstack, tmp_path):
+    path, _ = certificate(tmp_path, "member")
+    former = Toolstack(path)
+    xenapi = XenApi(former.url, "root", Secret("pw"), pins=Pins(tmp_path / "pins.json"))
+    await xenapi.login()
+
+    def refuse(*_):
+        raise Failure("HOST_IS_SLAVE", "127.0.0.1")
+
+    def follow(_):  # a real master is at port 443
+        xenapi._https = HttpsPool("127.0.0.1", toolstack.port, pins=xenapi._pins)
+
+    former.calls["login"] = former.calls["pool.get_all"] = refuse
+    xenapi._follow = follow
+    toolstack.calls["pool.get_all"] = ["OpaqueRef:pool"]
+    assert await xenapi.call("pool.get_all") == ["OpaqueRef:pool"]
+    await xenapi.close()
+    former.close()
+
+
 async def test_a_changed_certificate_is_refused_before_the_password_is_sent(toolstack, tmp_path):
     pins = Pins(tmp_path / "pins.json")
     pins.check("TLS certificate", f"127.0.0.1:{toolstack.port}", "sha256:00")

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shoal.kit.shipped import (
-    DOM0_CODE,
-    DOM0_DRIVER,
-    DOM0_KEEPER_UNIT,
-    DOM0_OUTSIDE,
-    DOM0_PLUGIN,
-    DOM0_PLUGIN_LINK,
-    dom0_files,
-    pack,
-)
+from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, dom0_files, pack
 from shoal.steps import dom0_kit
 
 SYSTEMCTL = """#!/bin/sh
@@ -111,24 +101,3 @@ def test_code_is_not_replaced_under_a_keeper_that_does_not_stop(root: Root) -> N
     Path(f"{root.account}.fails").touch()
     root.install(check=False)
     assert strange.exists()
-
-
-def test_the_toolstack_finds_the_container_plugin(root: Root) -> None:
-    root.install()
-    for _ in range(2):
-        root.run(dom0_kit.LINK, DOM0_PLUGIN, DOM0_PLUGIN_LINK)
-        assert os.path.realpath(root.path(DOM0_PLUGIN_LINK)) == root.path(DOM0_PLUGIN)
-        assert os.access(root.path(DOM0_PLUGIN_LINK), os.X_OK)
-
-
-@pytest.mark.parametrize("dangling", [False, True])
-def test_a_container_plugin_of_somebody_elses_stays(root: Root, dangling: bool) -> None:
-    plugin = Path(root.path(DOM0_PLUGIN_LINK))
-    plugin.parent.mkdir(parents=True)
-    if dangling:
-        plugin.symlink_to("/not/there")
-    else:
-        plugin.write_text("#!/usr/bin/python2")
-    root.install()
-    root.run(dom0_kit.LINK, DOM0_PLUGIN, DOM0_PLUGIN_LINK)
-    assert plugin.readlink() == Path("/not/there") if dangling else plugin.read_text() == "#!/usr/bin/python2"

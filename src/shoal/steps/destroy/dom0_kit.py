@@ -15,10 +15,10 @@ from shoal.steps.tools import Tools
 
 timeout_s = 300.0
 COMMAND_TIMEOUT_S = 90.0
-# $1 the container plugin's link, $2 what it leads to if it is Shoal's, then paths. The driver's executable goes first:
-# who calls it meanwhile gets no half of it.
-REMOVE = """set -e; [ "$(readlink "$1")" != "$2" ] || rm -f "$1"; shift 2
-rm -rf -- "$@"; rm -f /run/lock/shoal-sr-*; systemctl daemon-reload; udevadm control --reload"""
+# $1 the container plugin and $2 the toolstack's link to it, if it is one; then paths. The driver's executable goes
+# first: who calls it meanwhile gets no half of it.
+REMOVE = """set -e; [ "$(readlink -- "$2")" != "$1" ] || rm -f -- "$2"; shift 2; rm -rf -- "$@"
+rm -f /run/lock/shoal-sr-*; systemctl daemon-reload; udevadm control --reload"""
 LOOK = """for f; do [ ! -e "$f" ] && [ ! -L "$f" ] || echo "$f"; done"""
 
 
@@ -26,7 +26,7 @@ async def apply(action: Action, tools: Tools) -> None:
     dom0 = await tools.dom0(action.target)
     for folder in settings.texts(action, "folders"):
         await _restore_lvm(dom0, f"{folder}/lvmlocal.conf")
-    argv = ["sh", "-c", REMOVE, "sh", DOM0_PLUGIN_LINK, DOM0_PLUGIN, DOM0_DRIVER, *DOM0_OWN]
+    argv = ["sh", "-c", REMOVE, "sh", DOM0_PLUGIN, DOM0_PLUGIN_LINK, DOM0_DRIVER, *DOM0_OWN]
     await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S)
 
 
