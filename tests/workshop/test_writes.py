@@ -37,7 +37,6 @@ AFTER = "after `shoal destroy`"
 WORDS = ("gone", "stays", "the block is gone", "the links are gone", "what it was", "on another SR it stays")
 # Not files that a step removes by their path, but undone by these.
 UNDONE_OTHERWISE = {
-    "/etc/xapi.d/plugins/xscontainer": dom0_kit,  # only if it is Shoal's
     "/etc/lvm": dom0_kit,
     "/dev/rbd/POOL/IMAGE": rbd_map,
     "/dev/sm/backend/SR/VDI": shared_sr,  # unplugged, the driver takes its links away
