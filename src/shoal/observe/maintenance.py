@@ -17,7 +17,7 @@ from shoal.spec.names import storage_vm_name
 
 CLASSES = ("pool", "host", "host_metrics", "SR", "PBD", "VM")
 NOT_ASKED = ("VDI", "VBD", "network", "SM")
-BOOT_TIMEOUT_S = 10.0
+BOOT_TIMEOUT_S = 30.0  # a dom0 that is just starting, or emulated, is slow
 BOOT_FILE = "/proc/sys/kernel/random/boot_id"
 
 
