@@ -38,6 +38,7 @@ WORDS = ("gone", "stays", "the block is gone", "the links are gone", "what it wa
 # Not files that a step removes by their path, but undone by these.
 UNDONE_OTHERWISE = {
     "/etc/lvm": dom0_kit,
+    "/etc/xapi.d/plugins/xscontainer": dom0_kit,
     "/dev/rbd/POOL/IMAGE": rbd_map,
     "/dev/sm/backend/SR/VDI": shared_sr,  # unplugged, the driver takes its links away
 }
