@@ -7,6 +7,8 @@ import re
 import subprocess
 
 RBD_DEVICES = "/sys/bus/rbd/devices"
+BACKENDS = "/local/domain/0/backend"
+NOT_THERE = "xs_directory (%s): No such file or directory" % BACKENDS
 LOOK_TIMEOUT_S = 20.0
 DESTROY_TIMEOUT_S = 60.0
 _DISK = re.compile(r'/vbd3?/(\d+)/\d+/params = "(?:[^"]*/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
@@ -22,7 +24,12 @@ def on_shoal():
     if not mapped:
         return {}
     # xenstore knows the path of each disk's device; blkback and tapdisk (vbd3) alike have the VDI's uuid in it.
-    listed = _run(["xenstore-ls", "-f", "/local/domain/0/backend"])
+    try:
+        listed = _run(["xenstore-ls", "-f", BACKENDS])
+    except XenSilent as error:
+        if NOT_THERE not in str(error):
+            raise
+        return {}  # no VM has any disk, or any network, from here
     with_disk = {domain for domain, volume in _DISK.findall(listed) if volume in mapped}
     return {uuid: domain for uuid, domain in _domains() if domain in with_disk}
 

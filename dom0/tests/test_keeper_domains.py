@@ -1,0 +1,44 @@
+"""What Xen's tools and the kernel say of this host's VMs, as `domains` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dom0.shoal_keeper import domains
+
+VOLUME, VM = "0c9dc3f6-51a5-4a6c-9f2c-6a0c35b8f9e1", "7b1a2d44-0000-4000-8000-000000000001"
+STORE = f'/local/domain/0/backend/vbd/7/51712/params = "/dev/sm/backend/sr/{VOLUME}"   (n0,r7)'
+
+
+@pytest.fixture
+def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "rbd/0").mkdir(parents=True)
+    (tmp_path / "rbd/0/name").write_text(f"vdi-{VOLUME}\n")
+    monkeypatch.setattr(domains, "RBD_DEVICES", str(tmp_path / "rbd"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    say(tmp_path, "xl", f'echo "UUID ID name"; echo "{VM} 7 guest"')
+    return tmp_path
+
+
+def say(dom0: Path, name: str, script: str) -> None:
+    (dom0 / name).write_text(f"#!/bin/sh\n{script}\n")
+    (dom0 / name).chmod(0o755)
+
+
+def test_a_vm_with_a_mapped_disk_runs_here(dom0: Path) -> None:
+    say(dom0, "xenstore-ls", f"echo '{STORE}'")
+    assert domains.on_shoal() == {VM: "7"}
+
+
+def test_where_no_vm_has_a_backend_none_runs(dom0: Path) -> None:
+    say(dom0, "xenstore-ls", 'echo "xenstore-ls: xs_directory ($2): No such file or directory" >&2; exit 1')
+    assert domains.on_shoal() == {}
+
+
+@pytest.mark.parametrize("script", ['echo "xenstore-ls: xs_open: No such file or directory" >&2; exit 1', "exit 2"])
+def test_silence_is_no_answer(dom0: Path, script: str) -> None:
+    say(dom0, "xenstore-ls", script)
+    with pytest.raises(domains.XenSilent):
+        domains.on_shoal()
