@@ -33,11 +33,11 @@ EXCLUDED = (
     ),
 )
 # Kept, with what they need; the rest of the kernel's 4,000 modules goes.
-BOOT_MODULES = ("virtio_pci", "virtio_scsi", "virtio_net", "sd_mod", "ext4")
+BOOT_MODULES = ("virtio_pci", "virtio_scsi", "virtio_blk", "virtio_net", "sd_mod", "ext4")
 MODULES = (
     *BOOT_MODULES,
     *("xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkback", "xen-blkfront"),
-    *("virtio_blk", "rbd", "nbd", "loop", "dm-mod", "dm-snapshot", "dm-thin-pool", "dm-crypt", "vfat", "isofs"),
+    *("rbd", "nbd", "loop", "dm-mod", "dm-snapshot", "dm-thin-pool", "dm-crypt", "vfat", "isofs"),
     *("nls_iso8859-1", "nls_cp437"),
     *("nls_utf8", "nls_ascii", "nf_tables", "nft_chain_nat", "bridge", "tun", "configfs", "crc32c_generic", "autofs4"),
     *("cbc", "ctr", "gcm", "ecb", "aesni-intel", "crc32c-intel", "ghash-clmulni-intel"),  # messenger v2, if ever secure

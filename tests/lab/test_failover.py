@@ -87,8 +87,9 @@ def wait_found(lab: Lab, host: str, count: int) -> int:
     return console.highest
 
 
-def runs_in_xen(lab: Lab, session: witness_vm.Session, vm: str, host: str) -> bool:
-    return str(session.call("VM.get_uuid", vm)) in lab_cli("run", host, "--", "xl", "vm-list").stdout
+def runs_in_xen(host: str) -> bool:
+    """A domain that has ended keeps its memory, but no name, while Ceph does not answer for what it wrote last."""
+    return any(line.startswith(f"{VM} ") for line in lab_cli("run", host, "--", "xl", "list").stdout.splitlines())
 
 
 def wait_whole(session: witness_vm.Session, host: str) -> None:
@@ -116,7 +117,7 @@ def test_a_dead_hosts_vm_runs_elsewhere_and_not_a_second_time(lab: Lab, session:
     lab_cli("boot", "xen2", timeout_s=600)
     wait_whole(session, "xen2")
     assert host_of(session, vm) == place
-    assert not runs_in_xen(lab, session, vm, "xen2")
+    assert not runs_in_xen("xen2")
     assert "shoal:claim" not in session.call("VM.get_other_config", vm)
 
 
@@ -131,7 +132,7 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
     try:
         place = wait_elsewhere(session, vm, "xen3", since)
         witness_vm.wait_for(
-            lambda: runs_in_xen(lab, session, vm, "xen3"),
+            lambda: runs_in_xen("xen3"),
             lambda runs: not runs,
             timeout_s=ELSEWHERE_S,
             what="xen3 to stop it",
@@ -144,7 +145,7 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
         lab_cli("heal", "xen3")
     wait_whole(session, "xen3")
     assert host_of(session, vm) == place
-    assert not runs_in_xen(lab, session, vm, "xen3")
+    assert not runs_in_xen("xen3")
 
 
 def test_a_dead_masters_vm_runs_elsewhere_once_there_is_another_master(

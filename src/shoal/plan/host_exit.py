@@ -5,7 +5,7 @@ It is enabled first, although its SRs are still unplugged: xapi starts no VM on 
 
 from __future__ import annotations
 
-from shoal.facts import Maintenance, OrdinaryVm
+from shoal.facts import Host, Maintenance, OrdinaryVm
 from shoal.plan.action import Action, Change, Plan, Problem
 from shoal.plan.host_ceph import has_noout, not_back, not_clean
 from shoal.plan.host_enter import chain, find_host, on_host, own_srs
@@ -26,6 +26,7 @@ def plan(spec: Spec, seen: Maintenance, name: str, *, bring_back: bool, wait_s: 
     change, reason = (Change.UPDATE, "its keeper goes on") if is_marked else (Change.NONE, "it is not in maintenance")
     unmark = Action("host_mark", name, change, reason, name, settings={"marked": False})
     stages = [
+        [_started(host)] if host.reboot_due and not host.enabled else [],
         [enable],
         _storage_vm(spec, seen, name),
         _daemons(spec, seen, name, wait_s, until_clean=False),
@@ -36,6 +37,12 @@ def plan(spec: Spec, seen: Maintenance, name: str, *, bring_back: bool, wait_s: 
         [_return(vm, name, bring_back=bring_back) for vm in seen.vms if vm.home == name],
     ]
     return Plan(chain(stages))
+
+
+def _started(host: Host) -> Action:
+    """A run that was killed while the host was away has not seen its toolstack's start through, which finds drivers."""
+    settings = {"boot": host.reboot_due}
+    return Action("host_restart", host.name, Change.UPDATE, "waits until it is back", host.name, settings=settings)
 
 
 def _storage_vm(spec: Spec, seen: Maintenance, name: str) -> list[Action]:

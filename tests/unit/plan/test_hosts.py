@@ -151,8 +151,8 @@ def reboot(seen: Maintenance, named: tuple[str, ...] = (), *, kill_after: int = 
             if not kill_after:
                 return seen, rebooted
             kill_after -= 1
-            seen = do(seen, action)
-            rebooted += [action.host] if action.kind == "host_restart" else []
+            before, seen = seen.boots, do(seen, action)
+            rebooted += [action.host] if seen.boots != before else []
         plan = host_reboot.next_plan(SPEC, seen, names, HOW)
     raise AssertionError("it does not come to an end")
 
