@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -60,21 +60,41 @@ async def plan(document: Document, state: Path) -> Plan:
     return make_plan(document.spec, await look(document, state))
 
 
-async def apply(
-    document: Document, state: Path, *, confirm: Callable[[Plan], Awaitable[bool]], watcher: Watcher
-) -> Result:
-    """Under the pool's lock: look, plan, ask, carry out. Nothing is touched while the plan has a problem."""
+Confirm = Callable[[Plan], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the verbs differ in: how they look and plan, what keeps others out meanwhile, and the steps they know."""
+
+    plan: Callable[[Connections], Awaitable[Plan]]
+    steps: Mapping[str, Step]
+    locks: Callable[[Connections], tuple[PoolLock, ...]]  # taken in this order
+
+
+async def _do(document: Document, state: Path, work: _Work, *, confirm: Confirm, watcher: Watcher) -> Result:
+    """Under the locks: look, plan, ask, carry out. Nothing is touched while the plan has a problem."""
     start = time.monotonic()
-    async with Connections(document.spec, state) as connections:
+    async with Connections(document.spec, state) as connections, AsyncExitStack() as held:
         await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
-            facts = await observe(document.spec, connections)
-            observed = time.monotonic() - start
-            wanted = make_plan(document.spec, facts)
-            if wanted.problems or not wanted.changes or not await confirm(wanted):
-                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
-            outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher)
+        for lock in work.locks(connections):
+            await held.enter_async_context(hold(lock))
+        wanted = await work.plan(connections)
+        observed = time.monotonic() - start
+        if wanted.problems or not wanted.changes or not await confirm(wanted):
+            return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
+        journal_file = state / "journal.sqlite"
+        outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=work.steps)
     return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+
+async def apply(document: Document, state: Path, *, confirm: Confirm, watcher: Watcher) -> Result:
+    """Under the pool's lock."""
+
+    async def plan(connections: Connections) -> Plan:
+        return make_plan(document.spec, await observe(document.spec, connections))
+
+    return await _do(document, state, _Work(plan, STEPS, _pool_lock), confirm=confirm, watcher=watcher)
 
 
 async def look_at_what_is_left(document: Document, state: Path) -> Remains:
@@ -91,19 +111,15 @@ async def destroy(
     confirm: Callable[[Remains, Plan], Awaitable[bool]],
     watcher: Watcher,
 ) -> Result:
-    """Under the pool's lock, the other way round: what of Shoal is there, what must go, ask, carry out."""
-    start = time.monotonic()
-    async with Connections(document.spec, state) as connections:
-        await _log_in(connections)
-        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
-            seen = await look_at_remains(connections)
-            observed = time.monotonic() - start
-            wanted = destroy_planner.make_plan(document.spec, seen, options)
-            if wanted.problems or not wanted.changes or not await confirm(seen, wanted):
-                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
-            journal_file = state / "journal.sqlite"
-            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=DESTROY_STEPS)
-    return Result(wanted, outcomes, time.monotonic() - start, observed)
+    """The other way round: what of Shoal is there, what must go, ask, carry out."""
+    seen: list[Remains] = []
+
+    async def plan(connections: Connections) -> Plan:
+        seen.append(await look_at_remains(connections))
+        return destroy_planner.make_plan(document.spec, seen[0], options)
+
+    work = _Work(plan, DESTROY_STEPS, _all_locks)
+    return await _do(document, state, work, confirm=lambda wanted: confirm(seen[0], wanted), watcher=watcher)
 
 
 async def plan_upgrade(document: Document, state: Path, image: str) -> Plan:
@@ -112,26 +128,13 @@ async def plan_upgrade(document: Document, state: Path, image: str) -> Plan:
         return await _upgrade_plan(document, connections, image)
 
 
-async def upgrade(
-    document: Document,
-    state: Path,
-    image: str,
-    *,
-    confirm: Callable[[Plan], Awaitable[bool]],
-    watcher: Watcher,
-) -> Result:
+async def upgrade(document: Document, state: Path, image: str, *, confirm: Confirm, watcher: Watcher) -> Result:
     """Under the pool's lock, as apply: the two must not restart the same daemons."""
-    start = time.monotonic()
-    async with Connections(document.spec, state) as connections:
-        await _log_in(connections)
-        async with hold(_work_lock(connections)), hold(PoolLock(connections.xenapi)):
-            wanted = await _upgrade_plan(document, connections, image)
-            observed = time.monotonic() - start
-            if wanted.problems or not wanted.changes or not await confirm(wanted):
-                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
-            journal_file = state / "journal.sqlite"
-            outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=UPGRADE_STEPS)
-    return Result(wanted, outcomes, time.monotonic() - start, observed)
+
+    async def plan(connections: Connections) -> Plan:
+        return await _upgrade_plan(document, connections, image)
+
+    return await _do(document, state, _Work(plan, UPGRADE_STEPS, _all_locks), confirm=confirm, watcher=watcher)
 
 
 async def _upgrade_plan(document: Document, connections: Connections, image: str) -> Plan:
@@ -179,23 +182,14 @@ async def look_at_disks(document: Document, state: Path) -> VirtualDisks:
 
 
 async def work_on_disks(
-    document: Document,
-    state: Path,
-    make: Callable[[VirtualDisks], Plan],
-    *,
-    confirm: Callable[[Plan], Awaitable[bool]],
-    watcher: Watcher,
+    document: Document, state: Path, make: Callable[[VirtualDisks], Plan], *, confirm: Confirm, watcher: Watcher
 ) -> Result:
-    """The same for single disks, without the pool's lock: it may take hours, and touches nothing that `apply` makes."""
-    start = time.monotonic()
-    async with Connections(document.spec, state) as connections:
-        await _log_in(connections)
-        wanted = make(await look_at_virtual_disks(connections.xenapi))
-        observed = time.monotonic() - start
-        if wanted.problems or not wanted.changes or not await confirm(wanted):
-            return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
-        outcomes = await _carry_out(wanted, connections, document, state / "journal.sqlite", watcher, steps=DISK_STEPS)
-    return Result(wanted, outcomes, time.monotonic() - start, observed)
+    """Single disks, without the pool's lock: it may take hours, and touches nothing that `apply` makes."""
+
+    async def plan(connections: Connections) -> Plan:
+        return make(await look_at_virtual_disks(connections.xenapi))
+
+    return await _do(document, state, _Work(plan, DISK_STEPS, lambda _: ()), confirm=confirm, watcher=watcher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +215,7 @@ async def work_on_hosts(
     state: Path,
     work: HostWork,
     *,
-    confirm: Callable[[Plan], Awaitable[bool]],
+    confirm: Confirm,
     announce: Callable[[Plan], None],
     watcher: Watcher,
 ) -> Result:
@@ -255,25 +249,22 @@ async def work_on_hosts(
 
 
 async def work_on_members(
-    document: Document,
-    state: Path,
-    make: Callable[[Facts], Plan],
-    *,
-    confirm: Callable[[Plan], Awaitable[bool]],
-    watcher: Watcher,
+    document: Document, state: Path, make: Callable[[Facts], Plan], *, confirm: Confirm, watcher: Watcher
 ) -> Result:
-    """The same for disks and hosts that come or go, under the pool's lock: `document` names all that are concerned."""
-    start = time.monotonic()
-    async with Connections(document.spec, state) as connections:
-        await _log_in(connections)
-        async with hold(PoolLock(connections.xenapi)):
-            wanted = make(await observe(document.spec, connections))
-            observed = time.monotonic() - start
-            if wanted.problems or not wanted.changes or not await confirm(wanted):
-                return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
-            journal = state / "journal.sqlite"
-            outcomes = await _carry_out(wanted, connections, document, journal, watcher, steps=MEMBER_STEPS)
-    return Result(wanted, outcomes, time.monotonic() - start, observed)
+    """Disks and hosts that come or go, under the pool's lock: `document` names all that are concerned."""
+
+    async def plan(connections: Connections) -> Plan:
+        return make(await observe(document.spec, connections))
+
+    return await _do(document, state, _Work(plan, MEMBER_STEPS, _pool_lock), confirm=confirm, watcher=watcher)
+
+
+def _pool_lock(connections: Connections) -> tuple[PoolLock, ...]:
+    return (PoolLock(connections.xenapi),)
+
+
+def _all_locks(connections: Connections) -> tuple[PoolLock, ...]:
+    return (_work_lock(connections), PoolLock(connections.xenapi))
 
 
 def _work_lock(connections: Connections) -> PoolLock:
@@ -296,7 +287,7 @@ async def _carry_out(
     journal_file: Path,
     watcher: Watcher,
     *,
-    steps: Mapping[str, Step] = STEPS,
+    steps: Mapping[str, Step],
 ) -> dict[str, Outcome]:
     journal = Journal(journal_file)
     journal.begin(shoal_version=__version__, spec_file=document.file)

@@ -69,6 +69,19 @@ def note_what_was_there(lab: Lab) -> None:
     before_apply.note(lab)
 
 
+JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--unit", "shoal-keeper", "--lines", "40")
+
+
+@pytest.fixture(autouse=True)
+def sentences(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the keepers said, if a test fails."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        for host in lab.hosts:
+            print(host.name, lab_cli("run", host.name, "--", *JOURNAL, check=False).stdout[-4000:])
+
+
 @pytest.fixture(scope="session")
 def state(lab: Lab) -> Path:
     """Where `shoal` keeps its journal and pins in these tests."""

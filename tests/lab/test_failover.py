@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import Run, lab_cli
-from tests.lab.test_keeper import JOURNAL, log_in, state, unplugged
+from tests.lab.test_keeper import log_in, state, unplugged
 
 pytestmark = pytest.mark.lab
 SR = "shoal"
@@ -36,16 +35,6 @@ def vm(lab: Lab, session: witness_vm.Session) -> str:
     if "shoal:restart" not in session.call("VM.get_other_config", made):
         session.call("VM.add_to_other_config", made, "shoal:restart", "true")
     return made
-
-
-@pytest.fixture(autouse=True)
-def sentences(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What the keepers said, if a test fails."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed:
-        for host in lab.hosts:
-            print(host.name, lab_cli("run", host.name, "--", *JOURNAL, check=False).stdout[-4000:])
 
 
 def host_of(session: witness_vm.Session, vm: str) -> str:

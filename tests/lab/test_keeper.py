@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -24,19 +24,6 @@ def session(lab: Lab, shoal: Run) -> witness_vm.Session:
     done = shoal("apply", "--yes", timeout_s=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return log_in(lab)
-
-
-@pytest.fixture(autouse=True)
-def sentences(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What the keepers said, if a test fails."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed:
-        for host in lab.hosts:
-            print(host.name, lab_cli("run", host.name, "--", *JOURNAL, check=False).stdout[-4000:])
-
-
-JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--unit", "shoal-keeper", "--lines", "40")
 
 
 def log_in(lab: Lab) -> witness_vm.Session:

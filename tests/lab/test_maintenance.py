@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +13,7 @@ from lab import host as hosts
 from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import BIN, SPEC, Run, lab_cli
-from tests.lab.test_keeper import JOURNAL, log_in, state, unplugged
+from tests.lab.test_keeper import log_in, state, unplugged
 
 pytestmark = pytest.mark.lab
 SR = "shoal"
@@ -42,16 +42,6 @@ def _end_others(session: witness_vm.Session) -> None:
         if record["power_state"] == "Running" and not (record["is_control_domain"] or record["HVM_boot_policy"]):
             session.call("VM.remove_from_other_config", vm, "auto_poweron")
             session.call("VM.hard_shutdown", vm)
-
-
-@pytest.fixture(autouse=True)
-def sentences(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What the keepers said, if a test fails."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed:
-        for host in lab.hosts:
-            print(host.name, lab_cli("run", host.name, "--", *JOURNAL, check=False).stdout[-3000:])
 
 
 @pytest.fixture(scope="module")

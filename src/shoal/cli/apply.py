@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json as json_format
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -24,26 +26,33 @@ from shoal.spec.load import Document, read_spec
 
 def run(file: Path, state: Path | None, *, yes: bool, json: bool) -> int:
     document = read_spec(file)
-    console = error_console() if json else output_console()
     if not yes and not sys.stdin.isatty():
         raise ShoalError(
             "apply asks before it changes anything, and nobody can answer here",
             resolution="Say --yes, or look at shoal plan first.",
         )
-    with_progress = Conversation(console, ask=not yes)
-    work = converge.apply(
+    folder = state_folder(document.spec.pool.url, state)
+    return converse(
+        lambda talk: converge.apply(document, folder, confirm=talk.confirm, watcher=talk.progress),
         document,
-        state_folder(document.spec.pool.url, state),
-        confirm=with_progress.confirm,
-        watcher=with_progress.progress,
+        ask=not yes,
+        json=json,
     )
+
+
+def converse(
+    work: Callable[[Conversation], Coroutine[Any, Any, converge.Result]], document: Document, *, ask: bool, json: bool
+) -> int:
+    """Ask, show the progress, and say what came of it. The exit code."""
+    console = error_console() if json else output_console()
+    talk = Conversation(console, ask=ask)
     try:
-        result = door.run(work, document)
+        result = door.run(work(talk), document)
     finally:
-        with_progress.end()
+        talk.end()
     if json:
         print(json_format.dumps(result_to_dict(result, document), indent=2))
-    return conclude(result, document, console, refused=with_progress.was_refused)
+    return conclude(result, document, console, refused=talk.was_refused)
 
 
 class Conversation:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from shoal import converge
 from shoal.cli import door
-from shoal.cli.apply import Conversation, conclude, result_to_dict
-from shoal.cli.options import DEFAULT_SPEC, Json, SpecFile, StateFolder
+from shoal.cli.apply import Conversation, converse
+from shoal.cli.options import Options as CommonOptions
 from shoal.cli.plan import plan_to_dict, refuse
-from shoal.cli.render import draw_plan, error_console, output_console
+from shoal.cli.render import draw_plan, output_console
 from shoal.facts import Remains
 from shoal.kit.errors import ShoalError
 from shoal.kit.folders import state_folder
@@ -26,10 +27,9 @@ from shoal.spec.load import Document, read_spec
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(CommonOptions):
     """What `destroy` takes."""
 
-    file: SpecFile = DEFAULT_SPEC
     pool: Annotated[
         str | None, Parameter(name="--pool", help="The pool's name, instead of typing it in when asked.")
     ] = None
@@ -39,12 +39,7 @@ class Options:
     with_disks: Annotated[
         bool, Parameter(name="--with-disks", negative="", help="Also lose the virtual disks on the shared SRs.")
     ] = False
-    dry_run: Annotated[
-        bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")
-    ] = False
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Not enough here: see --pool.")] = False
-    json: Json = False
-    state: StateFolder = None
 
 
 AS_USUAL = Options()
@@ -78,28 +73,20 @@ def _show(document: Document, state: Path, losses: planner.Options, *, json: boo
 
 
 def _carry_out(document: Document, state: Path, losses: planner.Options, options: Options) -> int:
-    console = error_console() if options.json else output_console()
-    conversation = Conversation(console, ask=options.pool is None)
+    def destroy(talk: Conversation) -> Coroutine[Any, Any, converge.Result]:
+        async def confirm(seen: Remains, plan: Plan) -> bool:
+            name = name_of(seen)
+            if options.pool is not None and options.pool not in (name, seen.pool.uuid):
+                raise ShoalError(
+                    f"the pool is called {name!r}, not {options.pool!r}; nothing was touched",
+                    resolution="Check that `pool.url` in the spec is the pool that you mean.",
+                )
+            question = f"All this goes. Type the pool's name, {name}, to go on: "
+            return await talk.confirm(plan, question=question, answer=name)
 
-    async def confirm(seen: Remains, plan: Plan) -> bool:
-        name = name_of(seen)
-        if options.pool is not None and options.pool not in (name, seen.pool.uuid):
-            raise ShoalError(
-                f"the pool is called {name!r}, not {options.pool!r}; nothing was touched",
-                resolution="Check that `pool.url` in the spec is the pool that you mean.",
-            )
-        return await conversation.confirm(
-            plan, question=f"All this goes. Type the pool's name, {name}, to go on: ", answer=name
-        )
+        return converge.destroy(document, state, losses, confirm=confirm, watcher=talk.progress)
 
-    work = converge.destroy(document, state, losses, confirm=confirm, watcher=conversation.progress)
-    try:
-        result = door.run(work, document)
-    finally:
-        conversation.end()
-    if options.json:
-        print(json_format.dumps(result_to_dict(result, document), indent=2))
-    return conclude(result, document, console, refused=conversation.was_refused)
+    return converse(destroy, document, ask=options.pool is None, json=options.json)
 
 
 def name_of(seen: Remains) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shoal.cli.disk import verbs
-from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
+from shoal.cli.members import AS_USUAL, NO_WISH, Taken, read_change, work
+from shoal.cli.options import Options
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Plan, Problem
@@ -34,7 +35,7 @@ def _add(
 
     Example: shoal disk add xen1 /dev/disk/by-id/ata-NEW --use whole-disk
     """
-    need_answer("disk add", options)
+    options.need_answer("disk add")
     entry = taken.entry(device, default="whole-disk")
     change, edit = read_change(options.file, lambda spec: Edit(ADD_DISK, _host(spec, host).name, device, entry))
     number = find_number(change.after.spec.host(host), None, device)
@@ -58,7 +59,7 @@ def _replace(
 
     Example: shoal disk replace xen1 /dev/disk/by-id/ata-OLD /dev/disk/by-id/ata-NEW
     """
-    need_answer("disk replace", options)
+    options.need_answer("disk replace")
     entry = taken.entry(new)
 
     def edit_of(spec: Document) -> Edit:
@@ -87,7 +88,7 @@ def _remove(
 
     Example: shoal disk remove xen1 /dev/disk/by-id/ata-OLD
     """
-    need_answer("disk remove", options)
+    options.need_answer("disk remove")
 
     def edit_of(spec: Document) -> Edit:
         there = _host(spec, host)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, exit_code, explain, outcome_to_dict
-from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
+from shoal.cli.options import Options as CommonOptions
 from shoal.cli.plan import action_to_dict
 from shoal.cli.render import draw_plan, draw_results, error_console, output_console, summarize
 from shoal.converge import HostWork
@@ -40,15 +39,10 @@ Wait = Annotated[int, Parameter(name="--wait", help="Seconds to wait for Ceph, e
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(CommonOptions):
     """What all work on hosts takes."""
 
-    file: SpecFile = DEFAULT_SPEC
-    dry_run: DryRun = False
-    json: Json = False
-    yes: Yes = False
     wait: Wait = WAIT_S
-    state: StateFolder = None
 
 
 AS_USUAL = Options()
@@ -120,11 +114,7 @@ class _Work:
     """One piece of work on hosts from the command line: look, plan, ask, do, say."""
 
     def __init__(self, options: Options) -> None:
-        if not (options.yes or options.dry_run or sys.stdin.isatty()):
-            raise ShoalError(
-                "this asks before it changes anything, and nobody can answer here",
-                resolution="Say --yes, or look at it with --dry-run first.",
-            )
+        options.need_answer("this")
         self._document = read_spec(options.file)
         self._state: Path = state_folder(self._document.spec.pool.url, options.state)
         self._options = options

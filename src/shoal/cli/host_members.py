@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shoal.cli.host import verbs
-from shoal.cli.members import AS_USUAL, NO_WISH, Options, Taken, need_answer, read_change, work
+from shoal.cli.members import AS_USUAL, NO_WISH, Taken, read_change, work
+from shoal.cli.options import Options
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Plan
@@ -35,7 +36,7 @@ def _add(
 
     Example: shoal host add xen4 --address 10.77.0.24 --disk /dev/disk/by-id/ata-NEW
     """
-    need_answer("host add", options)
+    options.need_answer("host add")
     disks = [taken.entry(device, default="whole-disk") for device in disk]
     entry = {"name": name, "storage_vm": {"address": address}, "disks": disks}
     change, edit = read_change(options.file, lambda _: Edit(ADD_HOST, name, entry=entry))
@@ -60,7 +61,7 @@ def _remove(
 
     Example: shoal host remove xen4
     """
-    need_answer("host remove", options)
+    options.need_answer("host remove")
     change, edit = read_change(options.file, lambda _: Edit(REMOVE_HOST, name))
     if not change.has_diff:
         known = ", ".join(host.name for host in change.before.spec.hosts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json as json_format
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, conclude, result_to_dict
-from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
+from shoal.cli.options import Options
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import Facts
-from shoal.kit.errors import ShoalError
 from shoal.kit.folders import state_folder
 from shoal.plan.action import Plan
 from shoal.spec.edit import Edit, apply_edit
@@ -29,18 +27,6 @@ from shoal.spec.sources import Surroundings
 
 Make = Callable[[Facts], Plan]
 _STYLES = {"+": "green", "-": "red"}
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What all of them take."""
-
-    file: SpecFile = DEFAULT_SPEC
-    dry_run: DryRun = False
-    json: Json = False
-    yes: Yes = False
-    state: StateFolder = None
 
 
 AS_USUAL = Options()
@@ -89,14 +75,6 @@ def read_change(file: Path, edit: Callable[[Document], Edit]) -> tuple[Change, E
     lines = difflib.unified_diff(text.splitlines(), new.splitlines(), str(file), str(file), lineterm="", n=1)
     after = parse(new, file, Surroundings(folder=file.parent))
     return Change(before, after, "\n".join(lines)), wanted
-
-
-def need_answer(verb: str, options: Options) -> None:
-    if not (options.yes or options.dry_run or sys.stdin.isatty()):
-        raise ShoalError(
-            f"{verb} asks before it changes anything, and nobody can answer here",
-            resolution="Say --yes, or look at it with --dry-run first.",
-        )
 
 
 def work(change: Change, seen_by: Document, make: Make, options: Options) -> int:

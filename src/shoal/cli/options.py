@@ -1,11 +1,17 @@
-"""Options that several verbs share."""
+"""Options that several verbs share.
 
-from __future__ import annotations
+Without `from __future__ import annotations`: verbs derive their own from `Options`, and the names in its annotations
+would then be looked up in their modules.
+"""
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from shoal.kit.errors import ShoalError
 
 SpecFile = Annotated[Path, Parameter(name=["-f", "--file"], help="The spec.")]
 StateFolder = Annotated[
@@ -18,3 +24,22 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 DEFAULT_SPEC = Path("shoal.yaml")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all verbs take that change something and ask before."""
+
+    file: SpecFile = DEFAULT_SPEC
+    dry_run: DryRun = False
+    json: Json = False
+    yes: Yes = False
+    state: StateFolder = None
+
+    def need_answer(self, verb: str) -> None:
+        if not (self.yes or self.dry_run or sys.stdin.isatty()):
+            raise ShoalError(
+                f"{verb} asks before it changes anything, and nobody can answer here",
+                resolution="Say --yes, or look at it with --dry-run first.",
+            )
