@@ -7,7 +7,7 @@ from shoal.clients.ssh import Ssh
 from shoal.kit.errors import TemporaryError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
@@ -39,7 +39,8 @@ async def apply(action: Action, tools: Tools) -> None:
             raise NotYet(error.brief, details=error.details) from error
         return "it was asked for"
 
-    await wait_until(add, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
+    watched = orchestrator.watch(add, ceph, tools)
+    await wait_until(watched, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
 
 
 async def verify(action: Action, tools: Tools) -> str:

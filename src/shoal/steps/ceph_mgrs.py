@@ -5,7 +5,7 @@ from __future__ import annotations
 from shoal.clients.ceph import Ceph
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 420.0
@@ -15,7 +15,7 @@ STANDBY_TIMEOUT_S = 360.0
 async def apply(action: Action, tools: Tools) -> None:
     ceph = await tools.ceph()
     names = settings.texts(action, "names")
-    await ceph.text(["orch", "apply", "mgr", f"--placement={','.join(names)}"], timeout_s=60)
+    await orchestrator.place(ceph, tools, "mgr", names)
 
     async def look() -> str:
         seen = await _look(ceph, names)
@@ -23,7 +23,8 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=3)
+    watched = orchestrator.watch(look, ceph, tools)
+    await wait_until(watched, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=3)
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from shoal.clients.ceph import Ceph
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 420.0
@@ -17,7 +17,7 @@ QUORUM_TIMEOUT_S = 360.0
 async def apply(action: Action, tools: Tools) -> None:
     ceph = await tools.ceph()
     names = settings.texts(action, "names")
-    await ceph.text(["orch", "apply", "mon", f"--placement={','.join(names)}"], timeout_s=60)
+    await orchestrator.place(ceph, tools, "mon", names)
 
     async def look() -> str:
         seen = await _look(ceph, names)
@@ -25,7 +25,8 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=3)
+    watched = orchestrator.watch(look, ceph, tools)
+    await wait_until(watched, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=3)
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -10,7 +10,7 @@ from shoal.kit.shipped import VOLUMES_CODE
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.spec.names import VOLUME_SERVICE, VOLUME_SERVICE_PORT
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 from shoal.steps.volume_service import FOLDER, START
 
@@ -24,7 +24,7 @@ async def apply(action: Action, tools: Tools) -> None:
     guests = [await tools.storage_vm(host) for host in hosts]
     running = [guest for guest in guests if await _units(guest)]
     spec = json.dumps(compose(settings.texts(action, "names"), settings.text(action, "image"))).encode()
-    await ceph.text(["orch", "apply", "-i", "-"], timeout_s=60, input=spec)
+    await orchestrator.order(ceph, tools, ["orch", "apply", "-i", "-"], input=spec)
     # Those that ran before have old files loaded.
     await asyncio.gather(*(_restart(guest) for guest in running))
 
@@ -34,7 +34,8 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(look, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
+    watched = orchestrator.watch(look, ceph, tools)
+    await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
     # cephadm looks every ten minutes: a daemon that was still starting when it looked last would be called failed.
     await ceph.text(["orch", "ps", "--refresh"], timeout_s=60)
 

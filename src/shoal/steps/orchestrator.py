@@ -1,0 +1,72 @@
+"""Ceph's orchestrator is a module of the manager, which may fail, and then does nothing more until it is started anew.
+
+Seen with cephadm of Ceph 18.2: two orders at the same moment, and PyYAML's representer fails in one of its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from shoal.clients.ceph import Ceph, CephRefused
+from shoal.kit.errors import TemporaryError
+from shoal.steps.tools import Tools
+
+LOOK_EVERY = 4
+"""Waits look for a failed module at each so-manieth of their own looks: each question costs Ceph a process."""
+AGAIN_S = 60.0  # a manager needs time to start anew
+MODULES = ("cephadm", "orchestrator")
+MISSING_COMMAND = 22  # EINVAL: the manager is just starting, and its modules are not loaded
+
+
+async def place(ceph: Ceph, tools: Tools, kind: str, hosts: tuple[str, ...]) -> None:
+    """`ceph orch apply KIND` on these hosts."""
+    await order(ceph, tools, ["orch", "apply", kind, f"--placement={','.join(hosts)}"])
+
+
+async def order(ceph: Ceph, tools: Tools, argv: list[str], *, input: bytes | None = None) -> None:
+    """One order after the other."""
+    async with tools.locks["orchestrator"]:
+        await ceph.text(argv, timeout_s=60, input=input)
+
+
+def watch(look: Callable[[], Awaitable[str]], ceph: Ceph, tools: Tools) -> Callable[[], Awaitable[str]]:
+    """The same look; but what waits for the orchestrator in vain sees to it that it goes on."""
+    count = 0
+
+    async def again() -> str:
+        nonlocal count
+        count += 1
+        try:
+            seen = await look()
+        except TemporaryError as error:
+            seen = error.brief
+        if seen and count % LOOK_EVERY == 0 and (failed := await revive(ceph, tools)):
+            return f"{seen}; {failed}"
+        return seen
+
+    return again
+
+
+async def revive(ceph: Ceph, tools: Tools) -> str:
+    """Start the manager anew if its orchestrator has failed. What was done, "" for nothing."""
+    async with tools.locks["orchestrator"]:
+        failed = failed_module(await ceph.command(["health", "detail"]))
+        now, before = asyncio.get_running_loop().time(), tools.kept.get("manager restarted at")
+        if not failed or (isinstance(before, float) and now - before < AGAIN_S):
+            return ""
+        tools.kept["manager restarted at"] = now
+        try:
+            await ceph.text(["mgr", "fail"])
+        except CephRefused as error:
+            if error.code != MISSING_COMMAND:
+                raise
+        return f"the manager starts anew: {failed}"
+
+
+def failed_module(health: object) -> str:
+    """What `ceph health detail` says of an orchestrator that has failed; "" when it has not."""
+    checks = health.get("checks", {}) if isinstance(health, dict) else {}
+    error = checks.get("MGR_MODULE_ERROR", {}) if isinstance(checks, dict) else {}
+    messages = [str(row.get("message", "")) for row in error.get("detail", ())] if isinstance(error, dict) else []
+    return next((text for text in messages if any(f"'{module}'" in text for module in MODULES)), "")
