@@ -82,6 +82,7 @@ async def test_an_id_waits_for_the_next_disk_of_its_host(ceph: Ceph, cluster: Cl
 async def test_an_osd_with_data_is_waited_for(ceph: Ceph, cluster: Cluster) -> None:
     """The only OSD of this cluster can never be emptied: it is out, asked about again and again, and lives."""
     own = next(osd["uuid"] for osd in (await ceph.command(["osd", "dump"]))["osds"] if osd["osd"] == 0)  # type: ignore[index, call-overload]
+    cluster.rbd("create", "--size", "16M", "kept")  # without data it would be empty at once
     said: asyncio.Queue[str] = asyncio.Queue()
     run = Tools(Connections(ceph), lambda _, text: said.put_nowait(text))  # type: ignore[arg-type]
     working = asyncio.create_task(osd_removal.apply(removal(0, own, keep_id=False, drain=True), run))
@@ -92,4 +93,5 @@ async def test_an_osd_with_data_is_waited_for(ceph: Ceph, cluster: Cluster) -> N
     finally:
         working.cancel()
         cluster.ceph("osd", "in", "0")
+        cluster.rbd("rm", "kept")
     assert await osd_removal.verify(removal(0, own, keep_id=False, drain=True), tools(ceph)) != ""

@@ -5,10 +5,11 @@ How far it came stands in Ceph itself: an OSD that is out is being emptied. Its 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shoal.clients.ceph import Ceph, CephRefused
-from shoal.clients.ssh import Unreachable
+from shoal.clients.ssh import Completed, Unreachable
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
@@ -33,10 +34,10 @@ async def apply(action: Action, tools: Tools) -> None:
     name = str(osd["osd"])
     if settings.flag(action, "drain"):
         await ceph.text(["osd", "out", name])
-        await _wait(action, tools, ceph, ["osd", "safe-to-destroy", name], f"osd.{name} to be empty")
+        await _wait(action, tools, lambda: _is_empty(ceph, name), f"osd.{name} to be empty")
     elif osd["up"]:
         await _wait_until_clean(action, tools, ceph)
-        await _wait(action, tools, ceph, ["osd", "ok-to-stop", name], f"Ceph to do without osd.{name}")
+        await _wait(action, tools, lambda: ceph.text(["osd", "ok-to-stop", name]), f"Ceph to do without osd.{name}")
     tools.progress(action, f"stopping osd.{name}")
     await _remove_daemon(action, tools, ceph, name)
     await _wait_until_down(action, ceph, name)
@@ -63,10 +64,19 @@ async def _find(ceph: Ceph, action: Action) -> dict[str, Any] | None:
     return None
 
 
-async def _wait(action: Action, tools: Tools, ceph: Ceph, question: list[str], what: str) -> None:
+async def _is_empty(ceph: Ceph, name: str) -> None:
+    """Raises CephRefused while data would be lost. Asked for JSON, Ceph 18.2 exits with 0 for an OSD in use, too."""
+    question = ["osd", "safe-to-destroy", name]
+    await ceph.text(question)
+    found = await ceph.command(question)
+    if not isinstance(found, dict) or found.get("safe_to_destroy") != [int(name)]:
+        raise CephRefused(question, Completed("", f"Ceph does not list it as safe: {found}", NOT_YET[0]))
+
+
+async def _wait(action: Action, tools: Tools, ask: Callable[[], Awaitable[object]], what: str) -> None:
     async def look() -> str:
         try:
-            await ceph.command(question)
+            await ask()
         except CephRefused as error:
             if error.code not in NOT_YET:
                 raise
