@@ -1,7 +1,7 @@
 """Shuts clients out of Ceph, each by its address and nonce: it can write no more, whatever it believes.
 
-A whole host is never shut out, and could not be: the Ceph profile `rbd` allows single clients only. One that boots anew
-is another client.
+A whole host is never shut out: port and nonce 0 would mean that, and are refused. One that boots anew is another
+client.
 """
 
 from __future__ import annotations

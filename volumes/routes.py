@@ -207,6 +207,9 @@ def _addresses(body: dict[str, Any]) -> list[str]:
     for value in values:
         if not isinstance(value, str) or not CLIENT_ADDRESS.fullmatch(value):
             raise bad_request("addresses: not address:port/nonce of a client")
+        port, _, nonce = value.rpartition(":")[2].partition("/")
+        if int(port) > 65535 or not 0 < int(nonce) < 2**32:  # with 0 it is all clients of the address
+            raise bad_request("addresses: not one client")
     return values
 
 

@@ -17,12 +17,13 @@ CONNECT_TIMEOUT_S = 3.0
 class Connection:
     """Many requests, one after the other. After any error the caller closes it; the next request opens it anew.
 
-    `folder` has the certificates, if they are others than the driver's.
+    `folder` has the certificates, if they are others than the driver's; an answer may be `most_bytes` long.
     """
 
-    def __init__(self, endpoint, folder=None):
+    def __init__(self, endpoint, folder=None, most_bytes=wire.ANSWER_MAX_BYTES):
         self.endpoint = endpoint
         self._folder = folder
+        self._most_bytes = most_bytes
         self._open = None
 
     def ask(self, method, target, data, deadline):
@@ -45,7 +46,7 @@ class Connection:
             self._open = None
 
     def _exchange(self, method, target, data, deadline):
-        status, answer, stays = wire.exchange(self._open, "1.1", method, target, data, deadline)
+        status, answer, stays = wire.exchange(self._open, "1.1", method, target, data, deadline, self._most_bytes)
         if not stays:
             self.close()
         return status, answer

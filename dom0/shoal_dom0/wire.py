@@ -4,8 +4,8 @@ ANSWER_MAX_BYTES = 256 * 1024 * 1024
 HEAD_MAX_BYTES = 64 * 1024
 
 
-def exchange(connection, version, method, target, body, deadline):
-    """(status, body, whether the connection can take another request) of the answer.
+def exchange(connection, version, method, target, body, deadline, most_bytes=ANSWER_MAX_BYTES):
+    """(status, body, whether the connection can take another request) of the answer, which may be so long.
 
     `version` 1.1 keeps the connection open if the server agrees. A malformed or cut-off answer raises ValueError,
     trouble of the wire OSError. The body is text of many megabytes at times: no copy of it is made on the way.
@@ -21,9 +21,9 @@ def exchange(connection, version, method, target, body, deadline):
     if "transfer-encoding" in fields:
         raise ValueError("the answer has no length")
     if "content-length" in fields:
-        answer = _read_exactly(connection, rest, int(fields["content-length"]), deadline)
+        answer = _read_exactly(connection, rest, int(fields["content-length"]), deadline, most_bytes)
     else:
-        answer = _read_to_end(connection, rest, deadline)
+        answer = _read_to_end(connection, rest, deadline, most_bytes)
     stays = words[0] == "HTTP/1.1" and "content-length" in fields and fields.get("connection", "").strip() != "close"
     return int(words[1]), answer, stays
 
@@ -42,8 +42,8 @@ def _read_head(connection, deadline):
     return head.decode("latin-1").split("\r\n"), rest
 
 
-def _read_exactly(connection, start, length, deadline):
-    if not 0 <= length <= ANSWER_MAX_BYTES:
+def _read_exactly(connection, start, length, deadline, most_bytes):
+    if not 0 <= length <= most_bytes:
         raise ValueError("the answer is too long")
     answer = bytearray(length)
     size = min(len(start), length)
@@ -59,9 +59,9 @@ def _read_exactly(connection, start, length, deadline):
     return answer
 
 
-def _read_to_end(connection, start, deadline):
+def _read_to_end(connection, start, deadline, most_bytes):
     answer = bytearray(start)
-    while len(answer) <= ANSWER_MAX_BYTES:
+    while len(answer) <= most_bytes:
         part = _receive(connection, deadline)
         if not part:
             return answer

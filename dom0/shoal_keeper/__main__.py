@@ -20,7 +20,8 @@ class Speaker:
         self._last = ("", 0.0)
 
     def say(self, sentence, is_bad_news):
-        sentence = " ".join(sentence.split())[:2000]
+        # What a service said may be in it, and must not end the keeper: print refuses half a surrogate pair.
+        sentence = " ".join(sentence.split())[:2000].encode("ascii", "backslashreplace").decode()
         now = time.monotonic()
         if sentence == self._last[0] and now - self._last[1] < REPEAT_S:
             return

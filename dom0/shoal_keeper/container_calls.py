@@ -74,6 +74,8 @@ def _run(function, session, arguments):
         raise Unwilling("%s does not run" % record["name_label"])
     if record["resident_on"] != call("host.get_by_uuid", own_uuid()):
         return call("host.call_plugin", record["resident_on"], PLUGIN, function, arguments)
+    if record["other_config"][HOST_MARK] != call("host.get_name_label", record["resident_on"]):
+        raise Unwilling("%s is not the storage VM of the host that it runs on" % record["name_label"])
     endpoint = containers.own_endpoint()
     if endpoint is None:
         raise Unwilling("this host knows no storage VM of its own: shoal apply")

@@ -20,6 +20,7 @@ EVERY_S = 30.0  # an exchange costs a busy dom0 a handshake
 PATIENCE_S = 120.0  # what was last known is shown so long; then nothing is
 ASK_TIMEOUT_S = 6.0
 KEY_MAX_BYTES = 64 * 1024
+ANSWER_MAX_BYTES = 1 << 20
 DEPTH_MAX = 8
 PLUGIN = "/etc/xapi.d/plugins/xscontainer"
 OWN_PLUGIN = "/opt/shoal/dom0/container_plugin.py"
@@ -87,7 +88,7 @@ def look(endpoint):
 
 
 def ask(endpoint, method, target, timeout_s):
-    connection = Connection(endpoint)
+    connection = Connection(endpoint, most_bytes=ANSWER_MAX_BYTES)
     try:
         status, body = connection.ask(method, target, b"", Deadline(timeout_s))
         value = json.loads(body.decode())

@@ -64,7 +64,7 @@ def wrap_exchanges():
     inner = wire.exchange
 
     def outer(connection, *arguments):
-        method, target, body, _ = arguments[-4:]
+        method, target, body = arguments[1:4]
         name = "%s %s" % (method, target)
         if target == "/jsonrpc":
             import json

@@ -39,9 +39,9 @@ chmod "$2" -- "$t"; sync -- "$t"; mv -f -- "$t" "$1"; trap - EXIT"""
 _WRITE_ALL = f"""set -e; umask 022; trap 'for f; do rm -f -- "$f{_NEW}"; done' EXIT; tar -x -C /
 for f; do [ -f "$f{_NEW}" ] || {{ echo "the data were cut short" >&2; exit 75; }}; done
 for f; do sync -- "$f{_NEW}"; done; for f; do mv -f -- "$f{_NEW}" "$f"; done"""
-# The length of each file, or -, in a line before its content.
-_READ_ALL = """for f; do if [ -e "$f" ]; then n=$(wc -c <"$f") || exit; echo "$n"; head -c "$n" -- "$f" || exit
-else echo -; fi; done"""
+# The length of each file, or -, in a line before its content. Opened once: it may be replaced at any time.
+_READ_ALL = """for f; do if [ -e "$f" ]; then
+{ n=$(wc -c </dev/fd/3) && echo "$n" && head -c "$n" <&3; } 3<"$f" || exit; else echo -; fi; done"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,10 @@ class Ssh:
         code, out, err = await self._run(["sh", "-c", _READ_ALL, "sh", *paths], FILE_TIMEOUT_S, None)
         if code != 0:
             raise CommandFailed(self.name, ["cat", *paths], Completed("", err.decode(errors="replace"), code))
-        return _divide(out, self.name)
+        found = _divide(out, self.name)
+        if len(found) != len(paths):
+            raise Unreachable(f"{self.name}: not all files came back")
+        return found
 
     async def write_file(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Write beside, sync, rename: the path has the old content or all of the new one. Makes the folder."""

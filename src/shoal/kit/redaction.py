@@ -18,22 +18,29 @@ SHORTEST = 4
 SHORTEST_LINE = 12  # of a secret of many lines, such as a PEM block
 
 _PEM = rb"-----%s [A-Z0-9 ]*PRIVATE KEY-----"
-_NAME = rb"[\w.:-]*(?:pass(?:word|wd|phrase)?|secret|token|(?:api|private|access)[_-]?key|keyring|credential)[\w.-]*"
+# Every repetition has an end: a log may hold a line of megabytes that begins to look like a secret at each byte.
+_NAME = rb"(?:pass(?:word|wd|phrase)?|secret|token|(?:api|private|access)[_-]?key|keyring|credential)[\w.-]{0,64}"
 _GIVES = rb"(?i)(" + _NAME + rb"\\*[\"']?\s*[=:]\s*)"
 _PATTERNS = (
-    # A private key in PEM, also one that is cut off, and with its line ends written as \n.
-    (_PEM % b"BEGIN" + rb".*?(?:" + _PEM % b"END" + rb"|(?=[^A-Za-z0-9+/=\s\\:,-])|\Z)", HIDDEN),
+    # A private key in PEM, with its line ends written as \n, or with what a journal puts before each line; or cut off.
+    (_PEM % b"BEGIN" + rb"(?:(?:(?!-----BEGIN ).){0,16384}?" + _PEM % b"END" + rb"|[A-Za-z0-9+/=\s\\:,-]*)", HIDDEN),
+    # {"name": "…password", "value": "…"}, as Ceph tells its configuration
+    (
+        rb'(?i)("(?:name|key)"\s*:\s*"[^"]{0,200}(?:pass|secret|token|_key|credential)[^"]{0,200}"'
+        rb'\s*,\s*"val(?:ue)?"\s*:\s*)"(?:[^"\\]|\\.)*"',
+        rb'\1"' + HIDDEN + rb'"',
+    ),
     # CephX: 28 bytes for AES (type 1), 44 for AES-256 (type 2), in base64.
     (rb"(?<![A-Za-z0-9+/])A[Qg][A-Za-z0-9+/]{20,70}={1,2}", HIDDEN),
     # <name>password</name><value>…, as XML-RPC has it
     (rb"(?i)(" + _NAME + rb"</name>\s*<value>(?:<string>)?)[^<]*", rb"\1" + HIDDEN),
     # "name": "value", the same inside of a JSON text, 'name': 'value', name = value. What is JSON stays JSON.
     (_GIVES + rb"\"(?:[^\"\\]|\\.)*\"", rb'\1"' + HIDDEN + rb'"'),
-    (_GIVES + rb"\\+\".*?\\+\"", rb"\1" + HIDDEN),
+    (_GIVES + rb"\\+\".{0,4096}?\\+\"", rb"\1" + HIDDEN),
     (_GIVES + rb"'[^'\n]*'", rb"\1'" + HIDDEN + rb"'"),
     (_GIVES + rb"[^\s,;<>&}\])\"'\[{(][^\s,;<>&}\])\"']*", rb"\1" + HIDDEN),
     # A session of XenAPI's opens the pool while it lasts.
-    (rb"(?i)(session[\w ]*[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef:[0-9a-f-]+", rb"\1" + HIDDEN),
+    (rb"(?i)(session[\w ]{0,64}[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef:[0-9a-f-]+", rb"\1" + HIDDEN),
     (rb"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer)\s+)[\w+/=.~-]+", rb"\1" + HIDDEN),
     (rb"(://[^/\s:@]+:)[^/\s@]+(?=@)", rb"\1" + HIDDEN),
 )

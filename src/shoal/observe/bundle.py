@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ CEPH = {
     "orch-ps.txt": ["orch", "ps"],
     "orch-hosts.txt": ["orch", "host", "ls"],
     "mon-dump.txt": ["mon", "dump"],
-    "config-dump.txt": ["config", "dump"],
+    "config-dump.json": ["config", "dump", "--format", "json-pretty"],  # in its table no name stands beside its value
     "versions.json": ["versions"],
     "crashes.txt": ["crash", "ls"],
     "log.txt": ["log", "last", "500"],
@@ -77,7 +78,8 @@ def pieces(connections: Connections, hosts: Iterable[str]) -> tuple[Piece, ...]:
     """All that is asked of other machines. `hosts` by name, as the pool or the spec has them."""
     found = [Piece(f"ceph/{name}", partial(_ask_ceph, connections, argv)) for name, argv in CEPH.items()]
     for host in hosts:
-        found += [Piece(f"dom0/{host}/{name}", partial(_run, connections.dom0, host, s)) for name, s in DOM0.items()]
+        folder = f"dom0/{re.sub(r'[^A-Za-z0-9_.-]|^[.]+', '_', host)}"  # as the pool calls it: any text
+        found += [Piece(f"{folder}/{name}", partial(_run, connections.dom0, host, s)) for name, s in DOM0.items()]
     for own in connections.spec.hosts if connections.spec.ceph.existing is None else ():
         reads = ((name, partial(_run, connections.storage_vm, own.name, script)) for name, script in STORAGE_VM.items())
         found += [Piece(f"storage-vm/{own.name}/{name}", read) for name, read in reads]
@@ -96,6 +98,8 @@ async def take(piece: Piece) -> Had:
         why = f"{error.brief}: {error.details}" if isinstance(error, ShoalError) else str(error)
         return Had(piece.path, missing=why.rstrip(": "), seconds=time.monotonic() - start)
     cut_bytes = max(0, len(data) - PIECE_BYTES)
+    if cut_bytes:  # at a line's end: half a secret would not be known for one
+        cut_bytes = data.find(b"\n", cut_bytes) + 1 or len(data)
     return Had(piece.path, data[cut_bytes:], seconds=time.monotonic() - start, cut_bytes=cut_bytes)
 
 

@@ -23,7 +23,8 @@ def write_bundle(target: Path, found: Iterable[Had], remarks: Iterable[str], cre
     manifest = json.dumps(_manifest(found, remarks, created), indent=2, ensure_ascii=False).encode()
     part = target.with_name(f"{target.name}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        part.unlink(missing_ok=True)  # an earlier run's, or somebody's link
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz") as tar:
                 for path, data in (("manifest.json", redactor.redact(manifest)), *files):
                     info = tarfile.TarInfo(f"{folder}/{path}")
