@@ -46,7 +46,7 @@ class Connection:
             self._open = None
 
     def _exchange(self, method, target, data, deadline):
-        status, answer, stays = wire.exchange(self._open, "1.1", method, target, data, deadline, self._most_bytes)
+        status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self._most_bytes)
         if not stays:
             self.close()
         return status, answer

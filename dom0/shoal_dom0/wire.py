@@ -4,12 +4,13 @@ ANSWER_MAX_BYTES = 256 * 1024 * 1024
 HEAD_MAX_BYTES = 64 * 1024
 
 
-def exchange(connection, version, method, target, body, deadline, most_bytes=ANSWER_MAX_BYTES):
+def exchange(connection, version, request, deadline, most_bytes=ANSWER_MAX_BYTES):
     """(status, body, whether the connection can take another request) of the answer, which may be so long.
 
-    `version` 1.1 keeps the connection open if the server agrees. A malformed or cut-off answer raises ValueError,
-    trouble of the wire OSError. The body is text of many megabytes at times: no copy of it is made on the way.
+    `request` is method, target and body (bytes). `version` 1.1 keeps the connection open if the server agrees. A malformed
+    or cut-off answer raises ValueError, trouble of the wire OSError. The body is text of many megabytes at times: no copy of it is made on the way.
     """
+    method, target, body = request
     head = "%s %s HTTP/%s\r\nHost: shoal\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     connection.settimeout(deadline.remaining())
     connection.sendall((head % (method, target, version, len(body))).encode() + body)

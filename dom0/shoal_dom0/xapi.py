@@ -43,7 +43,7 @@ class Xapi:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(self._deadline.remaining())
             connection.connect(SOCKET)
-            status, answer, _ = wire.exchange(connection, "1.0", "POST", "/jsonrpc", body, self._deadline)
+            status, answer, _ = wire.exchange(connection, "1.0", ("POST", "/jsonrpc", body), self._deadline)
         if status != 200:
             raise ValueError("HTTP status %d" % status)
         return answer.decode()

@@ -63,15 +63,15 @@ class Told:
 def wrap_exchanges():
     inner = wire.exchange
 
-    def outer(connection, *arguments):
-        method, target, body = arguments[1:4]
+    def outer(connection, version, request, *bounds):
+        method, target, body = request
         name = "%s %s" % (method, target)
         if target == "/jsonrpc":
             import json
 
             name = json.loads(body.decode())["method"]
         reach("before " + name)
-        answer = inner(Told(connection, name), *arguments)
+        answer = inner(Told(connection, name), version, request, *bounds)
         reach("after " + name)
         return answer
 

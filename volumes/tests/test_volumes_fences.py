@@ -55,7 +55,7 @@ def test_a_fenced_client_writes_no_more_and_another_takes_its_disk(calls: Calls,
     calls.delete(free)
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "x:0/1", 7])
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7])
 def test_no_more_than_a_client_can_be_fenced(calls: Calls, address: object) -> None:
     assert refusal(calls.ask("POST", "fences", {"addresses": [address]})) == (400, "bad_request")
 
