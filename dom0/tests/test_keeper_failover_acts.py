@@ -224,3 +224,16 @@ def test_a_master_that_is_being_serviced_is_not_succeeded(pool: KeeperPool) -> N
     crash(pool, "xen1")
     time.sleep(3)
     assert not any(host.host.restarts.is_set() for host in others) and pool.services.ceph.fenced == []
+
+
+def test_a_host_that_follows_a_new_master_already_does_not_become_another(pool: KeeperPool) -> None:
+    calm(pool)
+    uuid = {name: pool.api.host.get_uuid(ref) for name, ref in pool.refs.items()}
+    heir, other = sorted(("xen2", "xen3"), key=uuid.__getitem__)
+    role = pool.hosts[heir].folder / "pool.conf"
+    role.write_text(f"slave:{ADDRESS[other]}\n")
+    crash(pool, "xen1")
+    time.sleep(3)
+    assert not pool.hosts[heir].host.restarts.is_set()
+    role.write_text(f"slave:{ADDRESS['xen1']}\n")
+    pool.wait(pool.hosts[heir].host.restarts.is_set, "the heir's turn", timeout_s=60)
