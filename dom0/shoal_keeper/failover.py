@@ -79,7 +79,9 @@ def decide(sight) -> Tuple[Step, ...]:
             return ()
         mine = [guest for guest in sight.guests if guest.resident_on == sight.own and guest.power_state == "Running"]
         return tuple(Step(STOP_OWN, "no quorum: its writes are refused, or will be", vm=guest.uuid) for guest in mine)
-    steps = [Step(STOP_STRAY, "the pool has it elsewhere", vm=vm) for vm in sight.strays]
+    # A record may be wrong. One whose disk this host holds, and is not fenced from, runs nowhere else.
+    strays = [vm for vm in sight.strays if vm not in _held_here(sight)]
+    steps = [Step(STOP_STRAY, "the pool has it elsewhere", vm=vm) for vm in strays]
     room = {peer.uuid: peer.free_memory_bytes for peer in sight.peers if peer.can_start and not is_dead(peer)}
     for peer in sight.peers:
         if peer.uuid != sight.own and is_dead(peer):
@@ -88,6 +90,14 @@ def decide(sight) -> Tuple[Step, ...]:
         if guest.claim == sight.own:
             steps += _go_on(guest, sight, room)
     return tuple(steps)
+
+
+def _held_here(sight):
+    return {
+        guest.uuid
+        for guest in sight.guests
+        if any(host == sight.own and address not in sight.acknowledged for host, address in guest.holders)
+    }
 
 
 def _about(peer, sight):

@@ -12,7 +12,10 @@ STARTS_MAX = 4
 
 
 class Actor:
-    """`starts` are the tasks that start VMs: uuid → (task, place). They go on when the keeper ends."""
+    """`starts` are the tasks that start VMs: uuid → (task, place), and those that declare one off, with no place.
+
+    They go on when the keeper ends.
+    """
 
     def __init__(self, call, services):
         self._call = call
@@ -40,11 +43,11 @@ class Actor:
             self._call("VM.remove_from_other_config", ref, CLAIM_MARK)
             return "let go of the VM %s" % name
         if kind == failover.RESET:
-            return "declared the VM %s off" % name if self._reset(step, ref, roster) else ""
+            return "declares the VM %s off" % name if self._reset(step, ref, roster) else ""
         return self._start(step, ref, name, roster)
 
     def collect(self):
-        """Of the starts that have ended: (uuid of the VM, place, why it failed or "")."""
+        """Of the tasks that have ended: (uuid of the VM, place, why it failed or "")."""
         ended = []
         for vm, (task, place) in list(self.starts.items()):
             try:
@@ -77,15 +80,20 @@ class Actor:
         return True
 
     def _reset(self, step, ref, roster):
-        """Only while the record still says that it runs on the dead host."""
+        """Only while the record still says that it runs on the dead host.
+
+        A task, and one at a time: xapi may try to reach the host, and a late one would undo what is done after it.
+        """
+        if step.vm in self.starts:
+            return False
         resident = self._call("VM.get_resident_on", ref)
         if resident == NULL or self._call("host.get_uuid", resident) != step.about:
             return False
-        self._call("VM.power_state_reset", ref)
+        self.starts[step.vm] = (self._call("Async.VM.power_state_reset", ref), "")
         return True
 
     def _start(self, step, ref, name, roster):
-        if step.vm in self.starts or len(self.starts) >= STARTS_MAX:
+        if step.vm in self.starts or sum(bool(place) for _, place in self.starts.values()) >= STARTS_MAX:
             return ""
         place = self._call("host.get_by_uuid", step.place)
         self.starts[step.vm] = (self._call("Async.VM.start_on", ref, place, False, False), step.place)

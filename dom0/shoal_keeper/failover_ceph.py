@@ -18,6 +18,7 @@ from .services import Silent
 ASK_TIMEOUT_S = 8.0  # a service without quorum takes 5 s to say so
 WORK_TIMEOUT_S = 20.0
 LOCK_S = 30
+FENCES_AT_ONCE = 64
 _PROTOCOL = re.compile(r"^(v1|v2|any):")  # Ceph writes it before some addresses
 
 
@@ -54,11 +55,14 @@ class Services:
         return frozenset(self._ask("GET", _path(place, "fences"), None, ASK_TIMEOUT_S)["addresses"])
 
     def fence(self, place, addresses):
-        self._ask("POST", _path(place, "fences"), {"addresses": sorted(addresses)}, WORK_TIMEOUT_S)
+        every = sorted(addresses)
+        for first in range(0, len(every), FENCES_AT_ONCE):
+            some = every[first : first + FENCES_AT_ONCE]
+            self._ask("POST", _path(place, "fences"), {"addresses": some}, WORK_TIMEOUT_S)
 
-    def take_lock(self, place, name, owner):
+    def take_lock(self, place, name, owner, ttl_s=LOCK_S):
         """Take or renew it; who has it."""
-        return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": LOCK_S}, ASK_TIMEOUT_S)["owner"]
+        return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": ttl_s}, ASK_TIMEOUT_S)["owner"]
 
     def _ask(self, method, path, body, timeout_s):
         """The answer; of a lock that is held, who holds it."""

@@ -32,9 +32,12 @@ class Records:
             for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
                 self.images[ref] = place + ("vdi-" + vdi["location"],)
         self.disks = {}  # VM → images
+        self.unfenced = set()  # VMs that write to anything else, from which no Ceph shuts a host out
         for vbd in call("VBD.get_all_records").values():
             if vbd["VDI"] in self.images:
                 self.disks.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
+            elif vbd["mode"] == "RW" and not vbd["empty"]:
+                self.unfenced.add(vbd["VM"])
 
     def _refuse(self):
         if POOL_MARK not in self.pool["other_config"] and KIT_MARK not in self.own["other_config"]:
@@ -119,7 +122,7 @@ def _guest(records, ref, vm, owners, presence):
         uuid=vm["uuid"],
         power_state=vm["power_state"],
         resident_on=records.uuid(vm["resident_on"]) if vm["resident_on"] != NULL else "",
-        restarts=vm["other_config"].get(RESTART_MARK) == "true",
+        restarts=vm["other_config"].get(RESTART_MARK) == "true" and ref not in records.unfenced,
         claim=vm["other_config"].get(CLAIM_MARK, ""),
         holders=frozenset(owner for image in records.disks[ref] for owner in owners.get(image, ())),
         priority=int(vm["order"]),

@@ -66,6 +66,10 @@ class Presence:
         """Hosts that are silent."""
         return {uuid: signs for uuid, signs in self._signs.items() if not signs.answers}
 
+    def shaky(self):
+        """Hosts that answer, and whose monitors take no part: they may be about to go."""
+        return {uuid for uuid, signs in self._signs.items() if signs.answers and not signs.in_quorum}
+
     def shun(self, vm, host, uptime_s):
         self._shunned[vm, host] = uptime_s + SHUN_S
 

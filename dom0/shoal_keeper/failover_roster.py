@@ -4,7 +4,7 @@ import json
 import os
 from typing import Dict, NamedTuple, Tuple
 
-from .observe import HOST_MARK, KIT_MARK, POOL_MARK, SR_TYPE
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK, SR_TYPE
 
 FILE = "/var/lib/shoal/failover.json"
 
@@ -16,6 +16,7 @@ class Place(NamedTuple):
     address: str
     addresses: Tuple[str, ...]
     machine: str  # its storage VM; "" for none
+    rests: bool = False  # is being serviced, and may be away
 
 
 class Roster(NamedTuple):
@@ -45,7 +46,11 @@ def read(call, own) -> Roster:
     machines = _machines(call)
     places = {
         host["uuid"]: Place(
-            host["name_label"], host["address"], tuple(sorted(addresses[ref])), machines.get(host["name_label"], "")
+            host["name_label"],
+            host["address"],
+            tuple(sorted(addresses[ref])),
+            machines.get(host["name_label"], ""),
+            REST_MARK in host["other_config"],
         )
         for ref, host in hosts.items()
     }
@@ -83,7 +88,7 @@ def load():
     try:
         with open(FILE) as file:
             kept = json.load(file)
-        hosts = {uuid: Place(place[0], place[1], tuple(place[2]), place[3]) for uuid, place in kept["hosts"].items()}
+        hosts = {uuid: Place(each[0], each[1], tuple(each[2]), *each[3:]) for uuid, each in kept["hosts"].items()}
         pools = tuple((pool, namespace) for pool, namespace in kept["pools"])
         return Roster(kept["own"], kept["master"], hosts, pools, tuple(kept["services"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):

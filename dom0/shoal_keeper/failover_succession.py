@@ -9,6 +9,7 @@ from shoal_dom0.xapi import Xapi
 from .toolstack import CALL_TIMEOUT_S, USER
 
 LOCK = "failover-master"
+ROLE_FILE = "/etc/xensource/pool.conf"
 HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
 
@@ -30,12 +31,14 @@ class Succession:
             for uuid, place in roster.hosts.items()
             if uuid != roster.master and place.machine in in_quorum and presence.signs(uuid).answers
         )
+        if not heirs or _follows_another(roster):
+            return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
         heir = heirs[min(turn, len(heirs) - 1)]
         if heir != roster.own:
             self._say("failover: the pool's master is dead, and %s is to be it" % roster.hosts[heir].name, True)
             return
-        if self._services.take_lock(roster.pools[0], LOCK, roster.own) != roster.own:
+        if self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S)) != roster.own:
             return
         owners = {address for place in roster.pools for _, address in self._services.owners(place)}
         its = {address for address in owners if roster.host_at(address) == roster.master}
@@ -59,6 +62,17 @@ class Succession:
         """A master that was cut off: while it starts, its toolstack asks whether there is another by now, and follows it."""
         self._say("failover: restarts the toolstack: there may be another master by now", True)
         self._call("host.restart_agent", self._call("host.get_by_uuid", roster.own))
+
+
+def _follows_another(roster):
+    """Whether this host's toolstack has been told of a new master, which the roster does not know yet."""
+    try:
+        with open(ROLE_FILE) as file:
+            role, _, address = file.read().strip().partition(":")
+    except FileNotFoundError:
+        return False
+    others = {place.address for uuid, place in roster.hosts.items() if uuid not in (roster.master, roster.own)}
+    return role == "slave" and address.strip("[]") in others
 
 
 def _ask(session, method, *params):

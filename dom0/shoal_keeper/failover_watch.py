@@ -23,6 +23,7 @@ ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
+TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
 
@@ -40,12 +41,15 @@ class Watch:
         self._roster = failover_roster.load()
         self._roster_due_at = 0.0
         self._unknown = frozenset()
+        self._shaky = set()
         self._alone_since = None
         self._was_together = False  # has seen a quorum, so what it does not see now was there
         self._dead = set()
         self._next_look_at = 0.0  # an earlier run may have left claims
         self._looks_for_strays = True
         self._stray_since = {}
+        self._stopped = set()  # VMs, while it was cut off
+        self._take_back_until = 0.0
         self._round = threading.Lock()
         self.rests = False
 
@@ -84,10 +88,15 @@ class Watch:
         self._return(observe.read_uptime_s())
         self._note_unknown(members[2])
         self._refresh_roster()
+        if not self._roster.is_watched():
+            return WATCH_S
         now = observe.read_uptime_s()
         self._presence.update(self._roster, members, now)
         missed = self._presence.missed()
+        self._note_shaky()
         dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
+        if self._roster.hosts[self._roster.master].rests:
+            dead.discard(self._roster.master)  # a look would show the mark, if it were not the master's to show it
         if self._collect() or dead - self._dead:
             self._next_look_at = 0.0
         self._dead = dead
@@ -108,6 +117,7 @@ class Watch:
             self._alone_since = now
         self._say("failover: this host is cut off from the others", True)
         self._looks_for_strays, self._next_look_at = True, 0.0
+        self._take_back_until = now + TAKE_BACK_S
         alone_s = now - self._alone_since
         if alone_s >= failover.ISOLATED_S:
             self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)))
@@ -139,16 +149,26 @@ class Watch:
                 raise
             self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
-        did = self._perform(steps)
+        did = self._perform(steps + self._take_back(sight, now))
         if did - {failover.START}:
             self._next_look_at = 0.0
             return 0.0
-        is_waiting = did or self._dead or any(guest.claim == sight.own for guest in sight.guests)
+        is_waiting = did or self._dead or self._stopped or any(guest.claim == sight.own for guest in sight.guests)
         if not is_waiting and not self._looks_for_strays:
             self._next_look_at = NEVER
         if self._dead and not did:
             self._say("failover: a host is dead, and nothing can be done for it here now", True)
         return HURRY_S if did else WATCH_S
+
+    def _take_back(self, sight, now):
+        """Claims of what this host stopped while it was cut off, and nobody has started elsewhere."""
+        if now > self._take_back_until:
+            self._stopped = set()
+        mine = [guest for guest in sight.guests if guest.uuid in self._stopped and not guest.claim]
+        # xapi may not have noticed yet that it is off.
+        self._stopped = {guest.uuid for guest in mine if guest.resident_on == sight.own or guest.power_state == "Halted"}
+        off = [guest for guest in mine if guest.power_state == "Halted"]
+        return [failover.Step(failover.CLAIM, "it was stopped here, cut off", vm=guest.uuid) for guest in off]
 
     def _look(self, here):
         return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
@@ -171,20 +191,28 @@ class Watch:
         for step in steps:
             if step.kind != failover.STOP_OWN and time.monotonic() - looked_at > FRESH_S:
                 return did | {step.kind}
-            done = self._actor.perform(step, self._roster)
+            try:
+                done = self._actor.perform(step, self._roster)
+            except domains.XenSilent as error:  # of one VM; the others' turn comes all the same
+                self._say("failover: %s" % error, True)
+                continue
             if done:
                 did.add(step.kind)
+                if step.kind == failover.STOP_OWN:
+                    self._stopped.add(step.vm)
                 self._say("failover: %s: %s" % (done, step.reason), True)
         return did
 
     def _collect(self):
-        """Whether a start has ended."""
+        """Whether a task has ended, and the next step may be possible now."""
         ended = self._actor.collect()
         for vm, place, why in ended:
-            if why:
+            if why and place:
                 self._presence.shun(vm, place, observe.read_uptime_s())
                 self._say("failover: the VM %s does not start: %s" % (vm, why), True)
-        return bool(ended)
+            elif why:
+                self._say("failover: the VM %s is not declared off: %s" % (vm, why), True)
+        return any(place or not why for _, place, why in ended)
 
     def _refresh_roster(self):
         now = observe.read_uptime_s()
@@ -200,12 +228,22 @@ class Watch:
             return
         self._succession.settle(roster)
         if roster.is_watched():
-            self._roster_due_at = now + ROSTER_S
+            self._roster_due_at = now + (ROSTER_HURRY_S if roster.hosts[roster.master].rests else ROSTER_S)
             # Now and then all is looked at, whatever this keeper believes to have seen.
             self._looks_for_strays, self._next_look_at = True, min(now, self._next_look_at)
         if roster != self._roster:
             self._roster = roster
-            failover_roster.save(roster)
+            try:
+                failover_roster.save(roster)
+            except OSError as error:
+                self._say("failover: cannot keep what it knows of the pool: %s" % error, True)
+
+    def _note_shaky(self):
+        """A host that leaves the quorum may have been told to rest: that is read while its toolstack still answers."""
+        shaky = self._presence.shaky()
+        if shaky - self._shaky:
+            self._roster_due_at = 0.0
+        self._shaky = shaky
 
     def _note_unknown(self, machines):
         """Ceph names a machine that no host is known to have: it is looked up once."""

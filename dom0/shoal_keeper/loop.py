@@ -26,7 +26,7 @@ class Keeper:
         self._alerts = Alerts(self._toolstack)
         self._containers = Containers(self._toolstack)
         self._memory = memories.load(observe.read_boot())
-        memories.save(self._memory)  # so that the next boot is known for one
+        self._save()  # so that the next boot is known for one
         self._watch.start()
 
     def run_round(self):
@@ -78,4 +78,11 @@ class Keeper:
     def _remember(self, memory):
         before, self._memory = self._memory, memory
         if memories.differs(before, memory):
-            memories.save(memory)
+            self._save()
+
+    def _save(self):
+        """A full disk must not keep the pool from coming up: all is done as if it were kept."""
+        try:
+            memories.save(self._memory)
+        except OSError as error:
+            self._say("cannot keep what it remembers: %s" % error, True)

@@ -8,7 +8,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from shoal_dom0 import connection, settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
-from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster, failover_watch  # noqa: E402
+from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster  # noqa: E402
+from shoal_keeper import failover_succession, failover_watch  # noqa: E402
 from shoal_keeper import containers, loop, memory, observe, services, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
@@ -22,6 +23,7 @@ failover_roster.FILE = os.path.join(folder, "var", "failover.json")
 domains.RBD_DEVICES = os.path.join(folder, "rbd")
 os.environ["PATH"] = os.path.join(folder, "bin") + ":" + os.environ["PATH"]
 # All hosts are at loopback addresses, and this file names those that are silent.
+failover_succession.ROLE_FILE = os.path.join(folder, "pool.conf")
 failover_presence.answers = lambda address: address not in read("silent").split()
 
 failover.SUSPECT_S, failover.ISOLATED_S = 0.5, 1.0

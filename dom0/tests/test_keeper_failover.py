@@ -354,3 +354,11 @@ def test_clients_that_hold_disks_of_no_vm_are_fenced_too() -> None:
     clients = frozenset({("dead", "192.0.2.1:0/7"), ("b", "192.0.2.2:0/8")})
     (step,) = failover.decide(Sight("a", True, 0.0, peers, (), {"dead": "a"}, frozenset(), clients=clients))
     assert (step.kind, step.addresses) == (failover.FENCE, {"192.0.2.1:0/7"})
+
+
+def test_a_vm_whose_disk_this_host_holds_is_no_stray_whatever_the_record_says() -> None:
+    guest = Guest("v", "Running", "b", True, "", holders=frozenset({("a", "192.0.2.1:0/7")}))
+    sight = Sight("a", True, 0.0, (Peer("a", True, True, True),), (guest,), {}, frozenset(), strays=("v",))
+    assert failover.decide(sight) == ()
+    (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
+    assert step.kind == failover.STOP_STRAY

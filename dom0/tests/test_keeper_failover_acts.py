@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dom0.tests.keeper_pool import KeeperHost, KeeperPool
-from tests.contract.pools import NULL, log_in
+from tests.contract.pools import NULL, log_in, vbd_record, vdi_record
 
 ADDRESS = {"xen1": "127.0.1.1", "xen2": "127.0.1.2", "xen3": "127.0.1.3"}
 CLIENT = "127.0.1.2:0/77"  # xen2's
@@ -95,6 +95,9 @@ def place(pool: KeeperPool, vm: str) -> str:
 def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: KeeperPool) -> None:
     vm, other = start_guest(pool), pool.make_vm("unmarked", marked=False)
     pool.api.VM.start_on(other, pool.refs["xen2"], False, False)
+    mixed = start_guest(pool, client="127.0.1.2:0/78")
+    local = pool.api.VDI.create(vdi_record(pool.local_sr("xen2")))
+    pool.api.VBD.create(vbd_record(mixed, local, userdevice="1"))
     calm(pool)
     at_fence: list[tuple[str, str]] = []
     row = lambda: (db(pool).get("VM", vm, "power_state"), db(pool).get("VM", vm, "resident_on"))  # noqa: E731
@@ -104,11 +107,12 @@ def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: Ke
     elsewhere = {pool.refs["xen1"], pool.refs["xen3"]}
     pool.wait(lambda: pool.running(vm) and place(pool, vm) in elsewhere, "the VM to run elsewhere", timeout_s=60)
     print(f"{time.monotonic() - began:.1f} s after the crash")
-    assert at_fence == [("Running", pool.refs["xen2"])] and pool.services.ceph.fenced == [CLIENT]
+    assert at_fence == [("Running", pool.refs["xen2"])] and sorted(pool.services.ceph.fenced) == [CLIENT, "127.0.1.2:0/78"]
     pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
     runs_on = [n for n, h in pool.hosts.items() if pool.api.VM.get_uuid(vm) in h.host.guests.plans]
     assert len(runs_on) == 1
     assert pool.running(other) and place(pool, other) == pool.refs["xen2"], "an unmarked VM is touched"
+    assert pool.running(mixed) and place(pool, mixed) == pool.refs["xen2"], "one that nothing keeps from writing is"
 
 
 def test_a_host_that_answers_is_not_dead_whatever_its_storage_vm_does(pool: KeeperPool) -> None:
@@ -144,6 +148,7 @@ def test_a_keeper_that_was_killed_goes_on_with_its_claim(pool: KeeperPool) -> No
 def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_not(pool: KeeperPool) -> None:
     host, vm = pool.hosts["xen2"], start_guest(pool)
     run_in_xen(pool, host, vm)
+    authority = (host.folder / "volumes/ca.pem").read_text()
     calm(pool)
     (host.folder / "volumes/ca.pem").write_text("")  # no service is believed from now on
     host.socket.hangs = True
@@ -153,6 +158,14 @@ def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_
     pool.wait(lambda: "guest" not in (host.folder / "domains").read_text(), "the VM to be stopped")
     assert "other" in (host.folder / "domains").read_text()
     assert pool.api.VM.get_resident_on(vm) != NULL
+    # Nobody was there to start it elsewhere: it is started once the pool is in sight.
+    pool.api.VM.hard_shutdown(vm)
+    pool.services.ceph.owners.clear()
+    (host.folder / "volumes/ca.pem").write_text(authority)
+    (host.folder / "silent").write_text("")
+    host.socket.hangs = False
+    pool.wait(lambda: pool.running(vm), "the VM to run again", timeout_s=60)
+    pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
 
 
 def test_a_vm_that_runs_here_while_the_pool_has_it_elsewhere_is_stopped(pool: KeeperPool) -> None:
@@ -197,3 +210,30 @@ def test_a_dead_masters_vm_is_started_by_a_pool_with_another_master(pool: Keeper
     pool.hosts["xen1"].host.start()
     assert pool.toolstack.settings("xen1").master == heir, "it takes itself for the master still"
     assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
+
+
+def test_a_master_that_is_being_serviced_is_not_succeeded(pool: KeeperPool) -> None:
+    calm(pool)
+    pool.api.host.add_to_other_config(pool.refs["xen1"], "shoal:maintenance", "a test: it is about to reboot")
+    (storage_vm,) = pool.api.VM.get_by_name_label("shoal-storage-xen1")
+    time.sleep(1)
+    pool.api.VM.hard_shutdown(storage_vm)
+    others = [pool.hosts[name] for name in ("xen2", "xen3")]
+    known = '"shoal-storage-xen1", true'
+    pool.wait(lambda: all(known in (host.folder / "var/failover.json").read_text() for host in others), "the mark")
+    crash(pool, "xen1")
+    time.sleep(3)
+    assert not any(host.host.restarts.is_set() for host in others) and pool.services.ceph.fenced == []
+
+
+def test_a_host_that_follows_a_new_master_already_does_not_become_another(pool: KeeperPool) -> None:
+    calm(pool)
+    uuid = {name: pool.api.host.get_uuid(ref) for name, ref in pool.refs.items()}
+    heir, other = sorted(("xen2", "xen3"), key=uuid.__getitem__)
+    role = pool.hosts[heir].folder / "pool.conf"
+    role.write_text(f"slave:{ADDRESS[other]}\n")
+    crash(pool, "xen1")
+    time.sleep(3)
+    assert not pool.hosts[heir].host.restarts.is_set()
+    role.write_text(f"slave:{ADDRESS['xen1']}\n")
+    pool.wait(pool.hosts[heir].host.restarts.is_set, "the heir's turn", timeout_s=60)

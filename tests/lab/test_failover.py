@@ -158,7 +158,7 @@ def test_a_dead_masters_vm_runs_elsewhere_once_there_is_another_master(
     acked(lab, place, wait_found(lab, place, before) + 10)
     lab_cli("boot", master, timeout_s=600)
     wait_whole(session, master)
-    assert host_of(session, vm) == place and not runs_in_xen(lab, session, vm, master)
+    assert host_of(session, vm) == place and not runs_in_xen(master)
     (pool,) = session.call("pool.get_all_records").values()
     assert session.call("host.get_name_label", pool["master"]) != master
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from shoal.plan.ceph_settings import BASE
+from shoal.plan.found import same_value
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Inside, Refused
@@ -55,7 +59,24 @@ def test_a_fenced_client_writes_no_more_and_another_takes_its_disk(calls: Calls,
     calls.delete(free)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7])
+=======
+def test_a_kernel_that_breaks_the_lock_does_not_shorten_the_fence(calls: Calls, cluster: Cluster) -> None:
+    client = "192.0.2.9:0/4711"
+    for name, value in BASE.items():
+        section, _, option = name.partition("/")
+        cluster.ceph("config", "set", section, option, value)
+        found = [row for row in json.loads(cluster.ceph("config", "dump", "-f", "json")) if row["name"] == option]
+        assert [(row["section"], same_value(row["value"], value)) for row in found] == [(section, True)]
+    ok(calls.ask("POST", "fences", {"addresses": [client]}))
+    cluster.ceph("osd", "blocklist", "add", client)  # as krbd has it done: with no time
+    ends = json.loads(cluster.ceph("osd", "dump", "-f", "json"))["blocklist"][client]
+    assert datetime.fromisoformat(ends) - datetime.now(UTC) > timedelta(days=360)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "x:0/1", 7])
+>>>>>>> h-fix2
 def test_no_more_than_a_client_can_be_fenced(calls: Calls, address: object) -> None:
     assert refusal(calls.ask("POST", "fences", {"addresses": [address]})) == (400, "bad_request")
 

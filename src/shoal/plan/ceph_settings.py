@@ -9,6 +9,9 @@ from shoal.spec.model import Spec
 from shoal.spec.names import CEPH_CLUSTER
 from shoal.spec.versions import Tuning, ceph_version, parse_kernel, tune
 
+# A kernel that breaks a lock has its owner blocklisted for this long, also one that a keeper has fenced for a year.
+# By default it is an hour: a host that was cut off for longer would then send again what it still holds back.
+BASE = {"mon/mon_osd_blocklist_default_expire": "31536000"}
 _SECTIONS = ("global", "mon", "mgr", "osd", "mds", "client")
 
 
@@ -21,7 +24,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 
 def wanted(spec: Spec, facts: Facts) -> dict[str, str]:
     """ "section/name" → value. What the spec says wins."""
-    settings = dict(tuning(spec, facts).settings)
+    settings = {**BASE, **tuning(spec, facts).settings}
     if spec.ceph.osd_memory is not None:
         settings["osd/osd_memory_target"] = str(spec.ceph.osd_memory)
         settings["osd/osd_memory_target_autotune"] = "false"

@@ -66,6 +66,8 @@ async def _look(action: Action, tools: Tools) -> str:
 async def _ask(xenapi: XenApi, name: str) -> None:
     """It may go down before it answers, and then this is no failure."""
     try:
+        # Whoever might become the master meanwhile shall know where VMs have just moved.
+        await xenapi.call("pool.sync_database", timeout_s=records.CALL_TIMEOUT_S)
         await xenapi.call("host.reboot", await records.host_ref(xenapi, name), timeout_s=records.CALL_TIMEOUT_S)
     except XenApiError as error:
         if error.code not in ("CANNOT_CONTACT_HOST", "HOST_OFFLINE", "OTHER_OPERATION_IN_PROGRESS"):
