@@ -59,9 +59,6 @@ def test_a_fenced_client_writes_no_more_and_another_takes_its_disk(calls: Calls,
     calls.delete(free)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7])
-=======
 def test_a_kernel_that_breaks_the_lock_does_not_shorten_the_fence(calls: Calls, cluster: Cluster) -> None:
     client = "192.0.2.9:0/4711"
     for name, value in BASE.items():
@@ -75,8 +72,7 @@ def test_a_kernel_that_breaks_the_lock_does_not_shorten_the_fence(calls: Calls, 
     assert datetime.fromisoformat(ends) - datetime.now(UTC) > timedelta(days=360)
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "x:0/1", 7])
->>>>>>> h-fix2
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7])
 def test_no_more_than_a_client_can_be_fenced(calls: Calls, address: object) -> None:
     assert refusal(calls.ask("POST", "fences", {"addresses": [address]})) == (400, "bad_request")
 
