@@ -81,8 +81,9 @@ def unreachable(fsid: str, why: str) -> facts.Ceph:
 
 
 def _is_clean(state: str) -> bool:
-    """Also while it is scrubbed: "active+clean+scrubbing+deep"."""
-    return {"active", "clean"} <= set(state.split("+"))
+    """Also while it is scrubbed: "active+clean+scrubbing+deep"; not where a scrub has found a wrong copy."""
+    words = set(state.split("+"))
+    return {"active", "clean"} <= words and not words & {"stale", "inconsistent"}
 
 
 def _noout_hosts(dump: Answer) -> tuple[str, ...]:
