@@ -33,7 +33,7 @@ def ceph(cluster: Cluster) -> Ceph:
 
 
 class Connections:
-    """A cluster that answers, and a storage VM that is away, as with a host that died. `then`: when it is looked for."""
+    """A cluster that answers, and a storage VM that is away, as with a host that died; `then`, as it is looked for."""
 
     def __init__(self, ceph: Ceph, then: Callable[[], object] = lambda: None) -> None:
         self._ceph, self._then = ceph, then
