@@ -66,6 +66,8 @@ def why_no_place(spec: Spec, ceph: Ceph, leaving: Collection[int]) -> Problem | 
     if not any(osd.size_bytes for osd in stay):
         return Problem("Ceph does not say how full its OSDs are", "wait until a manager is active, and look again")
     data = max(ceph.used_bytes, sum(osd.used_bytes for osd in ceph.osds)) / replicas
+    if any(not osd.up for osd in ceph.osds if osd.id in leaving):
+        data = max(data, ceph.stored_bytes)  # Ceph need not count what one that is down uses
     room = sum(min(_room(stay, host) * ceph.nearfull_ratio, data) for host in hosts)
     if room < replicas * data:
         what = (

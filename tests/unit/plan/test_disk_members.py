@@ -174,6 +174,14 @@ def test_a_removal_is_refused_without_room() -> None:
     assert what == "what is left has room for 38.5 GiB up to the near-full mark of 85%, and 45 GiB are used"
 
 
+def test_a_down_osds_data_need_room_that_ceph_does_not_count_any_more() -> None:
+    spec, facts = pool()
+    facts = replace(facts, ceph=replace(facts.ceph, stored_bytes=15 * GiB))  # type: ignore[type-var]
+    assert says(plan_remove(removing(spec), facts)) == []
+    (what,) = says(plan_remove(removing(spec), change_osds(facts, is_on("xen2", 2), up=False)))
+    assert what.endswith("and 45 GiB are used")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
