@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from shoal.clients.ceph import Ceph
-from shoal.clients.ssh import Unreachable
+from shoal.clients.ceph import Ceph, CephRefused
+from shoal.clients.ssh import Ssh, Unreachable
 from shoal.observe.ceph import look_at_ceph
 from shoal.plan.action import Action, Change
 from shoal.steps import ceph_osd, osd_removal
@@ -32,20 +33,33 @@ def ceph(cluster: Cluster) -> Ceph:
 
 
 class Connections:
-    """A cluster that answers, and a storage VM that is away, as with a host that died."""
+    """A cluster that answers, and a storage VM that is away, as with a host that died; `then`, as it is looked for."""
 
-    def __init__(self, ceph: Ceph) -> None:
-        self._ceph = ceph
+    def __init__(self, ceph: Ceph, then: Callable[[], object] = lambda: None) -> None:
+        self._ceph, self._then = ceph, then
 
     async def ceph(self) -> Ceph:
         return self._ceph
 
     async def storage_vm(self, host: str) -> Any:
+        self._then()
         raise Unreachable(f"{host} has no storage VM")
 
 
-def tools(ceph: Ceph) -> Tools:
-    return Tools(Connections(ceph), lambda *_: None, defaultdict(asyncio.Lock))  # type: ignore[arg-type]
+class Asked(Ceph):
+    """Keeps what it was asked."""
+
+    def __init__(self, ssh: Ssh, *, image: str) -> None:
+        super().__init__(ssh, image=image)
+        self.all: list[list[str]] = []
+
+    async def text(self, argv: Sequence[str], **how: Any) -> str:
+        self.all.append([*argv])
+        return await super().text(argv, **how)
+
+
+def tools(ceph: Ceph, then: Callable[[], object] = lambda: None) -> Tools:
+    return Tools(Connections(ceph, then), lambda *_: None, defaultdict(asyncio.Lock))  # type: ignore[arg-type]
 
 
 def removal(osd: int, own: str, *, keep_id: bool, drain: bool) -> Action:
@@ -90,8 +104,76 @@ async def test_an_osd_with_data_is_waited_for(ceph: Ceph, cluster: Cluster) -> N
         async with asyncio.timeout(60):
             for _ in range(2):
                 assert (await said.get()).startswith("waiting for osd.0 to be empty: ")
+        with pytest.raises(CephRefused) as refused:  # without a flag Ceph looks itself
+            await ceph.text(["osd", "purge", "0"])
+        assert refused.value.code in osd_removal.NOT_YET
     finally:
         working.cancel()
         cluster.ceph("osd", "in", "0")
         cluster.rbd("rm", "kept")
     assert await osd_removal.verify(removal(0, own, keep_id=False, drain=True), tools(ceph)) != ""
+
+
+async def test_the_data_are_looked_at_again_when_the_osd_has_stopped(ceph: Ceph, cluster: Cluster) -> None:
+    """Data that cannot be reached any more by then may lie on it: it is given up when they can."""
+    own = str(uuid.uuid4())
+    osd = int(cluster.ceph("osd", "new", own))
+    said: asyncio.Queue[str] = asyncio.Queue()
+    connections = Connections(ceph, lambda: lose_data(cluster))
+    run = Tools(connections, lambda _, text: said.put_nowait(text))  # type: ignore[arg-type]
+    wanted = removal(osd, own, keep_id=False, drain=False)
+    working = asyncio.create_task(osd_removal.apply(wanted, run))
+    try:
+        async with asyncio.timeout(60):
+            while "waiting for" not in (seen := await said.get()):
+                assert not working.done()
+        assert seen == "waiting for all data to be reachable without the OSD: unknown"
+        assert await osd_removal.verify(wanted, run) == f"osd.{osd} is still in the cluster"
+        find_data(cluster)
+        async with asyncio.timeout(60):
+            await working
+        assert await osd_removal.verify(wanted, run) == ""
+    finally:
+        working.cancel()
+        find_data(cluster)
+        cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
+
+
+async def test_another_osd_with_the_same_id_is_left_alone(ceph: Ceph, cluster: Cluster) -> None:
+    own, other = str(uuid.uuid4()), str(uuid.uuid4())
+    osd = int(cluster.ceph("osd", "new", own))
+
+    def make_anew() -> None:
+        cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
+        assert int(cluster.ceph("osd", "new", other)) == osd
+
+    try:
+        await osd_removal.apply(removal(osd, own, keep_id=False, drain=True), tools(ceph, make_anew))
+        assert await osd_removal.verify(removal(osd, other, keep_id=False, drain=True), tools(ceph)) != ""
+    finally:
+        cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
+
+
+async def test_an_id_that_waits_is_purged_when_its_host_leaves(ceph: Ceph, cluster: Cluster) -> None:
+    osd = int(cluster.ceph("osd", "new", str(uuid.uuid4())))
+    cluster.ceph("osd", "destroy", str(osd), "--force", "--yes-i-really-mean-it")
+    own = next(one["uuid"] for one in (await ceph.command(["osd", "dump"]))["osds"] if one["osd"] == osd)  # type: ignore[index, call-overload]
+    wanted, asked = removal(osd, own, keep_id=False, drain=True), Asked(ceph.ssh, image="")
+    await osd_removal.apply(wanted, tools(asked))
+    assert [argv for argv in asked.all if "purge" in argv] == [["osd", "purge", str(osd)]]  # any flag is force
+    assert str(osd) not in cluster.ceph("osd", "ls").split()
+
+
+def lose_data(cluster: Cluster) -> None:
+    """A pool whose placement group no OSD can have."""
+    cluster.ceph("osd", "crush", "add-bucket", "nowhere", "root")
+    cluster.ceph("osd", "crush", "rule", "create-replicated", "nowhere", "nowhere", "host")
+    cluster.ceph("osd", "pool", "create", "lost", "1", "1", "replicated", "nowhere")
+    cluster.wait_for(lambda: "unknown" in cluster.ceph("pg", "stat"), 30, "the manager to see it")
+
+
+def find_data(cluster: Cluster) -> None:
+    if "lost" in cluster.ceph("osd", "pool", "ls").split():
+        cluster.ceph("osd", "pool", "rm", "lost", "lost", "--yes-i-really-really-mean-it")
+        cluster.ceph("osd", "crush", "rule", "rm", "nowhere")
+        cluster.ceph("osd", "crush", "rm", "nowhere")

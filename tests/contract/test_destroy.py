@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,24 @@ async def test_all_goes_and_what_is_not_shoals_stays(tmp_path: Path) -> None:
         assert await asyncio.to_thread(all_there_is, site) == site.before
         again = await site.destroy()
         assert again.plan.changes == () and again.plan.problems == ()
+
+
+async def test_another_srs_secret_with_the_same_key_stays(tmp_path: Path) -> None:
+    async with shoaled(tmp_path) as site:
+        secret = await asyncio.to_thread(make_sr_with_the_same_key, site.api)
+        result = await site.destroy()
+        assert [str(outcome.error) for outcome in result.failures] == [] and result.outcomes
+        secrets = (await asyncio.to_thread(site.api.secret.get_all_records)).values()
+        assert secret in [record["uuid"] for record in secrets]
+
+
+def make_sr_with_the_same_key(api: Any) -> str:
+    """The uuid of its secret. It is not plugged."""
+    (host,) = api.host.get_all()
+    sr = api.SR.introduce(str(uuid.uuid4()), "mine", "", "udev", "disk", True, {})
+    config = {"location": "/opt/mine", "password": "a CephX key"}
+    pbd = api.PBD.create({"host": host, "SR": sr, "device_config": config, "other_config": {}})
+    return str(api.PBD.get_device_config(pbd)["password_secret"])
 
 
 class Killer:

@@ -163,7 +163,9 @@ async def test_a_host_loses_its_way_to_the_shared_sr_when_no_vm_needs_it(pool: L
     vm = api.VM.create(vm_record())
     api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(sr))))
     api.VM.start(vm, False, False)
-    leaves = Action("pbd_removal", "xen1", Change.UPDATE, "test", "xen1", settings={"srs": ("shared", "none")})
+    leaves = Action(
+        "pbd_removal", "xen1", Change.UPDATE, "test", "xen1", settings={"srs": (api.SR.get_uuid(sr), "none")}
+    )
     with pytest.raises(ShoalError, match="cannot be unplugged on xen1"):
         await pbd_removal.apply(leaves, tools)
     assert await pbd_removal.verify(leaves, tools) == "it still has a PBD"

@@ -77,6 +77,7 @@ class Ceph:
     total_bytes: int = 0
     used_bytes: int = 0
     available_bytes: int = 0
+    stored_bytes: int = 0  # what clients have written, each byte once
     nearfull_ratio: float = 0.85
     clean_pgs: int = 0
     pgs: int = 0

@@ -65,6 +65,7 @@ def read_ceph(answer: Answer, fsid: str, devices: Mapping[str, Mapping[str, str]
         total_bytes=number(stats, "total_bytes", 0),
         used_bytes=number(stats, "total_used_raw_bytes", 0),
         available_bytes=number(stats, "total_avail_bytes", 0),
+        stored_bytes=number(pgs, "data_bytes", 0),
         nearfull_ratio=real(table(answer, "osd dump"), "nearfull_ratio", 0.85),
         clean_pgs=sum(count for state, count in states.items() if _is_clean(state)),
         pgs=number(pgs, "num_pgs", 0),
@@ -81,8 +82,9 @@ def unreachable(fsid: str, why: str) -> facts.Ceph:
 
 
 def _is_clean(state: str) -> bool:
-    """Also while it is scrubbed: "active+clean+scrubbing+deep"."""
-    return {"active", "clean"} <= set(state.split("+"))
+    """Also while it is scrubbed: "active+clean+scrubbing+deep"; not where a scrub has found a wrong copy."""
+    words = set(state.split("+"))
+    return {"active", "clean"} <= words and not words & {"stale", "inconsistent"}
 
 
 def _noout_hosts(dump: Answer) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def _of_health(facts: Facts, seen: CephUpgrade) -> Iterator[Problem]:
     silent = [mon.name for mon in ceph.mons if not mon.in_quorum]
     if silent:
         yield Problem(f"monitors out of quorum: {', '.join(silent)}", "bring them back first")
-    down = [f"osd.{osd.id}" for osd in ceph.osds if not osd.up]
+    down = [f"osd.{osd.id}" for osd in ceph.osds if not osd.up and not osd.destroyed]
     if down:
         yield Problem(f"OSDs that are down: {', '.join(down)}", "bring them back first")
     disabled = [host.name for host in facts.hosts if not host.enabled or not host.live]

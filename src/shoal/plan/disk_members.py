@@ -60,6 +60,9 @@ def plan_add(work: Work, facts: Facts) -> Plan:
 
 def plan_replace(work: Work, facts: Facts) -> Plan:
     host, number = work.host, work.number
+    twice = disk_removal.find_twice(facts, host.name, number)
+    if twice:
+        return Plan((), twice)
     new = str(work.edit.entry["device"])
     is_old = disk_removal.is_there(facts, host.name, number, new_device=new)
     found = osd_removal.find_osd(facts, host, number) if is_old else None
@@ -82,6 +85,9 @@ def plan_replace(work: Work, facts: Facts) -> Plan:
 
 def plan_remove(work: Work, facts: Facts) -> Plan:
     host, number = work.host, work.number
+    twice = disk_removal.find_twice(facts, host.name, number)
+    if twice:
+        return Plan((), twice)
     found = osd_removal.find_osd(facts, host, number)
     if isinstance(found, Problem):
         return Plan((), (found,))

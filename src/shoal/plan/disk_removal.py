@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shoal.facts import Dom0, Facts
-from shoal.plan.action import Action, Change
+from shoal.plan.action import Action, Change, Problem
 from shoal.plan.found import disk_of, partition_named, sr_named, vdi_in
 from shoal.spec import model
 from shoal.spec.names import disk_name, disk_target, passthrough_sr_name, position_in_guest, retired_name
@@ -23,6 +23,17 @@ def is_there(facts: Facts, host: str, number: int, *, new_device: str = "") -> b
     sr = sr_named(facts, passthrough_sr_name(host), host=host)
     has_vdi = bool(sr and vdi_in(facts, sr, name))
     return has_link or has_vdi or bool(vm and position_in_guest(number) in vm.disks)
+
+
+def find_twice(facts: Facts, host: str, number: int) -> tuple[Problem, ...]:
+    """A dead disk that was replaced comes back with the name that the new one has by now: which is which?"""
+    seen, name = facts.host(host), disk_name(host, number)
+    disks = seen.dom0.disks if seen and seen.dom0 else ()
+    found = [disk.device for disk in disks if any(part.name == name for part in disk.partitions)]
+    if len(found) < 2:
+        return ()
+    what = f"{' and '.join(found)} of {host} both have a partition {name!r}"
+    return (Problem(what, "unplug or erase the one that was replaced"),)
 
 
 def plan(facts: Facts, host: str, number: int, *, wipe: bool, after: frozenset[str]) -> Action:

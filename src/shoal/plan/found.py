@@ -41,9 +41,13 @@ def partition_named(host: Host | None, name: str) -> tuple[Disk, Partition] | No
 def sr_named(facts: Facts, name: str, *, host: str = "") -> Sr | None:
     """An SR by name; with `host`, one that this host has a PBD for."""
     for sr in facts.srs:
-        if sr.name == name and (not host or any(pbd.host == host for pbd in sr.pbds)):
+        if sr.name == name and (not host or has_pbd(sr, host)):
             return sr
     return None
+
+
+def has_pbd(sr: Sr, host: str) -> bool:
+    return any(pbd.host == host for pbd in sr.pbds)
 
 
 def is_plugged(sr: Sr, host: str) -> bool:

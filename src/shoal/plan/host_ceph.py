@@ -16,7 +16,7 @@ def not_clean(ceph: Ceph) -> str:
     found = []
     if ceph.clean_pgs < ceph.pgs:
         found.append(f"{ceph.pgs - ceph.clean_pgs} of {ceph.pgs} placement groups are not active and clean")
-    if down := [f"osd.{osd.id}" for osd in ceph.osds if osd.in_cluster and not osd.up]:
+    if down := [f"osd.{osd.id}" for osd in ceph.osds if osd.in_cluster and not osd.up and not osd.destroyed]:
         found.append(f"{', '.join(down)} down")
     if lost := [mon.name for mon in ceph.mons if not mon.in_quorum]:
         found.append(f"mon {', '.join(lost)} not in quorum")
@@ -28,7 +28,8 @@ def not_back(ceph: Ceph, host: str) -> str:
     if ceph.unreachable and not ceph.health:
         return f"Ceph does not answer: {ceph.unreachable}"
     name = storage_vm_name(host)
-    found = [f"osd.{osd.id} is down" for osd in ceph.osds if osd.host == name and not osd.up]
+    own = [osd for osd in ceph.osds if osd.host == name and not osd.destroyed]
+    found = [f"osd.{osd.id} is down" for osd in own if not osd.up]
     found += ["its monitor is not in quorum" for mon in ceph.mons if mon.name == name and not mon.in_quorum]
     return ", ".join(found)
 

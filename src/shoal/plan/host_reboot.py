@@ -47,6 +47,10 @@ def next_plan(spec: Spec, seen: Maintenance, names: Sequence[str], options: Opti
         if boot == host.reboot_due and host.live:
             wait_s, stop_vms = options.wait_s, options.stop_vms
             return host_enter.plan(spec, seen, name, stop_vms=stop_vms, wait_s=wait_s, reboot=True)
+        if boot == host.reboot_due and host_enter.is_serving(seen, name):
+            return Plan(
+                (), (Problem(f"{name} is not live, and its storage VM runs", "see its toolstack: xe host-list"),)
+            )
         if not boot or boot == host.reboot_due or not host.live:
             return Plan((host_enter.restart(host),))
         back = options.bring_back

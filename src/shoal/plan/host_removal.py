@@ -8,7 +8,7 @@ from pathlib import Path
 from shoal.facts import Ceph, Facts, Osd
 from shoal.plan import ceph_mons, disk_removal, osd_removal, shared_sr, spec_edit
 from shoal.plan.action import Action, Change, Plan, Problem
-from shoal.plan.found import sr_named
+from shoal.plan.found import has_pbd, sr_named
 from shoal.plan.redundancy import find_dangers, why_no_place
 from shoal.spec.edit import Edit
 from shoal.spec.model import Spec
@@ -74,12 +74,13 @@ def _osds(leave: Leave, facts: Facts) -> list[Osd]:
 
 def _pbds(leave: Leave, facts: Facts, stop: Action) -> list[Action]:
     """First: a VM that runs there on such an SR makes this fail, and then nothing else is done."""
-    srs = [sr for wanted in leave.spec.srs if (sr := sr_named(facts, wanted.name, host=leave.host))]
+    wanted = {(sr.name, sr.type) for sr in leave.spec.srs}  # a stranger's may have such a name, too
+    srs = [sr for sr in facts.srs if sr.shared and (sr.name, sr.type) in wanted and has_pbd(sr, leave.host)]
     if not srs:
         return []
     names = tuple(sr.name for sr in srs)
     reason = f"{', '.join(names)} unplugged there; VMs that use it must have left"
-    settings = {"srs": names}
+    settings = {"srs": tuple(sr.uuid for sr in srs)}
     unplug = Action("pbd_removal", leave.host, Change.UPDATE, reason, leave.host, frozenset({stop.id}), settings)
     images = tuple(image_in_pool(sr.pool, sr.name) for sr in leave.spec.lvm_srs)
     if not images:

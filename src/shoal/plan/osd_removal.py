@@ -10,7 +10,7 @@ from shoal.kit.sizes import format_size
 from shoal.plan.action import Action, Change, Problem
 from shoal.plan.found import partition_named
 from shoal.spec import model
-from shoal.spec.names import disk_name, disk_target, guest_device, storage_vm_name
+from shoal.spec.names import disk_name, disk_target, guest_device, guest_disk_number, storage_vm_name
 
 
 def find_osd(facts: Facts, host: model.Host, number: int) -> Osd | Problem | None:
@@ -23,7 +23,13 @@ def find_osd(facts: Facts, host: model.Host, number: int) -> Osd | Problem | Non
     if found:
         return found[0]
     others = [one for one in host.disk_numbers if one != number]
-    left = [osd for osd in own if not osd.up and not any(_is_on(osd, facts, host.name, one) for one in others)]
+    left = [
+        osd
+        for osd in own
+        if not osd.up
+        and guest_disk_number(osd.device) in (None, number)
+        and not any(_is_on(osd, facts, host.name, one) for one in others)
+    ]
     if len(left) > 1:
         names = ", ".join(f"osd.{osd.id}" for osd in left)
         what = f"disk {number} of {host.name} cannot be seen, and {names} are down there: which one was on it?"

@@ -10,7 +10,8 @@ from shoal.plan.action import Problem
 from shoal.plan.found import hidden_ceph
 from shoal.spec.model import Spec
 
-LOST = ("unfound", "incomplete", "down", "stale", "unknown")  # in a placement group's state: copies are missing
+# In a placement group's state: copies are missing, or one of them is wrong.
+LOST = ("unfound", "incomplete", "down", "stale", "unknown", "inconsistent")
 
 
 def find_dangers(spec: Spec, facts: Facts, leaving: Collection[int]) -> tuple[Problem, ...]:
@@ -33,6 +34,9 @@ def _dangers(ceph: Ceph, leaving: Collection[int]) -> Iterator[Problem]:
     if ceph.health == "HEALTH_ERR":
         words = "; ".join(ceph.health_checks) or "no details"
         yield Problem(f"Ceph says HEALTH_ERR: {words}", "mend that first: ceph health detail, in any storage VM")
+    for words in ceph.health_checks:
+        if "unfound" in words and ceph.health != "HEALTH_ERR":  # a warning only, and in no state before recovery tries
+            yield Problem(words, "start the OSD that has them; do not replace it")
     silent = [mon.name for mon in ceph.mons if not mon.in_quorum]
     if silent:
         yield Problem(f"not in quorum: mon {', '.join(silent)}", "start its storage VM first")
@@ -62,6 +66,8 @@ def why_no_place(spec: Spec, ceph: Ceph, leaving: Collection[int]) -> Problem | 
     if not any(osd.size_bytes for osd in stay):
         return Problem("Ceph does not say how full its OSDs are", "wait until a manager is active, and look again")
     data = max(ceph.used_bytes, sum(osd.used_bytes for osd in ceph.osds)) / replicas
+    if any(not osd.up for osd in ceph.osds if osd.id in leaving):
+        data = max(data, ceph.stored_bytes)  # Ceph need not count what one that is down uses
     room = sum(min(_room(stay, host) * ceph.nearfull_ratio, data) for host in hosts)
     if room < replicas * data:
         what = (

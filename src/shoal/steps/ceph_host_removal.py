@@ -94,7 +94,7 @@ async def _look_at_daemons(ceph: Ceph, name: str) -> str:
         found = await ceph.command(["orch", "ps", name, "--refresh"], timeout_s=60)
     except CephRefused as error:
         raise NotYet(error.brief) from error
-    daemons = [str(row["daemon_name"]) for row in found] if isinstance(found, list) else []
+    daemons = [str(row["daemon_name"]) for row in _rows(found)]
     return f"still there: {', '.join(daemons)}" if daemons else ""
 
 
@@ -103,4 +103,11 @@ async def _hosts(ceph: Ceph) -> set[str]:
         found = await ceph.command(["orch", "host", "ls"])
     except CephRefused as error:
         raise NotYet(error.brief) from error
-    return {str(host["hostname"]) for host in found} if isinstance(found, list) else set()
+    return {str(host["hostname"]) for host in _rows(found)}
+
+
+def _rows(found: object) -> list[Any]:
+    """No answer must not look like nothing there."""
+    if not isinstance(found, list):
+        raise NotYet("the orchestrator gives no list")
+    return found

@@ -74,7 +74,7 @@ async def _ask(ceph: Ceph, argv: list[str]) -> str:
     try:
         await ceph.text(argv)
     except CephRefused as error:
-        if error.code != errno.EBUSY:
+        if error.code not in (errno.EBUSY, errno.EAGAIN):
             raise
         return f"{argv[0]} ok-to-stop: {' '.join(error.details.split())[:300]}"
     return ""

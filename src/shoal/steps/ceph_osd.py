@@ -34,7 +34,8 @@ cephadm --image "$1" ceph-volume --fsid "$2" --config-json "$3" -- raw prepare -
 
 async def apply(action: Action, tools: Tools) -> None:
     ceph, guest = await tools.ceph(), await tools.storage_vm(action.host)
-    await _purge_half_made(tools, ceph)
+    if settings.text(action, "method") == "raw":  # the orchestrator ends by itself what it was asked
+        await _purge_half_made(tools, ceph)
     if await _find(ceph, guest, action) is None:
         if settings.text(action, "method") == "raw":
             await _prepare(action, tools, ceph, guest)
@@ -100,16 +101,18 @@ async def _find(ceph: Ceph, guest: Ssh, action: Action) -> dict[str, Any] | None
 async def _find_by_metadata(ceph: Ceph, osd_map: dict[str, Any], action: Action) -> dict[str, Any] | None:
     name, device = settings.text(action, "name"), settings.text(action, "device").removeprefix("/dev/")
     known = await ceph.command(["osd", "metadata"])
+    osds = {osd["osd"]: osd for osd in osd_map.values()}
     for row in known if isinstance(known, list) else []:
-        if row.get("hostname") == name and device in str(row.get("devices", "")).split(","):
-            return next((osd for osd in osd_map.values() if osd["osd"] == row["id"]), None)
+        if row.get("hostname") == name and device in str(row.get("devices", "")).split(",") and row["id"] in osds:
+            return dict(osds[row["id"]])
     return None
 
 
 async def _osds(ceph: Ceph) -> dict[str, Any]:
+    """By uuid. Without the destroyed ones, which have none, and whose metadata Ceph keeps."""
     osd_map = await ceph.command(["osd", "dump"])
     assert isinstance(osd_map, dict)
-    return {str(osd["uuid"]): osd for osd in osd_map["osds"]}
+    return {str(osd["uuid"]): osd for osd in osd_map["osds"] if "destroyed" not in osd["state"]}
 
 
 async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
@@ -118,7 +121,7 @@ async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
         if "ceph_osd purged" in tools.done:
             return
         tools.done.add("ceph_osd purged")  # from here on, one that is being made looks just like half a one
-        half = {uuid: osd for uuid, osd in (await _osds(ceph)).items() if "new" in osd["state"]}
+        half = {uuid: osd for uuid, osd in (await _osds(ceph)).items() if "new" in osd["state"] and not osd["up"]}
         if not half:
             return
         try:
@@ -149,6 +152,12 @@ async def _uuids_on_disks(tools: Tools) -> set[str]:
 async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None:
     """Give the disk an OSD id and a BlueStore. The key lies in a file of root's own for as long as that takes."""
     device = settings.text(action, "device")
+    known = await _find_by_metadata(ceph, await _osds(ceph), action)
+    if known is not None:
+        raise ShoalError(
+            f"osd.{known['osd']} was on {device} of the {guest.name}, and its label cannot be read",
+            resolution="Where the other copies are complete, replace the disk: shoal disk replace.",
+        )
     name = device.rpartition("/")[2]
     conf_file, unit = CONF_FILE.format(name), _unit(name)
     tools.progress(action, f"preparing {device}")

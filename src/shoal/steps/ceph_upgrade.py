@@ -26,11 +26,10 @@ FAILED = "UPGRADE_"  # the orchestrator's own health checks: UPGRADE_FAILED_PULL
 async def apply(action: Action, tools: Tools) -> None:
     image = settings.text(action, "image")
     seen = await look_at_upgrade(await tools.ceph())
-    if not seen.in_progress and _left(action, seen):
+    if seen.is_paused or (not seen.in_progress and _left(action, seen)):
+        # One that is paused goes on; `resume` would go on with one to another image, too, and `start` is refused then.
         tools.progress(action, f"starting the upgrade to {image}")
         await (await tools.ceph()).text(["orch", "upgrade", "start", "--image", image], timeout_s=120)
-    elif seen.in_progress and seen.is_paused:
-        await (await tools.ceph()).text(["orch", "upgrade", "resume"], timeout_s=60)
     await _follow(action, tools)
 
 

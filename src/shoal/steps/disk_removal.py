@@ -11,6 +11,7 @@ from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
 from shoal.spec.names import PASSTHROUGH_FOLDER, retired_name, storage_vm_name
 from shoal.steps import gpt, passthrough_sr, records, settings
+from shoal.steps.destroy import partition
 from shoal.steps.tools import Tools
 
 timeout_s = 600.0
@@ -22,11 +23,6 @@ FIND = """d=$(readlink -e "$1") || exit 0; echo "$d"; sgdisk --print "$d" 2>&1""
 RENAME = """set -e; sgdisk --change-name="$2:$4" "$1" >&2; partx --update --nr "$2" "$1" 2>/dev/null || true
 udevadm trigger --action=change --sysname-match="${3##*/}" --subsystem-match=block || true
 udevadm settle --timeout=30 || true"""
-# BlueStore has copies of its label 1, 10, 100 and 1000 GiB from the start.
-ERASE = """set -e; wipefs --all --force "$3" >&2; s=$(($(blockdev --getsize64 "$3") / 1073741824))
-for g in 0 1 10 100 1000; do [ "$g" -gt 0 ] && [ "$g" -ge "$s" ] ||
-dd if=/dev/zero of="$3" bs=1M seek=$((g * 1024)) count=8 conv=fsync,notrunc 2>/dev/null; done
-sgdisk --delete="$2" "$1" >&2; partx --delete --nr "$2" "$1" 2>/dev/null || true; udevadm settle --timeout=30 || true"""
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -40,9 +36,12 @@ async def apply(action: Action, tools: Tools) -> None:
     await dom0.run(["rm", "-f", f"{PASSTHROUGH_FOLDER}/{name}"], timeout_s=SCRIPT_TIMEOUT_S)
     await _forget_vdi(xenapi, host, name)  # without its link no scan brings it back
     found = await _find_partition(dom0, action)
-    if found is not None:
-        script = ERASE if settings.flag(action, "wipe") else RENAME
-        await dom0.run(["sh", "-c", script, "sh", *found, retired_name(name)], timeout_s=SCRIPT_TIMEOUT_S)
+    if found is not None and settings.flag(action, "wipe"):
+        await partition.erase(dom0, found[0], found[1], name)
+    elif found is not None:
+        disk, number, device = found
+        words = (disk, str(number), device, retired_name(name))
+        await dom0.run(["sh", "-c", RENAME, "sh", *words], timeout_s=SCRIPT_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -90,7 +89,7 @@ async def _forget_vdi(xenapi: XenApi, host: str, name: str) -> None:
             await xenapi.call("VDI.forget", ref)
 
 
-async def _find_partition(dom0: Ssh, action: Action) -> tuple[str, str, str] | None:
+async def _find_partition(dom0: Ssh, action: Action) -> tuple[str, int, str] | None:
     """Disk, number and device of the partition, if the disk is there and has it."""
     device = settings.text(action, "device")
     if not device:
@@ -99,4 +98,4 @@ async def _find_partition(dom0: Ssh, action: Action) -> tuple[str, str, str] | N
         "\n"
     )
     entry = gpt.parse_table(table).named(settings.text(action, "disk")) if disk else None
-    return (disk, str(entry.number), gpt.partition_device(disk, entry.number)) if entry else None
+    return (disk, entry.number, gpt.partition_device(disk, entry.number)) if entry else None

@@ -13,6 +13,7 @@ from shoal.clients.ssh import Completed, Unreachable
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
+from shoal.plan.redundancy import is_in_danger
 from shoal.steps import settings
 from shoal.steps.ceph_osd import show_orchestrator
 from shoal.steps.tools import Tools
@@ -21,9 +22,11 @@ DAY_S = 86400.0
 EMPTY_TIMEOUT_S = 7 * DAY_S
 timeout_s = EMPTY_TIMEOUT_S + 3600.0
 DOWN_TIMEOUT_S = 120.0
+SAFE_TIMEOUT_S = 600.0
 REMOVE_TIMEOUT_S = 180.0
 NOT_YET = (11, 16)  # EAGAIN, EBUSY: Ceph's answers while data would be lost, or while it cannot tell
 YES = "--yes-i-really-mean-it"
+NO_GROUPS = "no placement groups yet"
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -31,20 +34,26 @@ async def apply(action: Action, tools: Tools) -> None:
     osd = await _find(ceph, action)
     if osd is None:
         return
-    name = str(osd["osd"])
-    if settings.flag(action, "drain"):
+    name, drain = str(osd["osd"]), settings.flag(action, "drain")
+    if drain:
         await ceph.text(["osd", "out", name])
-        await _wait(action, tools, lambda: _is_empty(ceph, name), f"osd.{name} to be empty")
+        await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
     elif osd["up"]:
-        await _wait_until_clean(action, tools, ceph)
-        await _wait(action, tools, lambda: ceph.text(["osd", "ok-to-stop", name]), f"Ceph to do without osd.{name}")
+        await _wait(action, tools, lambda: _lacks_leave(ceph, name), f"Ceph to do without osd.{name}")
+    if not drain:
+        await _wait_until_safe(action, tools, ceph)
     tools.progress(action, f"stopping osd.{name}")
     await _remove_daemon(action, tools, ceph, name)
     await _wait_until_down(action, ceph, name)
-    # Emptied, Ceph looks itself once more; else force says what was looked at here and in the plan.
-    force = [] if settings.flag(action, "drain") else ["--force"]
+    if not drain:
+        await _wait_until_safe(action, tools, ceph)
+    if await _find(ceph, action) is None:
+        return  # somebody has taken it out meanwhile, and its id may be another OSD's by now
+    # With neither flag Ceph looks itself once more; either of them means force to it.
+    sure = [] if drain else ["--force", YES]
     verb = "destroy" if settings.flag(action, "keep_id") else "purge"
-    await _give_up(action, tools, ceph, ["osd", verb, name, *force, YES])
+    give_up = ["osd", verb, name, *sure]
+    await _wait(action, tools, lambda: _why_not(ceph.text(give_up)), "Ceph to let the OSD go")
     await show_orchestrator(ceph, settings.text(action, "name"))
 
 
@@ -54,17 +63,17 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _find(ceph: Ceph, action: Action) -> dict[str, Any] | None:
-    """The OSD as long as it is the one that was planned: a new one may have got its id."""
+    """The OSD as long as it is the one that was planned: a new one may have got its id. Destroyed, its id may stay."""
     osd_map = await ceph.command(["osd", "dump"])
     assert isinstance(osd_map, dict)
     for osd in osd_map["osds"]:
         is_same = osd["osd"] == settings.number(action, "osd") and osd["uuid"] == settings.text(action, "uuid")
-        if is_same and "destroyed" not in osd["state"]:
+        if is_same and not ("destroyed" in osd["state"] and settings.flag(action, "keep_id")):
             return dict(osd)
     return None
 
 
-async def _is_empty(ceph: Ceph, name: str) -> None:
+async def _look_empty(ceph: Ceph, name: str) -> None:
     """Raises CephRefused while data would be lost. Asked for JSON, Ceph 18.2 exits with 0 for an OSD in use, too."""
     question = ["osd", "safe-to-destroy", name]
     await ceph.text(question)
@@ -73,39 +82,66 @@ async def _is_empty(ceph: Ceph, name: str) -> None:
         raise CephRefused(question, Completed("", f"Ceph does not list it as safe: {found}", NOT_YET[0]))
 
 
-async def _wait(action: Action, tools: Tools, ask: Callable[[], Awaitable[object]], what: str) -> None:
+async def _why_not(asked: Awaitable[object]) -> str:
+    """Why Ceph refuses for now; "" when it has done it."""
+    try:
+        await asked
+    except CephRefused as error:
+        if error.code not in NOT_YET:
+            raise
+        return error.brief.partition(": ")[2]
+    return ""
+
+
+async def _lacks_leave(ceph: Ceph, name: str) -> str:
+    """Both in one look: a copy may go while the other is waited for."""
+    unclean = describe_unclean(await ceph.command(["pg", "stat"]))
+    return unclean or await _why_not(ceph.text(["osd", "ok-to-stop", name]))
+
+
+async def _wait_until_safe(action: Action, tools: Tools, ceph: Ceph) -> None:
+    """The plan may be old, and groups peer anew when an OSD stops: the last copy of nothing may be on it."""
+
     async def look() -> str:
-        try:
-            await ask()
-        except CephRefused as error:
-            if error.code not in NOT_YET:
-                raise
-            seen = error.brief.partition(": ")[2]
-            tools.progress(action, f"waiting for {what}: {seen}")
-            return seen
-        return ""
+        states = _states(await ceph.command(["pg", "stat"]))
+        return ", ".join(name for name in states if is_in_danger(name)) or ("" if states else NO_GROUPS)
 
-    await wait_until(look, deadline_s=EMPTY_TIMEOUT_S, what=what, every_s=2)
+    await _wait(action, tools, look, "all data to be reachable without the OSD", deadline_s=SAFE_TIMEOUT_S)
 
 
-async def _wait_until_clean(action: Action, tools: Tools, ceph: Ceph) -> None:
-    async def look() -> str:
-        seen = describe_unclean(await ceph.command(["pg", "stat"]))
+async def _wait(
+    action: Action,
+    tools: Tools,
+    look: Callable[[], Awaitable[str]],
+    what: str,
+    *,
+    deadline_s: float = EMPTY_TIMEOUT_S,
+) -> None:
+    async def say() -> str:
+        seen = await look()
         if seen:
-            tools.progress(action, f"waiting for all copies to be there: {seen}")
+            tools.progress(action, f"waiting for {what}: {seen}")
         return seen
 
-    await wait_until(look, deadline_s=EMPTY_TIMEOUT_S, what="all placement groups to be active+clean", every_s=2)
+    await wait_until(say, deadline_s=deadline_s, what=what, every_s=2)
 
 
 def describe_unclean(status: object) -> str:
     """What of `ceph pg stat` has not all its copies; "" when nothing."""
-    summary = status.get("pg_summary", status) if isinstance(status, dict) else {}
-    states = {str(row["name"]): int(row["num"]) for row in summary.get("num_pg_by_state", ())}
-    other = {name: count for name, count in states.items() if not {"active", "clean"} <= set(name.split("+"))}
+    states = _states(status)
+    other = {
+        name: count
+        for name, count in states.items()
+        if is_in_danger(name) or not {"active", "clean"} <= set(name.split("+"))
+    }
     if states and not other:
         return ""
-    return ", ".join(f"{count} {name}" for name, count in other.items()) or "no placement groups yet"
+    return ", ".join(f"{count} {name}" for name, count in other.items()) or NO_GROUPS
+
+
+def _states(status: object) -> dict[str, int]:
+    summary = status.get("pg_summary", status) if isinstance(status, dict) else {}
+    return {str(row["name"]): int(row["num"]) for row in summary.get("num_pg_by_state", ())}
 
 
 async def _remove_daemon(action: Action, tools: Tools, ceph: Ceph, name: str) -> None:
@@ -129,17 +165,3 @@ async def _wait_until_down(action: Action, ceph: Ceph, name: str) -> None:
     except ShoalError as error:
         error.resolution = error.resolution or f"Stop it on its storage VM, {action.host}'s."
         raise
-
-
-async def _give_up(action: Action, tools: Tools, ceph: Ceph, command: list[str]) -> None:
-    async def give_up() -> str:
-        try:
-            await ceph.text(command)
-        except CephRefused as error:
-            if error.code not in NOT_YET:
-                raise
-            tools.progress(action, error.brief)
-            return error.brief
-        return ""
-
-    await wait_until(give_up, deadline_s=EMPTY_TIMEOUT_S, what="Ceph to let the OSD go", every_s=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.clients.xenapi import Record, XenApiError
+from shoal.clients.xenapi import Record, XenApi, XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
 from shoal.steps import records, settings
@@ -32,5 +32,14 @@ async def verify(action: Action, tools: Tools) -> str:
 
 async def _find(action: Action, tools: Tools) -> list[Record]:
     host = await records.host_ref(tools.xenapi, action.target)
-    srs = [ref for name in settings.texts(action, "srs") for ref in await records.by_name(tools.xenapi, "SR", name)]
-    return [pbd for sr in srs for pbd in await records.pbds(tools.xenapi, sr) if pbd["host"] == host]
+    srs = [await _find_sr(tools.xenapi, uuid) for uuid in settings.texts(action, "srs")]
+    return [pbd for sr in srs if sr for pbd in await records.pbds(tools.xenapi, sr) if pbd["host"] == host]
+
+
+async def _find_sr(xenapi: XenApi, uuid: str) -> str | None:
+    try:
+        return await xenapi.text("SR.get_by_uuid", uuid)
+    except XenApiError as error:
+        if error.code != "UUID_INVALID":
+            raise
+        return None

@@ -11,6 +11,7 @@ from shoal.facts.ceph_upgrade import CephUpgrade, Daemon
 from shoal.observe.ceph_upgrade import read_upgrade
 from shoal.plan.action import Change
 from shoal.plan.ceph_upgrade import is_on, make_plan
+from shoal.plan.host_ceph import not_back
 from shoal.spec.versions import upgrade_problem
 from tests.model.world import make_facts, make_spec
 
@@ -70,6 +71,14 @@ def test_the_same_version_under_another_name_is_another_image() -> None:
 def test_refused_while_ceph_is_not_well(change: dict[str, object], what: str) -> None:
     facts = replace(FACTS, ceph=replace(CEPH, **change))  # type: ignore[arg-type]
     assert problems(NEW, facts) == [what]
+
+
+def test_an_id_that_waits_for_a_new_disk_is_not_down() -> None:
+    osds = (*CEPH.osds, Osd(4, "shoal-storage-xen2", False, False, destroyed=True))
+    ceph = replace(CEPH, osds=osds)
+    assert problems(NEW, replace(FACTS, ceph=ceph)) == []
+    assert not_back(ceph, "xen2") == ""
+    assert "osd.4" in not_back(replace(ceph, osds=(replace(osds[1], destroyed=False),)), "xen2")
 
 
 def test_refused_while_a_host_is_in_maintenance() -> None:

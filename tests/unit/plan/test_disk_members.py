@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from shoal.facts import Facts, Osd
+from shoal.facts import Disk, Facts, Osd
 from shoal.kit.sizes import GiB
-from shoal.plan import disk_removal
+from shoal.plan import disk_removal, osd_removal
 from shoal.plan.action import Change, Plan
 from shoal.plan.disk_members import Work, find_number, plan_add, plan_remove, plan_replace
 from shoal.plan.planner import make_plan
@@ -174,10 +174,22 @@ def test_a_removal_is_refused_without_room() -> None:
     assert what == "what is left has room for 38.5 GiB up to the near-full mark of 85%, and 45 GiB are used"
 
 
+def test_a_down_osds_data_need_room_that_ceph_does_not_count_any_more() -> None:
+    spec, facts = pool()
+    facts = replace(facts, ceph=replace(facts.ceph, stored_bytes=15 * GiB))  # type: ignore[type-var]
+    assert says(plan_remove(removing(spec), facts)) == []
+    (what,) = says(plan_remove(removing(spec), change_osds(facts, is_on("xen2", 2), up=False)))
+    assert what.endswith("and 45 GiB are used")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         ({"health": "HEALTH_ERR", "health_checks": ("1 scrub error",)}, "Ceph says HEALTH_ERR: 1 scrub error"),
+        (
+            {"health": "HEALTH_WARN", "health_checks": ("1/3 objects unfound (33.3%)",)},
+            "1/3 objects unfound (33.3%)",
+        ),
         ({"unreachable": "no quorum"}, "Ceph cannot be asked: no quorum"),
         ({"pg_states": {"active+clean": 3, "down": 2}}, "not all data can be reached: 2 down placement groups"),
     ],
@@ -201,6 +213,35 @@ def test_two_dead_disks_of_one_host_are_not_mixed_up() -> None:
     ill = change_osds(facts, lambda osd: osd.host == "shoal-storage-xen2", up=False, partition_uuids=(), device="")
     (what,) = says(plan_replace(replacing(spec), ill))
     assert "which one was on it?" in what
+
+
+def test_a_dead_osd_of_a_forgotten_disk_is_not_taken_for_this_disks() -> None:
+    """A replacement goes on after its OSD is gone; the OSD of disk 3, which the spec has no more, is down."""
+    spec, facts = pool()
+    (osd,) = [osd for osd in facts.ceph.osds if is_on("xen2", 2)(osd)]  # type: ignore[union-attr]
+    forgotten = change_osds(facts, lambda one: one.id == osd.id, up=False, partition_uuids=(), device="xvde")
+    assert osd_removal.find_osd(forgotten, spec.host("xen2"), 2) is None
+    unknown = change_osds(forgotten, lambda one: one.id == osd.id, device="")
+    found = osd_removal.find_osd(unknown, spec.host("xen2"), 2)
+    assert isinstance(found, Osd) and found.id == osd.id
+
+
+def test_a_replaced_disk_that_comes_back_is_refused() -> None:
+    """Its partition has the new one's name, so that the new one's OSD would be taken for the old one's."""
+    spec, facts = pool()
+    hosts = tuple(
+        replace(host, dom0=replace(host.dom0, disks=(*host.dom0.disks, _copy_of(host.dom0.disks[1]))))
+        if host.name == "xen2" and host.dom0
+        else host
+        for host in facts.hosts
+    )
+    twice = ["/dev/sdb and /dev/sdz of xen2 both have a partition 'shoal-osd-xen2-2'"]
+    assert says(plan_replace(replacing(spec), replace(facts, hosts=hosts))) == twice
+    assert says(plan_remove(removing(spec), replace(facts, hosts=hosts))) == twice
+
+
+def _copy_of(disk: Disk) -> Disk:
+    return replace(disk, device="/dev/sdz", links=("/dev/disk/by-id/back",))
 
 
 def test_a_disk_is_added() -> None:
@@ -249,6 +290,7 @@ def test_a_disk_is_named_by_its_number_or_by_its_name() -> None:
         ("active+recovery_unfound+degraded", True),
         ("incomplete", True),
         ("stale+active+clean", True),
+        ("active+clean+inconsistent", True),
         ("undersized+degraded+peered", True),
     ],
 )

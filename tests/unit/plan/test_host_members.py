@@ -96,6 +96,15 @@ def test_a_host_leaves_data_first_and_the_spec_last() -> None:
     assert set(plan.actions[-1].needs) == {action.id for action in plan.actions[:-1]}
 
 
+def test_a_strangers_sr_of_the_same_name_stays_plugged() -> None:
+    spec, facts = pool(4)
+    (own,) = [sr for sr in facts.srs if sr.name == "shoal"]
+    strange = replace(own, uuid="strange", type="nfs")
+    plan = plan_remove(leave(spec, "xen1"), replace(facts, srs=(strange, *facts.srs)))
+    (unplug,) = [action for action in plan.actions if action.kind == "pbd_removal"]
+    assert unplug.settings["srs"] == (own.uuid, "sr-shoal LVM")
+
+
 def test_a_host_whose_data_have_no_other_place_stays() -> None:
     spec, facts = pool(3)
     two = {"replicas": 2, "min_replicas": 1, "image": spec.ceph.image}

@@ -192,6 +192,15 @@ def test_a_host_that_is_down_in_the_middle_is_waited_for() -> None:
     assert [action.kind for action in plan.actions] == ["host_restart"]
 
 
+def test_a_host_that_is_not_live_for_a_moment_is_not_rebooted_under_its_storage_vm() -> None:
+    seen = at_rest()
+    names = host_reboot.choose(SPEC, seen, (HOST,))
+    seen = carry_out(seen, host_reboot.plan(SPEC, seen, names, HOW))
+    plan = host_reboot.next_plan(SPEC, change_host(seen, HOST, live=False), names, HOW)
+    assert plan is not None
+    assert told(plan) == [f"{HOST} is not live, and its storage VM runs"]
+
+
 def test_a_reboot_is_refused_as_a_whole_before_anything_is_touched() -> None:
     stuck = at_rest(STUCK)
     plan = host_reboot.plan(SPEC, stuck, host_reboot.choose(SPEC, stuck, ()), HOW)

@@ -101,4 +101,5 @@ async def test_one_that_cephadm_stopped_says_why_and_goes_on_the_next_time() -> 
     assert caught.value.details == "no such image"
     orchestrator.stops_at = 9
     assert await carry_out(orchestrator) == ""
-    assert [argv[2] for argv in orchestrator.asked] == ["start", "resume"]
+    # Not `resume`, which would go on with an upgrade to any other image, too.
+    assert orchestrator.asked == [["orch", "upgrade", "start", "--image", NEW]] * 2

@@ -5,6 +5,7 @@ It keeps its name until the last moment: so a run killed in between finds it aga
 
 from __future__ import annotations
 
+from shoal.clients.ssh import Ssh
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
 from shoal.steps import gpt, settings
@@ -30,20 +31,22 @@ sgdisk --delete="$n" "$d" >&2; partx --delete --nr "$n" "$d" 2>/dev/null || true
 
 async def apply(action: Action, tools: Tools) -> None:
     dom0, disk = await tools.dom0(action.host), settings.text(action, "disk")
-    number, name = settings.number(action, "number"), settings.text(action, "name")
     async with tools.locks[f"{action.host} {disk}"]:
-        device = gpt.partition_device(disk, number)
-        argv = ["sh", "-c", WIPE, "sh", disk, str(number), name, device]
-        done = await dom0.run(argv, timeout_s=SCRIPT_TIMEOUT_S, check=False)
-    if done.code == OTHER:
-        return  # gone, or moved to another disk's name by a reboot; verify tells
+        await erase(dom0, disk, settings.number(action, "number"), settings.text(action, "name"))
+
+
+async def erase(dom0: Ssh, disk: str, number: int, name: str) -> None:
+    """Nothing, where the partition has not this name: it is gone, or moved to another disk's name by a reboot."""
+    device = gpt.partition_device(disk, number)
+    argv = ["sh", "-c", WIPE, "sh", disk, str(number), name, device]
+    done = await dom0.run(argv, timeout_s=SCRIPT_TIMEOUT_S, check=False)
     if done.code == IN_USE:
         raise ShoalError(
-            f"{device} of {action.host} is in use and was not wiped: {done.stdout.strip()}",
+            f"{device} of {dom0.name} is in use and was not wiped: {done.stdout.strip()}",
             resolution="See what uses it there, with lsblk; then run the command again.",
         )
-    if done.code:
-        raise ShoalError(f"{device} of {action.host} could not be removed", details=done.stderr[-1000:])
+    if done.code not in (0, OTHER):
+        raise ShoalError(f"{device} of {dom0.name} could not be removed", details=done.stderr[-1000:])
 
 
 async def verify(action: Action, tools: Tools) -> str:

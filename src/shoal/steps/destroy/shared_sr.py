@@ -73,7 +73,10 @@ async def _refuse(action: Action, xenapi: XenApi, vdis: tuple[tuple[str, Record]
 
 
 async def _destroy_stray_keys(xenapi: XenApi, sr: str) -> None:
-    """xapi makes secrets of a key that it is given, and forgets some. Those of the PBDs it removes itself."""
+    """xapi makes secrets of a key that it is given, and forgets some. Those of the PBDs it removes itself.
+
+    Another SR may have the same key, in secrets of its own.
+    """
     kept = {records.mapping(pbd, "device_config").get(KEY, "") for pbd in await records.pbds(xenapi, sr)} - {""}
     keys = set()
     for uuid in kept:
@@ -82,8 +85,9 @@ async def _destroy_stray_keys(xenapi: XenApi, sr: str) -> None:
         except XenApiError as error:
             if error.code not in GONE:
                 raise
+    used = {records.mapping(pbd, "device_config").get(KEY, "") for pbd in (await xenapi.records("PBD")).values()}
     for ref, record in (await xenapi.records("secret")).items() if keys else ():
-        if record["value"] in keys and record["uuid"] not in kept and not records.config_of(record):
+        if record["value"] in keys and record["uuid"] not in used and not records.config_of(record):
             await xenapi.call("secret.destroy", ref)
 
 
