@@ -31,7 +31,6 @@ ORDER = [
     "test_cold_start",
     "test_keeper",
     "test_maintenance",
-    "test_disk_replace",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
     "test_destroy",

@@ -72,7 +72,9 @@ def test_a_kernel_that_breaks_the_lock_does_not_shorten_the_fence(calls: Calls, 
     assert datetime.fromisoformat(ends) - datetime.now(UTC) > timedelta(days=360)
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7])
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1", "192.0.2.0/24", "192.0.2.1:0", "192.0.2.1:0/0", "192.0.2.1:0/4294967296", "x:0/1", 7]
+)
 def test_no_more_than_a_client_can_be_fenced(calls: Calls, address: object) -> None:
     assert refusal(calls.ask("POST", "fences", {"addresses": [address]})) == (400, "bad_request")
 
