@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +15,10 @@ from rich.text import Text
 from shoal import converge
 from shoal.cli import door
 from shoal.cli.apply import Conversation, exit_code, explain, outcome_to_dict
-from shoal.cli.options import DEFAULT_SPEC, DryRun, Json, SpecFile, StateFolder, Yes
+from shoal.cli.options import DEFAULT_SPEC, Basics, Json, SpecFile, StateFolder, Yes, need_answer
 from shoal.cli.plan import action_to_dict
 from shoal.cli.render import draw_plan, error_console, output_console
 from shoal.facts import VirtualDisk, VirtualDisks
-from shoal.kit.errors import ShoalError
 from shoal.kit.folders import state_folder
 from shoal.kit.sizes import format_size
 from shoal.observe.virtual_disks import look_at_file
@@ -34,18 +32,7 @@ Again = Callable[[str, VirtualDisks], Plan]
 SrName = Annotated[str, Parameter(name="--sr", help="Name or uuid of an SR.")]
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What all work on disks takes."""
-
-    file: SpecFile = DEFAULT_SPEC
-    dry_run: DryRun = False
-    json: Json = False
-    state: StateFolder = None
-
-
-AS_USUAL = Options()
+AS_USUAL = Basics()
 verbs = App(help="Move single virtual disks in and out of the pool's SRs.", help_format="plaintext")
 
 
@@ -82,7 +69,7 @@ def _import(
     *,
     sr: SrName,
     name: Annotated[str | None, Parameter(name="--name", help="The disk's name; the file's without it.")] = None,
-    options: Options = AS_USUAL,
+    options: Basics = AS_USUAL,
 ) -> int:
     """Make a disk from a raw image. Cut off, the same command goes on where the pool has confirmed the last piece.
 
@@ -102,7 +89,7 @@ def _export(
     image: Path,
     /,
     *,
-    options: Options = AS_USUAL,
+    options: Basics = AS_USUAL,
 ) -> int:
     """Write a disk, named by uuid or name, to a raw image that keeps its holes. Cut off, it begins again.
 
@@ -122,17 +109,13 @@ def _move(
         bool, Parameter(name="--delete-source", negative="", help="Delete the old disk when the VM has the new one.")
     ] = False,
     yes: Yes = False,
-    options: Options = AS_USUAL,
+    options: Basics = AS_USUAL,
 ) -> int:
     """Move the disk of a halted VM to another SR. Asks first; the old disk is kept unless told otherwise.
 
     Example: shoal disk move debian --sr shoal
     """
-    if not (yes or options.dry_run or sys.stdin.isatty()):
-        raise ShoalError(
-            "disk move asks before it changes anything, and nobody can answer here",
-            resolution="Say --yes, or look at it with --dry-run first.",
-        )
+    need_answer("disk move", is_given=yes or options.dry_run)
     work = _Work(options, ask=not yes)
 
     def make(name: str, seen: VirtualDisks) -> Plan:
@@ -144,7 +127,7 @@ def _move(
 class _Work:
     """One piece of work on disks from the command line: look, plan, say, do, say."""
 
-    def __init__(self, options: Options, *, ask: bool = False) -> None:
+    def __init__(self, options: Basics, *, ask: bool = False) -> None:
         self._document = read_spec(options.file)
         self._state = _state(self._document, options.state)
         self._json, self._dry_run, self._ask = options.json, options.dry_run, ask

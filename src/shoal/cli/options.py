@@ -28,18 +28,29 @@ DEFAULT_SPEC = Path("shoal.yaml")
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What all verbs take that change something and ask before."""
+class Basics:
+    """What all verbs take that change something."""
 
     file: SpecFile = DEFAULT_SPEC
     dry_run: DryRun = False
     json: Json = False
-    yes: Yes = False
     state: StateFolder = None
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Options(Basics):
+    """And ask before."""
+
+    yes: Yes = False
+
     def need_answer(self, verb: str) -> None:
-        if not (self.yes or self.dry_run or sys.stdin.isatty()):
-            raise ShoalError(
-                f"{verb} asks before it changes anything, and nobody can answer here",
-                resolution="Say --yes, or look at it with --dry-run first.",
-            )
+        need_answer(verb, is_given=self.yes or self.dry_run)
+
+
+def need_answer(verb: str, *, is_given: bool) -> None:
+    if not (is_given or sys.stdin.isatty()):
+        raise ShoalError(
+            f"{verb} asks before it changes anything, and nobody can answer here",
+            resolution="Say --yes, or look at it with --dry-run first.",
+        )

@@ -12,12 +12,11 @@ from shoal.clients.ceph import Ceph, CephRefused
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 from shoal.steps.volume_services import compose
 
 timeout_s = 1800.0
-COMMAND_TIMEOUT_S = 90.0
 MOVE_TIMEOUT_S = 600.0
 ENOENT = 2
 
@@ -57,7 +56,7 @@ async def verify(action: Action, tools: Tools) -> str:
 async def _place(action: Action, tools: Tools, command: list[str], data: bytes | None = None) -> None:
     async def ask(ceph: Ceph) -> str:
         try:
-            await ceph.text(command, timeout_s=COMMAND_TIMEOUT_S, input=data)
+            await orchestrator.order(ceph, tools, command, input=data)
         except CephRefused as error:
             raise NotYet(error.brief, details=error.details) from error
         return ""

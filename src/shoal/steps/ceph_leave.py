@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable
 
 from shoal import facts
 from shoal.clients.ceph import Ceph, CephRefused
@@ -29,13 +30,19 @@ async def look(ceph: Ceph) -> facts.Ceph:
 async def wait_for_leave(action: Action, tools: Tools) -> None:
     """Until Ceph can spare the action's host, at most for as long as its settings say."""
 
-    async def look() -> str:
-        seen = await lacks_leave(tools, action.target)
-        tools.progress(action, seen or "it can be spared")
-        return seen
-
     what = f"Ceph to be able to spare {action.target}"
-    await wait_until(look, deadline_s=settings.number(action, "wait_s"), what=what, every_s=EVERY_S)
+    await wait_for(action, tools, lambda action, tools: lacks_leave(tools, action.target), what)
+
+
+async def wait_for(action: Action, tools: Tools, look: Callable[[Action, Tools], Awaitable[str]], what: str) -> None:
+    """As long as the action's settings allow. `look` says what is lacking, "" for nothing."""
+
+    async def say() -> str:
+        lack = await look(action, tools)
+        tools.progress(action, lack or "nothing is lacking any more")
+        return lack
+
+    await wait_until(say, deadline_s=settings.number(action, "wait_s"), what=what, every_s=EVERY_S)
 
 
 async def lacks_leave(tools: Tools, host: str) -> str:

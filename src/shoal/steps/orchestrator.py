@@ -16,7 +16,7 @@ LOOK_EVERY = 4
 """Waits look for a failed module at each so-manieth of their own looks: each question costs Ceph a process."""
 AGAIN_S = 60.0  # a manager needs time to start anew
 MODULES = ("cephadm", "orchestrator")
-MISSING_COMMAND = 22  # EINVAL: the manager is just starting, and its modules are not loaded
+NO_MANAGER = 22  # EINVAL
 
 
 async def place(ceph: Ceph, tools: Tools, kind: str, hosts: tuple[str, ...]) -> None:
@@ -55,12 +55,13 @@ async def revive(ceph: Ceph, tools: Tools) -> str:
         now, before = asyncio.get_running_loop().time(), tools.kept.get("manager restarted at")
         if not failed or (isinstance(before, float) and now - before < AGAIN_S):
             return ""
-        tools.kept["manager restarted at"] = now
         try:
             await ceph.text(["mgr", "fail"])
         except CephRefused as error:
-            if error.code != MISSING_COMMAND:
+            if error.code != NO_MANAGER:
                 raise
+            return ""  # none works now: the next look sees the one that comes
+        tools.kept["manager restarted at"] = now
         return f"the manager starts anew: {failed}"
 
 

@@ -8,22 +8,20 @@ from shoal.kit.waiting import wait_until
 from shoal.observe.ceph_upgrade import look_at_upgrade
 from shoal.plan.action import Action
 from shoal.spec.names import VOLUME_SERVICE
-from shoal.steps import settings, volume_services
+from shoal.steps import orchestrator, settings, volume_services
 from shoal.steps.tools import Tools
 
 timeout_s = 420.0
 ANSWER_TIMEOUT_S = 330.0
-COMMAND_TIMEOUT_S = 60.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
     ceph = await tools.ceph()
     spec = volume_services.compose(settings.texts(action, "names"), settings.text(action, "image"))
-    await ceph.text(["orch", "apply", "-i", "-"], timeout_s=COMMAND_TIMEOUT_S, input=json.dumps(spec).encode())
-    await ceph.text(["orch", "redeploy", VOLUME_SERVICE], timeout_s=COMMAND_TIMEOUT_S)
-    await wait_until(
-        lambda: verify(action, tools), deadline_s=ANSWER_TIMEOUT_S, what="the volume services to run it", every_s=3
-    )
+    await orchestrator.order(ceph, tools, ["orch", "apply", "-i", "-"], input=json.dumps(spec).encode())
+    await orchestrator.order(ceph, tools, ["orch", "redeploy", VOLUME_SERVICE])
+    watched = orchestrator.watch(lambda: verify(action, tools), ceph, tools)
+    await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume services to run it", every_s=3)
 
 
 async def verify(action: Action, tools: Tools) -> str:
