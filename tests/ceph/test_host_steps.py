@@ -14,10 +14,8 @@ from shoal.plan.action import Action, Change
 from shoal.steps import ceph_clean, osd_noout
 from shoal.steps.ceph_leave import what_keeps_it
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import cluster
 from tests.ceph.test_image_step import Inside
 
-__all__ = ["cluster"]
 pytestmark = pytest.mark.ceph
 HOST = "shoal-storage-xen2"
 

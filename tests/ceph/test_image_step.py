@@ -17,9 +17,7 @@ from shoal.observe.ceph import look_at_ceph
 from shoal.plan.action import Action, Change
 from shoal.steps import ceph_image
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import cluster
 
-__all__ = ["cluster"]
 pytestmark = pytest.mark.ceph
 MIB = 1 << 20
 IMAGE = "rbd/lvm-step"

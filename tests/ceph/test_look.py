@@ -10,9 +10,7 @@ import pytest
 import shoal.observe
 from shoal.observe.ceph import read_ceph
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import cluster
 
-__all__ = ["cluster"]
 PROBE = Path(shoal.observe.__file__).with_name("ceph_probe.py")
 pytestmark = pytest.mark.ceph
 

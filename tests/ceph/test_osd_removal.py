@@ -17,10 +17,8 @@ from shoal.plan.action import Action, Change
 from shoal.steps import ceph_osd, osd_removal
 from shoal.steps.tools import Tools
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import cluster
 from tests.ceph.test_image_step import Inside
 
-__all__ = ["cluster"]
 pytestmark = pytest.mark.ceph
 HOST = "shoal-storage-xen2"
 
@@ -70,7 +68,7 @@ def removal(osd: int, own: str, *, keep_id: bool, drain: bool) -> Action:
 async def test_an_id_waits_for_the_next_disk_of_its_host(ceph: Ceph, cluster: Cluster) -> None:
     own, other = str(uuid.uuid4()), str(uuid.uuid4())
     osd = int(cluster.ceph("osd", "new", own))
-    cluster.ceph("osd", "crush", "add", f"osd.{osd}", "0.001", f"host={HOST}", "root=default")
+    cluster.ceph("osd", "crush", "add", f"osd.{osd}", "0", f"host={HOST}", "root=default")
     try:
         wanted = removal(osd, own, keep_id=True, drain=False)
         assert await osd_removal.verify(wanted, tools(ceph)) == f"osd.{osd} is still in the cluster"

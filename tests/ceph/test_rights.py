@@ -16,10 +16,8 @@ from shoal.spec.sources import Surroundings
 from shoal.steps.volume_service_pack import write_commands
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster
-from tests.ceph.fixtures import authority, client_files, cluster
 from tests.ceph.service import Service
 
-__all__ = ["authority", "client_files", "cluster"]
 SPEC = Path(__file__).parents[1] / "cases" / "existing.yaml"
 PROBE = Path(shoal.observe.__file__).with_name("ceph_probe.py")
 pytestmark = pytest.mark.ceph
