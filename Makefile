@@ -52,7 +52,11 @@ test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a s
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
-	.venv/bin/pytest -q -m lab -x
+	.venv/bin/pytest -q -m "lab and not long" -x
+
+.PHONY: test-long
+test-long: $(STAMPS)/packages $(STAMPS)/python ## the tests in the lab, those that make test leaves out, too; over an hour
+	.venv/bin/pytest -q -m lab
 
 .PHONY: bench
 bench: $(STAMPS)/packages $(STAMPS)/python ## figures as JSON: the driver's calls, apply, the data path

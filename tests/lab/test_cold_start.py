@@ -7,7 +7,7 @@ import pytest
 from lab.topology import Lab
 from tests.lab.conftest import Run, lab_cli
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]  # test_keeper: the keepers do it alone
 
 
 def test_apply_brings_a_cold_pool_back(lab: Lab, shoal: Run) -> None:

@@ -118,6 +118,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_apply_makes_it_all_again(shoal: Run) -> None:
     done = shoal("apply", "--yes", timeout_s=1800)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]

@@ -211,6 +211,7 @@ def test_a_volume_group_on_a_vms_disk_is_not_seen_in_dom0(foreign: ForeignDisk) 
     assert "lvm-pv-uuid" not in in_dom0("xen3", "ls", "/dev/disk/by-id")
 
 
+@pytest.mark.long
 def test_a_disk_outlives_its_host_and_the_host_comes_back_by_itself(
     lab: Lab, session: witness_vm.Session, sr: str, vm: str, shoal: Run
 ) -> None:

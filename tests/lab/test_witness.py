@@ -8,7 +8,7 @@ from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import Run, lab_cli
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]  # test_failover: the keepers start it elsewhere
 RECORDS = 500
 
 
