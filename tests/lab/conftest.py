@@ -27,6 +27,8 @@ ORDER = [
     "test_containers",
     "test_driver",
     "test_disks",
+    "test_reset_and_changes",
+    "test_live_migration",
     "test_witness",
     "test_cold_start",
     "test_keeper",
@@ -34,6 +36,7 @@ ORDER = [
     "test_lvm",
     "test_failover",  # leaves the pool with another master
     "test_destroy",
+    "test_existing",  # destroys what is there, and leaves the pool without Shoal
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]
