@@ -16,6 +16,7 @@ import pytest
 
 from lab import network, witness_vm
 from lab.topology import WORKSTATION, Lab
+from tests.ceph import coded_pool
 from tests.ceph.cluster import Cluster
 from tests.lab import before_apply
 from tests.lab.conftest import Run, lab_cli
@@ -25,7 +26,7 @@ from tests.lab.test_disks import start_and_read, wait_for_acks
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SERVICE_PORT = 7443
 SERVICE = f"{WORKSTATION}:{SERVICE_PORT}"
-SR, BULK_SR = "external", "external-bulk"
+SR, BULK_SR, DATA_POOL = "external", "external-bulk", "bulk"  # an erasure coded pool, for the data alone
 PLACES = {SR: ("--pool", "rbd", "--namespace", "xen"), BULK_SR: ("--pool", "names")}
 ADMIN = "CEPH_ARGS=-c /scratch/ceph.conf --keyring /scratch/admin.keyring"
 SPEC = """\
@@ -41,7 +42,7 @@ ceph:
     authority: authority
 srs:
   - {{name: {sr}, type: rbd, pool: rbd, namespace: xen, default: true}}
-  - {{name: {bulk_sr}, type: rbd, pool: names, data_pool: bulk}}
+  - {{name: {bulk_sr}, type: rbd, pool: names, data_pool: {data_pool}}}
 """
 SOMEBODY_ELSES = """rbd pool init rbd
 rbd create rbd/mine --size 64M
@@ -113,6 +114,8 @@ def external(lab: Lab, shoal: Run, bare: str, tmp_path_factory: pytest.TempPathF
     try:
         cluster.start()
         made.sh(SOMEBODY_ELSES)
+        coded_pool.add_osds(cluster)
+        coded_pool.make(cluster, DATA_POOL)
         write_spec(made, lab)
         hand_over(made, shoal)
         services.append(cluster.start_process("/etc/shoal/volumes/run", log=made.log))
@@ -126,8 +129,9 @@ def external(lab: Lab, shoal: Run, bare: str, tmp_path_factory: pytest.TempPathF
 
 def write_spec(external: External, lab: Lab) -> None:
     hosts = json.dumps([{"name": host.name} for host in lab.hosts])
+    srs = {"sr": SR, "bulk_sr": BULK_SR, "data_pool": DATA_POOL}
     where = {"fsid": external.cluster.fsid, "monitor": external.cluster.v1_address, "service": SERVICE}
-    external.spec.write_text(SPEC.format(master=lab.hosts[0].address, hosts=hosts, **where, sr=SR, bulk_sr=BULK_SR))
+    external.spec.write_text(SPEC.format(master=lab.hosts[0].address, hosts=hosts, **where, **srs))
     external.key.touch(mode=0o600)
     external.key.write_text("not known yet\n")
 
@@ -201,7 +205,7 @@ def test_a_vm_writes_and_goes_on_elsewhere(lab: Lab, external: External, session
     witness_vm.stop(lab, session, vm)
     (image,) = external.listed("ls", *PLACES[sr])
     made = json.loads(external.cluster.rbd("info", *PLACES[sr], image, "--format", "json"))
-    assert made.get("data_pool") == (None if sr == SR else "bulk")
+    assert made.get("data_pool") == (None if sr == SR else DATA_POOL)
 
 
 def test_destroy_leaves_the_cluster_to_its_keeper(

@@ -54,7 +54,9 @@ def write_commands(spec: Spec) -> str:
     assert existing is not None
     lines = ["#!/bin/sh -e", "# Each may be run again. Pools that are there already stay as they are."]
     for pool in dict.fromkeys(pool for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool):
-        lines += [_line("ceph", "osd", "pool", "create", pool)]
+        # An erasure coded one that is there would be refused by a plain "create".
+        there = f"ceph osd pool ls | {_line('grep', '-qxF', '--', pool)}"
+        lines += [f"{there} || {_line('ceph', 'osd', 'pool', 'create', pool)}"]
         lines += [_line("rbd", "pool", "init", pool)]
     for sr in spec.srs:
         if sr.namespace:
