@@ -85,6 +85,8 @@ def test_disks_live_in_an_erasure_coded_pool(coded: Cluster, service: Service, i
 def test_one_that_takes_no_overwrites_is_refused(coded: Cluster, service: Service) -> None:
     everywhere = (word for kind in ("mon", "osd", "mgr") for word in (kind, "profile rbd"))
     coded.ceph("auth", "caps", "client.shoal-xen-volumes", *everywhere)
+    service.kill()
+    service.start()  # rights are asked for once
     body = {"size_bytes": 64 << 20, "metadata": {}, "data_pool": STIFF}
     status, answer = service.ask("PUT", f"pools/rbd/volumes/{uuid.uuid4()}?namespace=xen", body)
     assert status == 400 and "is allow_ec_overwrites set?" in str(answer), answer

@@ -23,7 +23,7 @@ from tests.ceph.service import CAPS
 from tests.ceph.test_image_step import Inside, tools
 from tests.model.world import make_facts, make_spec
 
-pytestmark = pytest.mark.ceph
+pytestmark = [pytest.mark.ceph, pytest.mark.long]
 SRS = [
     {"name": "gold", "type": "rbd", "pool": "steps", "namespace": "gold"},
     {"name": "slow", "type": "rbd", "pool": "steps", "namespace": "slow", "data_pool": "steps-bulk"},
@@ -39,6 +39,7 @@ def ceph(cluster: Cluster) -> Iterator[Ceph]:
     yield Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
     for pool in ("steps", "steps-bulk"):
         cluster.ceph("osd", "pool", "rm", pool, pool, "--yes-i-really-really-mean-it")
+    cluster.ceph("auth", "rm", KERNEL_USER)
     cluster.ceph("auth", "caps", "client.shoal-volumes", *CAPS)  # other tests' user, by chance
 
 

@@ -65,7 +65,8 @@ def write_commands(spec: Spec) -> str:
     words = [word for pair in caps_for(spec).items() for word in pair]
     volumes = volumes_user(existing)
     for user in (f"client.{existing.user}", volumes):
-        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user, *words)} >/dev/null")
+        # Without rights: with others than one has that is there, it would be refused.
+        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user)} >/dev/null")
         lines.append(_line("ceph", "auth", "caps", user, *words))
     lines += [
         f"# On each machine that runs the service, with its files in place ({FOLDER}, /opt/shoal/volumes):",
