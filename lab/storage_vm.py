@@ -122,8 +122,9 @@ def unplug(lab: Lab, host: Host, uuid: str, userdevice: str) -> None:  # noqa: A
         if str(loops.find(one)) == target:
             loops.detach(one)
             _remember(folder, [other for other in _remembered(folder) if other != one])
-    # What it booted with is a mount, what was plugged later a node.
-    script = 'while umount "$1" 2>/dev/null; do :; done; rm -f "$1" "$2"'
+    # What it booted with is a mount, what was plugged later a node. Whoever still looks at the mount does not keep it:
+    # the device itself is gone, and had it been open, it would not be.
+    script = 'while mountpoint -q "$1"; do umount -l "$1"; done; rm -f "$2" "$1"'
     run([*_inside(folder), "sh", "-c", script, "sh", target, f"/dev/{name}"], timeout_s=20)
 
 
