@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.campaign import choose
 from tests.chaos.defaults import settings_in
-from tests.chaos.faults import FAULTS, SHOWN
+from tests.chaos.faults import FAULTS, SHOWN, rarely
 from tests.chaos.figures import Place, longest_silence_s, rows
 from tests.chaos.judge import Heard
 from tests.chaos.measure import Case, take
@@ -76,6 +76,13 @@ def test_a_seed_gives_the_same_faults_and_each_comes() -> None:
     assert first == again
     assert sorted(event.fault for event in first[:3]) == ["crash", "crash", "cut"]
     assert first != list(islice(draw(8, kinds, ["xen1", "xen2"]), 6))
+
+
+def test_what_other_tests_show_comes_less_often() -> None:
+    weights = {fault.kind.name: fault.kind.weight for fault in rarely(FAULTS)}
+    assert len(weights) == len(FAULTS)
+    assert {name for name, weight in weights.items() if weight == 1} == set(SHOWN)
+    assert set(weights.values()) == {1, 2}
 
 
 def test_faults_are_chosen_by_name() -> None:
