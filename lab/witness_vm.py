@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPSConnection
 from typing import Any, TypeVar
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import Error as RpcError
 from xmlrpc.client import SafeTransport, ServerProxy
 
 from lab.command import CommandError, run
@@ -89,6 +91,10 @@ class Session:
         return answer["Value"]
 
 
+# All that a call can end with while hosts die.
+TROUBLE = (OSError, RuntimeError, HTTPException, RpcError, ExpatError, XenApiFailure)
+
+
 def log_in(lab: Lab, *, shunned: str = "", timeout_s: float = CALL_TIMEOUT_S) -> Session:
     """With the pool, from outside the lab's network, by way of whichever host answers, but not of that one."""
     failures = []
@@ -96,7 +102,7 @@ def log_in(lab: Lab, *, shunned: str = "", timeout_s: float = CALL_TIMEOUT_S) ->
         if host.name != shunned:
             try:
                 return Session(lab, host.name, enter_namespace=True, timeout_s=timeout_s)
-            except (OSError, RuntimeError, HTTPException, XenApiFailure) as error:
+            except TROUBLE as error:
                 failures.append(f"{host.name}: {error}")
     raise CommandError(f"no host of the pool answers: {'; '.join(failures)}")
 

@@ -19,7 +19,7 @@ def test_ceph_takes_each_setting_while_it_runs(cluster: Cluster) -> None:
         section, _, name = key.partition("/")
         told = json.loads(cluster.ceph("config", "help", name, "--format", "json"))
         assert told["can_update_at_runtime"], name
-        assert float(told["default"]) > float(value), f"{name}: Ceph's own {told['default']} is as quick"
+        assert float(told["default"]) != float(value), f"{name} need not be set"
         cluster.ceph("config", "set", section, name, value)
     try:
         for daemon, name in (("osd.0", "osd_heartbeat_grace"), ("mon.a", "mon_lease"), ("osd.0", "mon_lease")):

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ APPLY_TIMEOUT_S = 1200.0
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way there is a report
     os.environ["SHOAL_LAB_DIR"] = os.environ.get("SHOAL_LAB_DIR", DEFAULT_DIR)
     print(f"seed {arguments.seed}", file=sys.stderr, flush=True)
     extra: dict[str, object] = {}
@@ -40,6 +42,8 @@ def main() -> int:
             go_on(run, arguments.faults, arguments.seed, arguments.seconds)
         except TROUBLE as error:
             run.blame(f"the run broke off: {error}")
+        except KeyboardInterrupt:
+            run.blame("the run was stopped by hand")
     print(json.dumps(report(run, arguments.seed) | extra, indent=2))
     return 1 if run.accusations or run.false_alarms else 0
 

@@ -7,6 +7,7 @@ what a start finds is no less than all that was acknowledged before it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,9 +51,10 @@ def accuse(heard: Sequence[Heard]) -> list[str]:
 
 def _read(story: Iterable[Heard], runs: list[Run]) -> list[str]:
     """What is wrong line by line; fills in the runs."""
-    crimes, acked = [], 0
+    crimes: list[str] = []
+    acked, by_host = 0, defaultdict[str, list[Run]](list)
     for one in story:
-        here = [run for run in runs if run.host == one.host]
+        here = by_host[one.host]
         if one.word == "damaged":
             crimes.append(f"{one.host} found record {one.number} damaged")
         elif one.word == "highest":
@@ -62,18 +64,18 @@ def _read(story: Iterable[Heard], runs: list[Run]) -> list[str]:
             lost = one.number < known
             if lost:
                 crimes.append(f"{known} were acknowledged, {one.host} found {one.number}")
-            runs.append(Run(one.host, one.number, one.number, lost))
+            here.append(Run(one.host, one.number, one.number, lost))
         elif one.word == "ack":
             acked = max(acked, one.number)
-            crimes += _acknowledge(one, here, runs)
+            crimes += _acknowledge(one, here)
+    runs += [run for here in by_host.values() for run in here]
     return crimes
 
 
-def _acknowledge(one: Heard, here: list[Run], runs: list[Run]) -> list[str]:
+def _acknowledge(one: Heard, here: list[Run]) -> list[str]:
     """Add it to the run that it belongs to: the last one, or if it is late, the one it fits."""
-    fitting = [run for run in here if run.found < one.number]
     if one.late:
-        run = max(fitting, key=lambda run: run.found, default=None)
+        run = max((run for run in here if run.found < one.number), key=lambda run: run.found, default=None)
     else:
         run = here[-1] if here else None
         if run is not None and one.number <= run.found:
@@ -81,7 +83,7 @@ def _acknowledge(one: Heard, here: list[Run], runs: list[Run]) -> list[str]:
     if run is None:
         # Its start was not heard: no more is known than that it wrote this one.
         run = Run(one.host, one.number - 1, one.number - 1)
-        runs.append(run)
+        here.append(run)
     run.top = max(run.top, one.number)
     return []
 

@@ -47,6 +47,8 @@ class Ear:
         self._old = {}
 
     def take(self, text: str, at_s: float) -> Heard | None:
+        if not text.endswith("\n"):
+            return None  # cut off in the middle: half a number is another one
         match = LINE.match(text)
         if match and match["word"] == "old":
             self._old[match["vm"]] = int(match["number"])

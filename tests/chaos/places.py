@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from http.client import HTTPException
 
 from lab import witness_vm
 from lab.command import CommandError
@@ -44,7 +43,7 @@ class PlaceWatch:
                 names = {ref: host["name_label"] for ref, host in session.call("host.get_all_records").items()}
                 while not self._ends.wait(POLL_S):
                     self._look(session, names)
-            except (OSError, HTTPException, CommandError, witness_vm.XenApiFailure):
+            except (CommandError, *witness_vm.TROUBLE):
                 self._ends.wait(POLL_S)  # no master, or it restarts: by another host
 
     def _look(self, session: witness_vm.Session, names: Mapping[str, str]) -> None:

@@ -29,6 +29,13 @@ def test_what_a_log_held_before_is_heard_late_and_only_once() -> None:
     assert hear(ear, "vm-1 ack 4", "vm-1 witness start", "vm-1 highest 4") == [("ack", 4, False), ("highest", 4, False)]
 
 
+def test_half_a_line_is_not_heard() -> None:
+    """The host died in the middle of `ack 12`."""
+    ear = Ear("xen1")
+    ear.begin()
+    assert ear.take("vm ack 1", 1.0) is None
+
+
 def test_a_live_line_is_heard_even_if_another_run_has_said_it() -> None:
     """Two runs on one host that acknowledge the same record: the judge must hear of both."""
     ear = Ear("xen1")

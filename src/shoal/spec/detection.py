@@ -12,6 +12,8 @@ DETECTION = {
     # busy disk and no long queue of requests delays them. Two hosts must agree (that is Ceph's own default).
     "global/osd_heartbeat_interval": "1",
     "global/osd_heartbeat_grace": "5",
+    # Ceph warns of slow pings at a twentieth of the grace. That is a second with its own grace, and stays one.
+    "global/mon_warn_on_slow_ping_time": "1000",
     # What is missed is told to the monitors with the next report: every second, not every five.
     "global/osd_mon_report_interval": "1",
     # An OSD that was wrongly taken for dead before is given more time, up to three times the grace, not minutes.
