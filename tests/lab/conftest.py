@@ -33,6 +33,7 @@ ORDER = [
     "test_maintenance",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
+    "test_chaos",
     "test_destroy",
 ]
 
