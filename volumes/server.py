@@ -12,6 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Callable
 
+from volumes import clients
 from volumes.config import Config
 from volumes.errors import ServiceError, bad_request
 
@@ -41,6 +42,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, config: Config, answer: Answer) -> None:
         self._tls = tls_context(config)
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._clients = config.clients
         self.answer = answer
         super().__init__((config.address, config.port), Handler)
 
@@ -66,6 +68,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def admit(self, connection: Any) -> None:
         """Raises a ServiceError for a client whose certificate is good, and who may not ask here all the same."""
+        clients.check(connection.getpeercert(), self._clients)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
         log.info("connection from %s ended", client_address[0], exc_info=log.isEnabledFor(logging.DEBUG))

@@ -1,0 +1,81 @@
+"""Whom the HTTPS server takes, of those whose certificate is good: real handshakes on loopback, no Ceph behind it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ceph.certificates import Authority
+from volumes.config import load
+from volumes.server import Server
+
+ADDRESS = "127.0.0.1"
+VALUES = {
+    **{"listen": [ADDRESS, 0], "user": "nobody", "ceph_conf": "config.json", "keyring": "config.json"},
+    **{"certificate": "server.pem", "key": "server.key", "ca": "ca.pem", "clients": "clients.json"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    authority = Authority.make()
+    authority.write(tmp_path / "ca.pem")
+    authority.issue("server", tmp_path / "server.pem", tmp_path / "server.key", address=ADDRESS)
+    for name in ("xen1", "xen2"):
+        authority.issue(name, tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+    (tmp_path / "config.json").write_text(json.dumps(VALUES))
+    return tmp_path
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    made = Server(load(folder / "config.json"), lambda *_: {"answered": True})
+    thread = threading.Thread(target=made.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join(10)
+
+
+def connect(folder: Path, server: Server, who: str) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / f"{who}.pem", folder / f"{who}.key")
+    return http.client.HTTPSConnection(ADDRESS, server.server_address[1], context=context, timeout=10)
+
+
+def ask(connection: http.client.HTTPSConnection) -> tuple[int, dict[str, Any]]:
+    connection.request("PUT", "/v1/anything", b"{}")
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def test_a_host_that_was_taken_off_the_list_is_refused_at_once(folder: Path, server: Server) -> None:
+    (folder / "clients.json").write_text('["xen1", "xen2"]')
+    stays, leaves = (connect(folder, server, who) for who in ("xen1", "xen2"))
+    assert [ask(one)[0] for one in (stays, leaves)] == [200, 200]
+    (folder / "clients.json").write_text('["xen1"]')
+    assert ask(stays) == (200, {"answered": True})
+    for connection in (leaves, connect(folder, server, "xen2")):  # one that was open, and a new one
+        status, answer = ask(connection)
+        assert (status, answer["error"]["code"]) == (403, "unknown_client")
+        assert "'xen2'" in answer["error"]["message"]
+        connection.close()
+    stays.close()
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '"xen1"', '{"xen1": true}', "[]", '["xen11"]', '["XEN1"]'])
+def test_without_a_good_list_nobody_is_taken(folder: Path, server: Server, text: str | None) -> None:
+    if text is not None:
+        (folder / "clients.json").write_text(text)
+    connection = connect(folder, server, "xen1")
+    status, answer = ask(connection)
+    assert (status, answer["error"]["code"]) == (403, "unknown_client")
+    connection.close()
