@@ -15,6 +15,7 @@ from typing import Any, Callable
 from volumes import clients
 from volumes.config import Config
 from volumes.errors import ServiceError, bad_request
+from volumes.strangers import Strangers
 
 log = logging.getLogger("volumes")
 CONNECTIONS_MAX = 64
@@ -42,29 +43,40 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, config: Config, answer: Answer) -> None:
         self._tls = tls_context(config)
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._strangers = Strangers()
         self._clients = config.clients
         self.answer = answer
         super().__init__((config.address, config.port), Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
+        if not self._strangers.enter(client_address[0]):
+            log.warning("%s refused: too many connections that have shown no certificate", client_address[0])
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._strangers.leave(client_address[0])
+            raise
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Here rather than at accept, so that a client that never ends its handshake blocks nobody."""
-        request.settimeout(HANDSHAKE_TIMEOUT_S)
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._tls.wrap_socket(request, server_side=True) as connection:
-            self.RequestHandlerClass(connection, client_address, self)
+        with self._greet(request, client_address[0]) as connection:
+            if not self._slots.acquire(blocking=False):
+                log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
+                return
+            try:
+                self.RequestHandlerClass(connection, client_address, self)
+            finally:
+                self._slots.release()
+
+    def _greet(self, request: Any, address: str) -> ssl.SSLSocket:
+        try:
+            request.settimeout(HANDSHAKE_TIMEOUT_S)
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._tls.wrap_socket(request, server_side=True)
+        finally:
+            self._strangers.leave(address)
 
     def admit(self, connection: Any) -> None:
         """Raises a ServiceError for a client whose certificate is good, and who may not ask here all the same."""

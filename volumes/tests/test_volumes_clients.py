@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from tests.ceph.certificates import Authority
 from volumes.config import load
 from volumes.server import Server
+from volumes.strangers import MOST_EACH
 
 ADDRESS = "127.0.0.1"
 VALUES = {
@@ -69,6 +72,42 @@ def test_a_host_that_was_taken_off_the_list_is_refused_at_once(folder: Path, ser
         assert "'xen2'" in answer["error"]["message"]
         connection.close()
     stays.close()
+
+
+def test_connections_that_say_nothing_keep_nobody_else_out(folder: Path, server: Server) -> None:
+    (folder / "clients.json").write_text('["xen1"]')
+    place = server.server_address[:2]
+    silent = [socket.create_connection(place, 10) for _ in range(80)]
+    refused = sum(is_closed(one) for one in silent[MOST_EACH:])
+    assert refused == 80 - MOST_EACH and not is_closed(silent[0], 0.01)
+    host = connect(folder, server, "xen1")
+    host.source_address = ("127.0.0.2", 0)
+    assert ask(host)[0] == 200
+    for one in silent:
+        one.close()
+    again = connect(folder, server, "xen1")
+    for _ in range(500):  # until the server has seen that they are gone
+        try:
+            assert ask(again)[0] == 200
+            break
+        except OSError:
+            again.close()
+            time.sleep(0.01)
+    else:
+        pytest.fail("the address is refused for ever")
+    for connection in (host, again):
+        connection.close()
+
+
+def is_closed(connection: socket.socket, timeout_s: float = 10) -> bool:
+    """By the server."""
+    connection.settimeout(timeout_s)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '"xen1"', '{"xen1": true}', "[]", '["xen11"]', '["XEN1"]'])
