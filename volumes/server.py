@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -50,7 +51,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._strangers.enter(client_address[0]):
-            log.warning("%s refused: too many connections that have shown no certificate", client_address[0])
+            log.warning("%s refused: too many connections of nobody that is known", client_address[0])
             self.shutdown_request(request)
             return
         try:
@@ -61,22 +62,32 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Here rather than at accept, so that a client that never ends its handshake blocks nobody."""
-        with self._greet(request, client_address[0]) as connection:
-            if not self._slots.acquire(blocking=False):
-                log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
-                return
-            try:
-                self.RequestHandlerClass(connection, client_address, self)
-            finally:
-                self._slots.release()
-
-    def _greet(self, request: Any, address: str) -> ssl.SSLSocket:
-        try:
+        with contextlib.ExitStack() as stranger:
+            stranger.callback(self._strangers.leave, client_address[0])
             request.settimeout(HANDSHAKE_TIMEOUT_S)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return self._tls.wrap_socket(request, server_side=True)
+            with self._tls.wrap_socket(request, server_side=True) as connection:
+                if not self._is_admitted(connection):  # it stays one, and is told so when it asks
+                    self.RequestHandlerClass(connection, client_address, self)
+                    return
+                stranger.close()
+                self._serve(connection, client_address)
+
+    def _serve(self, connection: ssl.SSLSocket, client_address: Any) -> None:
+        if not self._slots.acquire(blocking=False):
+            log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
+            return
+        try:
+            self.RequestHandlerClass(connection, client_address, self)
         finally:
-            self._strangers.leave(address)
+            self._slots.release()
+
+    def _is_admitted(self, connection: ssl.SSLSocket) -> bool:
+        try:
+            self.admit(connection)
+        except ServiceError:
+            return False
+        return True
 
     def admit(self, connection: Any) -> None:
         """Raises a ServiceError for a client whose certificate is good, and who may not ask here all the same."""

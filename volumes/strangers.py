@@ -1,4 +1,4 @@
-"""How many connections may be open before they have shown a certificate: few of one address, so many in all.
+"""How many connections may be open that have shown no certificate of a client: few of one address, so many in all.
 
 So one machine that opens connections and says nothing keeps no host from being served.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from tests.ceph.certificates import Authority
 from volumes.config import load
-from volumes.server import Server
+from volumes.server import CONNECTIONS_MAX, Server
 from volumes.strangers import MOST_EACH
 
 ADDRESS = "127.0.0.1"
@@ -97,6 +98,22 @@ def test_connections_that_say_nothing_keep_nobody_else_out(folder: Path, server:
         pytest.fail("the address is refused for ever")
     for connection in (host, again):
         connection.close()
+
+
+def test_nor_do_those_of_a_host_that_was_taken_off_the_list(folder: Path, server: Server) -> None:
+    (folder / "clients.json").write_text('["xen1"]')
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / "xen2.pem", folder / "xen2.key")
+    silent = []
+    for _ in range(CONNECTIONS_MAX + 1):
+        plain = socket.create_connection(server.server_address[:2], 10)
+        with contextlib.suppress(OSError):
+            silent.append(context.wrap_socket(plain, server_hostname=ADDRESS))
+    host = connect(folder, server, "xen1")
+    host.source_address = ("127.0.0.2", 0)
+    assert ask(host)[0] == 200
+    for one in (host, *silent):
+        one.close()
 
 
 def is_closed(connection: socket.socket, timeout_s: float = 10) -> bool:

@@ -79,7 +79,7 @@ class Ceph:
         try:
             return json.loads(text) if text.strip() else None
         except (ValueError, RecursionError):
-            # Without the cause, which quotes it all: of some commands it is a key.
+            # Without the cause, which carries the whole text: that of some commands is a key.
             details = "" if argv[0] in HOLD_KEYS else text[:500]
             raise ShoalError(f"ceph {' '.join(argv)[:200]} printed no JSON", details=details) from None
 
