@@ -51,7 +51,7 @@ def ask(endpoints, target):
     for endpoint in own_first(endpoints):
         try:
             return _exchange(endpoint, target, Deadline(ASK_TIMEOUT_S))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             failures.append("%s: %s" % (endpoint, _describe(error)))
     raise Silent("; ".join(failures))
 
