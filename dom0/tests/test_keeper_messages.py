@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dom0.shoal_keeper import alerts
-from dom0.shoal_keeper.alerts import Alerts
-from dom0.shoal_keeper.ceph_troubles import ERROR, FULL, MON_AWAY, OSD_DOWN, judge
-from dom0.shoal_keeper.decide import decide
-from dom0.shoal_keeper.memory import Memory
-from dom0.shoal_keeper.state import Ceph, Check, Decision, Host, Osd, Pbd, Pool, Seen, Trouble
+from shoal_keeper import alerts
+from shoal_keeper.alerts import Alerts
+from shoal_keeper.ceph_troubles import ERROR, FULL, MON_AWAY, OSD_DOWN, judge
+from shoal_keeper.decide import decide
+from shoal_keeper.memory import Memory
+from shoal_keeper.state import Ceph, Check, Decision, Host, Osd, Pbd, Pool, Seen, Trouble
 
 POOL = Pool("pool", is_marked=True, keeps_ceph=True, ha_enabled=False, is_master=True, apply_at_work=False)
 HOST = Host("OpaqueRef:here", "host", "xen1", enabled=True, told_to_rest=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dom0.shoal_dom0 import settings
-from dom0.shoal_keeper import services
 from dom0.tests.keeper_pool import FSID, Services
+from shoal_dom0 import settings
+from shoal_keeper import services
 
 
 @pytest.fixture
