@@ -18,8 +18,7 @@ NOOUT = ", ".join(f'allow command "osd {verb}-group" with flags=noout' for verb 
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
-    caps = caps_for(spec, facts.srs)
-    rights = {KERNEL_USER: caps, VOLUMES_USER: {**caps, "mon": f"{caps['mon']}, {NOOUT}"}}
+    rights = rights_for(spec, facts.srs)
     key_types = {KERNEL_USER: ceph_settings.tuning(spec, facts).kernel_key_type, VOLUMES_USER: ""}
     actions = []
     for user, key_type in key_types.items():
@@ -28,6 +27,12 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
         needs = frozenset({"ceph_cluster/cluster"})
         actions.append(Action("ceph_user", user, change, reason, needs=needs, settings=settings))
     return tuple(actions)
+
+
+def rights_for(spec: Spec, srs: tuple[Sr, ...] = ()) -> dict[str, dict[str, str]]:
+    """Of both users of a cluster whose OSDs are in the pool's storage VMs."""
+    caps = caps_for(spec, srs)
+    return {KERNEL_USER: caps, VOLUMES_USER: {**caps, "mon": f"{caps['mon']}, {NOOUT}"}}
 
 
 def caps_for(spec: Spec, srs: tuple[Sr, ...] = ()) -> dict[str, str]:
