@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shoal.plan.ceph_user import NOOUT
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
 from tests.ceph.dialog import Dialog
 
-CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
+CAPS = ("mon", f"profile rbd, {NOOUT}", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
 
 class Service:

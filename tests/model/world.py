@@ -262,7 +262,8 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
-    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec, world.srs)})
+    rights = ceph_user.rights_for(spec, world.srs)[action.target]
+    yield _ceph(world, users={**world.ceph.users, action.target: rights})
 
 
 def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
