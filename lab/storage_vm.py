@@ -153,6 +153,8 @@ def kill(lab: Lab, host: Host, uuid: str) -> None:
 def kill_all(lab: Lab, host: Host) -> None:
     """The host's power is gone, and with it that of its storage VMs."""
     for uuid in _known(host):
+        # First of all: as its processes end, the kernel would tell their peers so, and no dead machine does that.
+        _unplug_network(lab, host, uuid)
         stop(_folder(host, uuid) / "nspawn.pid")
     for uuid in _known(host):
         _clear(lab, host, uuid)
@@ -173,6 +175,17 @@ def addresses(lab: Lab, host: Host, uuid: str) -> dict[int, list[str]]:
         for link in shown
         if link["ifname"].startswith("eth")
     }
+
+
+def host_disks(host: Host) -> list[Range]:
+    """What the host's storage VMs have of its own disks: what OSDs lie on."""
+    ranges = (one for uuid in _known(host) for one in _remembered(_folder(host, uuid)))
+    return [one for one in ranges if Path(one.path) in (host.disk, host.spare_disk)]
+
+
+def namespaces(lab: Lab, host: Host) -> list[str]:
+    """The network namespaces of the host's storage VMs."""
+    return sorted(path.name for path in NAMESPACES.glob(f"{lab.namespace}-{host.name}-*"))
 
 
 def ports(host: Host) -> str:
@@ -257,13 +270,19 @@ def _ports(lab: Lab, host: Host, uuid: str) -> list[str]:
     return [link["ifname"] for link in shown if link["ifname"].startswith(f"{ports(host)}{uuid[:6]}-")]
 
 
+def _unplug_network(lab: Lab, host: Host, uuid: str) -> None:
+    """The VM's wires are gone, and what was under way in them. Idempotent."""
+    if (NAMESPACES / _namespace(lab, host, uuid)).exists():
+        for port in _ports(lab, host, uuid):
+            run(["ip", "link", "delete", port], namespace=lab.namespace, timeout_s=10)
+
+
 def _clear(lab: Lab, host: Host, uuid: str) -> None:
     """Remove what a stopped VM holds: processes that outlived it, its network, its loop devices."""
     namespace = _namespace(lab, host, uuid)
     if (NAMESPACES / namespace).exists():
         _end_all_in(namespace)
-        for port in _ports(lab, host, uuid):  # with the namespace they would go only some time later
-            run(["ip", "link", "delete", port], namespace=lab.namespace, timeout_s=10)
+        _unplug_network(lab, host, uuid)  # with the namespace it would go only some time later
         run(["ip", "netns", "delete", namespace], timeout_s=10)
     for one in _remembered(_folder(host, uuid)):
         loops.detach(one)

@@ -72,9 +72,11 @@ def test_is_given_a_disk_and_loses_it(machine) -> None:
     # A container is given the devices that are there when it starts: Ceph's need this one.
     command = "docker run --rm --privileged -v /dev:/dev --entrypoint head localhost/ceph:18.2.7 -c 5 /dev/xvdd"
     assert storage_vms.inside(lab, host, key, command).stdout == "shoal"
-    for _ in range(2):
-        storage_vm.unplug(lab, host, vm.uuid, "3")
-    assert storage_vms.inside(lab, host, key, "head -c 5 /dev/xvdd", check=False).code != 0
+    for place, name in (("3", "xvdd"), ("2", "xvdc")):  # the latter it has booted with
+        for _ in range(2):
+            storage_vm.unplug(lab, host, vm.uuid, place)
+        assert storage_vms.inside(lab, host, key, f"ls /dev/{name}", check=False).code != 0
+    storage_vm.plug(lab, host, vm.uuid, vm.disks[2])
     assert storage_vms.inside(lab, host, key, "head -c 5 /dev/xvdc | wc -c").stdout.strip() == "5"
 
 
