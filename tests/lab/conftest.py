@@ -31,9 +31,11 @@ ORDER = [
     "test_cold_start",
     "test_keeper",
     "test_maintenance",
+    "test_disk_replace",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
     "test_destroy",
+    "test_hosts_join_and_leave",  # leaves the pool with other hosts
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]
