@@ -18,6 +18,7 @@ import pytest
 from lab import witness_vm
 from lab.topology import Lab, locate
 from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
+from tests.lab.storage_vm_shell import in_storage_vm
 from tests.lab.test_keeper import log_in, unplugged
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -25,6 +26,8 @@ SR, VM, NEW = "shoal", "settled-witness", "xen4"
 MORE = 40  # records that must follow
 COMMAND_S = 1500
 WAIT_S = 300
+FAIL_MANAGER = """docker exec $(docker ps -q --filter name=-mon- | head -n 1) sh -c \
+'ceph -n mon. -k /var/lib/ceph/mon/*/keyring mgr fail'"""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def session(lab: Lab, spec: Path) -> witness_vm.Session:
 @pytest.fixture
 def leaving(session: witness_vm.Session) -> str:
     """A host with an OSD and a monitor that is not the master, and not the one that the spec's URL names."""
-    return "xen3" if master(session) != "xen3" else "xen2"
+    return "xen2" if master(session) != "xen2" else "xen3"
 
 
 def master(session: witness_vm.Session) -> str:
@@ -99,6 +102,18 @@ def must(done: subprocess.CompletedProcess[str]) -> None:
 
 def ceph(shoal: Run, spec: Path) -> dict[str, Any]:
     return dict(json.loads(shoal("status", "--json", spec=spec).stdout)["facts"]["ceph"])
+
+
+def make_manager_active(lab: Lab, shoal: Run, spec: Path, host: str) -> None:
+    """Of two managers the other one takes over."""
+
+    def active() -> list[str]:
+        return [mgr["host"] for mgr in ceph(shoal, spec)["mgrs"] if mgr["active"]]
+
+    name = f"shoal-storage-{host}"
+    if active() != [name] and name in [mgr["host"] for mgr in ceph(shoal, spec)["mgrs"]]:
+        in_storage_vm(lab, lab.host("xen1"), ["sh", "-c", FAIL_MANAGER])
+        witness_vm.wait_for(active, lambda seen: seen == [name], timeout_s=120, what=f"the manager on {host}")
 
 
 def hosts_of(rows: list[dict[str, Any]], key: str) -> list[str]:
@@ -191,6 +206,7 @@ def test_a_host_with_a_monitor_leaves(
     found = start_witness(lab, session, "xen1").highest
     assert found is not None
     assert found >= last
+    make_manager_active(lab, shoal, spec, leaving)
     words = ("remove", leaving, "--wipe", "--yes")
     kill_at(spec, rf"OSD leaves disk {leaving}:1  [\d.]+ s", *words)
     must(run_host(spec, *words))
