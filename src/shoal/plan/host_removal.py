@@ -78,6 +78,10 @@ def _of_living(leave: Leave, facts: Facts, seen: Host | None) -> Iterator[Proble
         what = f"{leave.host} cannot be asked, and what Shoal has on it cannot be taken away: {why}"
         yield Problem(what, "start it, or look at its network; if it will never come back: --dead")
         return
+    vm, name = facts.storage_vm(leave.host), storage_vm_name(leave.host)
+    if (vm is None or vm.guest is None) and any(host.name == name for host in (facts.ceph.hosts if facts.ceph else ())):
+        why = vm.unreachable if vm else "there is none"
+        yield Problem(f"Ceph's daemons can leave {leave.host} only while its storage VM answers: {why}", "start it")
     if seen.is_master:
         what = f"{leave.host} is the pool's master, and the toolstack manages a shared SR through the master's PBD"
         yield Problem(what, "make another host the master first: xe pool-designate-new-master host-uuid=UUID")

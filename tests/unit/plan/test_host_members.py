@@ -167,6 +167,59 @@ def test_all_osds_of_a_host_are_emptied_together() -> None:
     assert all(action.settings["together"] == tuple(ids) for action in leaves)
 
 
+def test_a_host_whose_storage_vm_is_off_stays() -> None:
+    spec, facts = pool(4)
+    vms = tuple(
+        replace(vm, guest=None, unreachable="it is halted") if vm.host == "xen4" else vm for vm in facts.storage_vms
+    )
+    (problem,) = plan_remove(leave(spec, "xen4"), replace(facts, storage_vms=vms)).problems
+    assert problem.what.endswith("only while its storage VM answers: it is halted")
+
+
+def test_afterwards_nothing_is_left_to_do() -> None:
+    """Its monitor has moved by then; all that knew of it has been told in the same run."""
+    spec, facts = pool(4)
+    assert facts.ceph
+    asked, own = leave(spec, "xen2"), "shoal-storage-xen2"
+    plan = plan_remove(asked, facts)
+    mons = (*(mon for mon in facts.ceph.mons if mon.name != own), Mon("shoal-storage-xen4", "10.77.0.24", 6789, True))
+    mgrs = tuple(
+        replace(facts.ceph.mgrs[0], name=f"shoal-storage-xen{n}.x", host=f"shoal-storage-xen{n}") for n in (1, 3)
+    )
+    ceph = replace(
+        facts.ceph,
+        mons=mons,
+        mgrs=mgrs,
+        hosts=tuple(host for host in facts.ceph.hosts if host.name != own),
+        osds=tuple(osd for osd in facts.ceph.osds if osd.host != own),
+    )
+    left = replace(
+        facts,
+        ceph=ceph,
+        hosts=tuple(host for host in facts.hosts if host.name != "xen2"),
+        storage_vms=tuple(vm for vm in facts.storage_vms if vm.host != "xen2"),
+        srs=tuple(replace(sr, pbds=tuple(pbd for pbd in sr.pbds if pbd.host != "xen2")) for sr in facts.srs),
+    )
+    world = World(asked.edited, left)
+    assert {action.kind for action in make_plan(asked.edited, left).changes} == {"shared_sr", "rbd_map"}
+    for action in plan.changes:
+        if action.kind in ("shared_sr", "rbd_map"):
+            world.do(action)
+    after = make_plan(asked.edited, world.facts)
+    assert (after.changes, after.problems) == ((), ())
+
+
+def test_a_host_whose_removal_was_given_up_is_opened_to_daemons_again() -> None:
+    spec, facts = pool(4)
+    assert facts.ceph
+    closed = tuple(
+        replace(host, labels=("_no_schedule",)) if host.name == "shoal-storage-xen3" else host
+        for host in facts.ceph.hosts
+    )
+    (action,) = make_plan(spec, replace(facts, ceph=replace(facts.ceph, hosts=closed))).changes
+    assert (action.id, action.reason) == ("ceph_host/xen3", "a removal that was cut off has closed it to daemons")
+
+
 def dead(facts: Facts, name: str) -> Facts:
     """Its power is gone for good."""
     own = f"shoal-storage-{name}"
