@@ -24,6 +24,7 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_clients",
     "test_containers",
     "test_driver",
     "test_disks",
@@ -34,6 +35,7 @@ ORDER = [
     "test_disk_replace",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
+    "test_chaos",
     "test_destroy",
     "test_hosts_join_and_leave",  # leaves the pool with other hosts
 ]

@@ -86,9 +86,19 @@ def test_a_host_leaves_data_first_and_the_spec_last() -> None:
             "disk_removal/xen2:1",
         ),
         *("ceph_host_removal/xen2", "storage_vm_removal/xen2", "passthrough_sr_removal/xen2", "dom0_kit_removal/xen2"),
-        *("host_marks_removal/xen2", "shared_sr/shoal", "rbd_map/xen1", "rbd_map/xen3", "rbd_map/xen4"),
+        *(
+            "host_marks_removal/xen2",
+            "volume_clients/cluster",
+            "shared_sr/shoal",
+            "rbd_map/xen1",
+            "rbd_map/xen3",
+            "rbd_map/xen4",
+        ),
         "spec_edit/spec",
     ]
+    (clients,) = [action for action in plan.changes if action.kind == "volume_clients"]
+    assert clients.settings["hosts"] == ("xen1", "xen3", "xen4")
+    assert "xen2" not in str(clients.settings["clients"])
     moves = next(action for action in plan.actions if action.kind == "ceph_host_removal")
     assert moves.settings["mons"] == tuple(f"shoal-storage-xen{n}" for n in (1, 3, 4))
     assert {"osd_removal/xen2:1", "disk_removal/xen2:1"} <= moves.needs
@@ -201,9 +211,10 @@ def test_afterwards_nothing_is_left_to_do() -> None:
         srs=tuple(replace(sr, pbds=tuple(pbd for pbd in sr.pbds if pbd.host != "xen2")) for sr in facts.srs),
     )
     world = World(asked.edited, left)
-    assert {action.kind for action in make_plan(asked.edited, left).changes} == {"shared_sr", "rbd_map"}
+    told = {"volume_clients", "shared_sr", "rbd_map"}
+    assert {action.kind for action in make_plan(asked.edited, left).changes} == told
     for action in plan.changes:
-        if action.kind in ("shared_sr", "rbd_map"):
+        if action.kind in told:
             world.do(action)
     after = make_plan(asked.edited, world.facts)
     assert (after.changes, after.problems) == ((), ())
@@ -241,7 +252,7 @@ def test_of_a_dead_host_only_what_the_others_know_goes() -> None:
     plan = plan_remove(leave(spec, "xen2", is_dead=True), lost)
     assert plan.problems == ()
     assert [action.id for action in plan.changes] == [
-        *("osd_removal/xen2:osd.1", "ceph_host_removal/xen2", "shared_sr/shoal"),
+        *("osd_removal/xen2:osd.1", "ceph_host_removal/xen2", "volume_clients/cluster", "shared_sr/shoal"),
         *("rbd_map/xen1", "rbd_map/xen3", "rbd_map/xen4", "spec_edit/spec"),
     ]
     leaves, moves = plan.actions[:2]
