@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def kill_at(spec: Path, moment: str, *words: str) -> None:
         host_argv(spec, *words), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     ) as process:
         assert process.stdout is not None
+        bound = threading.Timer(COMMAND_S, process.kill)
+        bound.start()
         said = []
         for line in process.stdout:
             said.append(line)
@@ -94,6 +97,7 @@ def kill_at(spec: Path, moment: str, *words: str) -> None:
                 break
         else:
             pytest.fail(f"it ended before {moment!r}:\n{''.join(said)[-4000:]}")
+        bound.cancel()
 
 
 def must(done: subprocess.CompletedProcess[str]) -> None:
