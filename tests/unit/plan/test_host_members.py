@@ -186,6 +186,17 @@ def test_a_host_whose_storage_vm_is_off_stays() -> None:
     assert problem.what.endswith("only while its storage VM answers: it is halted")
 
 
+def without(facts: Facts, name: str) -> Facts:
+    """The pool knows the host no more."""
+    pbds = {sr.uuid: tuple(pbd for pbd in sr.pbds if pbd.host != name) for sr in facts.srs}
+    return replace(
+        facts,
+        hosts=tuple(host for host in facts.hosts if host.name != name),
+        storage_vms=tuple(vm for vm in facts.storage_vms if vm.host != name),
+        srs=tuple(replace(sr, pbds=pbds[sr.uuid]) for sr in facts.srs if pbds[sr.uuid]),
+    )
+
+
 def test_afterwards_nothing_is_left_to_do() -> None:
     """Its monitor has moved by then; all that knew of it has been told in the same run."""
     spec, facts = pool(4)
@@ -203,13 +214,7 @@ def test_afterwards_nothing_is_left_to_do() -> None:
         hosts=tuple(host for host in facts.ceph.hosts if host.name != own),
         osds=tuple(osd for osd in facts.ceph.osds if osd.host != own),
     )
-    left = replace(
-        facts,
-        ceph=ceph,
-        hosts=tuple(host for host in facts.hosts if host.name != "xen2"),
-        storage_vms=tuple(vm for vm in facts.storage_vms if vm.host != "xen2"),
-        srs=tuple(replace(sr, pbds=tuple(pbd for pbd in sr.pbds if pbd.host != "xen2")) for sr in facts.srs),
-    )
+    left = replace(without(facts, "xen2"), ceph=ceph)
     world = World(asked.edited, left)
     told = {"volume_clients", "shared_sr", "rbd_map"}
     assert {action.kind for action in make_plan(asked.edited, left).changes} == told
@@ -292,3 +297,31 @@ def test_a_host_without_osds_by_now_goes_on_leaving() -> None:
     assert plan.problems == ()
     assert "osd_removal" not in {action.kind for action in plan.actions}
     assert "disk_removal/xen4:1" in {action.id for action in plan.actions}
+
+
+def test_another_host_takes_the_place_of_a_dead_one_of_three() -> None:
+    """There is no place for the copies until it is there; then Ceph forgets the dead one."""
+    spec, facts = pool(3, 1)
+    lost = dead(facts, "xen2")
+    asked = leave(spec, "xen2", is_dead=True)
+    assert "2 hosts with OSDs would be left, and 3 copies need 3" in [
+        problem.what for problem in plan_remove(asked, lost).problems
+    ]
+    rest = tuple(host for host in make_spec(4).hosts if host.name != "xen2")
+    edited = Spec.model_validate({**dict(spec), "hosts": [host.model_dump(mode="json") for host in rest]})
+    forgotten = without(lost, "xen2")
+    plan = make_plan(edited, forgotten)
+    assert plan.problems == ()
+    assert {"ceph_mons/cluster", "ceph_host/xen4", "ceph_osd/xen4:1", "shared_sr/shoal"} <= {
+        action.id for action in plan.changes
+    }
+    world = World(edited, forgotten)
+    for action in plan.changes:
+        world.do(action)
+    assert world.facts.ceph
+    osds = tuple(replace(osd, size_bytes=10 * GiB) for osd in world.facts.ceph.osds)
+    after = replace(world.facts, ceph=replace(world.facts.ceph, osds=osds))
+    last = Leave(edited, edited, FILE, Edit(REMOVE_HOST, "xen2"), changes_spec=False, is_dead=True)
+    plan = plan_remove(last, after)
+    assert plan.problems == ()
+    assert [action.id for action in plan.changes[:2]] == ["osd_removal/xen2:osd.1", "ceph_host_removal/xen2"]
