@@ -54,6 +54,10 @@ def test_the_fifth_host_brings_two_more_monitors() -> None:
     plan = add(facts, 5)
     assert plan.problems == ()
     assert "ceph_mons/cluster" in [action.id for action in plan.changes]
+    world = World(make_spec(5), facts)
+    for action in plan.changes[1:]:
+        world.do(action)
+    assert make_plan(world.spec, world.facts).changes == ()  # all hosts know the new monitors
 
 
 def test_a_host_that_has_not_joined_the_pool_is_refused() -> None:
