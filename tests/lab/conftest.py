@@ -34,10 +34,12 @@ ORDER = [
     "test_cold_start",
     "test_keeper",
     "test_maintenance",
+    "test_disk_replace",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
     "test_chaos",
     "test_destroy",
+    "test_hosts_join_and_leave",  # leaves the pool with other hosts
     "test_existing",  # destroys what is there, and leaves the pool without Shoal
 ]
 

@@ -71,6 +71,7 @@ WORDS = {
     "storage_vm_removal": "storage VM leaves",
     "passthrough_sr_removal": "passthrough SR leaves",
     "dom0_kit_removal": "driver leaves dom0 of",
+    "host_marks_removal": "marks leave",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),

@@ -51,6 +51,7 @@ async def observe(spec: Spec, connections: Connections) -> facts.Facts:
             srs=pool.srs,
             vdis=pool.vdis,
             storage_vms=vms,
+            sr_users=pool.sr_users,
             seen_at=datetime.now(UTC).isoformat(timespec="seconds"),
             wanted_digests=await digests,
         )

@@ -17,6 +17,7 @@ SHARED = (
     "ceph_mgrs",
     "volume_clients",
     "volume_services",
+    "rbd_map",
     "shared_sr",
 )  # what all hosts have together, and so changes
 

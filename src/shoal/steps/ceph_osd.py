@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from shoal.clients.ceph import Ceph, CephRefused
-from shoal.clients.ssh import Ssh, Unreachable
+from shoal.clients.ssh import CommandFailed, Ssh, Unreachable
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
@@ -126,8 +126,8 @@ async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
             return
         try:
             on_disk = await _uuids_on_disks(tools)
-        except Unreachable:
-            return  # the OSD may be on a host that is away
+        except (Unreachable, CommandFailed):
+            return  # the OSD may be on a host that is away, or on a disk that its storage VM has not got yet
         for uuid, osd in half.items():
             if uuid not in on_disk:
                 await ceph.text(["osd", "purge-new", str(osd["osd"]), "--yes-i-really-mean-it"])

@@ -28,6 +28,7 @@ from shoal.steps import (
     dom0_kit,
     host_enabled,
     host_mark,
+    host_marks,
     host_restart,
     lvm_conf,
     osd_noout,
@@ -136,6 +137,7 @@ MEMBER_STEPS: Mapping[str, Step] = {
     "storage_vm_removal": patient(storage_vm_gone),
     "passthrough_sr_removal": patient(passthrough_sr_gone),
     "dom0_kit_removal": patient(dom0_kit_gone),
+    "host_marks_removal": patient(host_marks),
 }
 
 # What `destroy` does, in the order in which it is done.
