@@ -32,6 +32,7 @@ ORDER = [
     "test_keeper",
     "test_maintenance",
     "test_lvm",
+    "test_upgrade",
     "test_failover",  # leaves the pool with another master
     "test_destroy",
 ]
