@@ -12,6 +12,7 @@ from shoal.clients.ceph import CephRefused
 from shoal.facts.ceph_upgrade import CephUpgrade
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.observe.ceph_upgrade import look_at_upgrade
+from shoal.observe.reading import NotUnderstood
 from shoal.plan.action import Action
 from shoal.plan.ceph_upgrade import is_on, is_target
 from shoal.steps import orchestrator, settings
@@ -53,7 +54,7 @@ async def _follow(action: Action, tools: Tools) -> None:
             if orchestrator.failed_module(health):
                 tools.progress(action, await orchestrator.revive(ceph, tools) or "the manager starts anew")
             heard = time.monotonic()
-        except (CephRefused, TemporaryError) as error:
+        except (CephRefused, NotUnderstood, TemporaryError) as error:
             if time.monotonic() - heard > SILENCE_S:
                 raise
             tools.progress(action, f"{error.brief}; waiting")
