@@ -91,7 +91,7 @@ def wait_for_health(lab: Lab, wanted: str) -> None:
 
 def test_a_step_back_is_refused(lab: Lab, shoal: Run, session: witness_vm.Session, spec: Path) -> None:
     done = shoal("upgrade", "--image", OLDER, "--yes", spec=spec)
-    assert done.returncode == 1 and "it is older than 18.2.7" in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 1 and "it is older than 18.2.7" in done.stdout + done.stderr, done.stdout + done.stderr
     assert not is_under_way(lab) and set(images(lab)) == {OLD}
 
 
@@ -103,7 +103,7 @@ def test_refused_while_ceph_says_that_it_is_in_error(
     try:
         wait_for_health(lab, "HEALTH_ERR")
         done = shoal("upgrade", "--image", NEW, "--yes", spec=spec)
-        assert done.returncode == 1 and "Ceph says HEALTH_ERR" in done.stderr, done.stdout + done.stderr
+        assert done.returncode == 1 and "Ceph says HEALTH_ERR" in done.stdout + done.stderr, done.stdout + done.stderr
         assert not is_under_way(lab)
     finally:
         ceph(lab, "config", "rm", "mon", "mon_data_avail_crit")
@@ -141,14 +141,14 @@ def test_an_upgrade_is_killed_and_followed_while_a_vm_writes(
 
 
 def follow(shoal: Run, spec: Path) -> None:
-    """The same command again, and again where it says so: while a manager is replaced Ceph may not be seen."""
+    """The same command again, and again if it must: while a manager is replaced Ceph may not be seen."""
     deadline = time.monotonic() + UPGRADE_S
     while True:
         done = shoal("upgrade", "--image", NEW, "--yes", spec=spec, timeout_s=UPGRADE_S)
         if done.returncode == 0:
             return
         print(done.stdout[-1500:], done.stderr[-1500:])
-        assert time.monotonic() < deadline and "ceph" in done.stderr.lower(), done.stderr
+        assert time.monotonic() < deadline and done.returncode == 1, done.stderr
         time.sleep(20)
 
 
