@@ -36,6 +36,7 @@ ORDER = [
     "test_maintenance",
     "test_disk_replace",
     "test_lvm",
+    "test_upgrade",
     "test_failover",  # leaves the pool with another master
     "test_chaos",
     "test_destroy",

@@ -62,8 +62,8 @@ class CephRefused(ShoalError):
 class Ceph:
     """A cluster, seen from one storage VM."""
 
-    def __init__(self, ssh: Ssh, *, image: str) -> None:
-        self.ssh, self.image = ssh, image
+    def __init__(self, ssh: Ssh) -> None:
+        self.ssh = ssh
 
     async def has_mon(self) -> bool:
         """Whether a monitor runs on this storage VM. False, too, when it does not answer."""
