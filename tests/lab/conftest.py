@@ -28,6 +28,8 @@ ORDER = [
     "test_containers",
     "test_driver",
     "test_disks",
+    "test_reset_and_changes",
+    "test_live_migration",
     "test_witness",
     "test_cold_start",
     "test_keeper",
@@ -36,6 +38,7 @@ ORDER = [
     "test_failover",  # leaves the pool with another master
     "test_chaos",
     "test_destroy",
+    "test_existing",  # destroys what is there, and leaves the pool without Shoal
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]
