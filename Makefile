@@ -71,4 +71,4 @@ fuzz: $(STAMPS)/python ## a coverage-guided fuzzer on the driver's dispatcher, t
 
 .PHONY: chaos
 chaos: $(STAMPS)/packages $(STAMPS)/python ## faults on a whole lab while VMs write; an hour with SECONDS=3600, again with SEED=…
-	.venv/bin/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	.venv/bin/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -91,7 +91,7 @@ class Services:
             try:
                 share = deadline.share(len(self._connections) - number)
                 value = _understand(*connection.ask(method, path, data, share))
-            except (OSError, ValueError, SRError) as error:
+            except (OSError, ValueError, RecursionError, SRError) as error:
                 connection.close()
                 failures.append("%s: %s" % (connection.endpoint, _describe(error)))
                 continue

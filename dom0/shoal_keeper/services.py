@@ -72,7 +72,7 @@ def ask(endpoints, target):
                 endpoint, value, error = outcomes.get(timeout=patience_s)
                 if error is None:
                     return value
-                if not isinstance(error, (OSError, ValueError)):
+                if not isinstance(error, (OSError, ValueError, RecursionError)):
                     raise error  # a bug
                 failures.append("%s: %s" % (endpoint, _describe(error)))
         except queue.Empty:

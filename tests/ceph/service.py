@@ -115,7 +115,9 @@ class Service:
             "certificate": "server.pem",
             "key": "server.key",
             "ca": "ca.pem",
+            "clients": "clients.json",
         }
+        (self.inside / "clients.json").write_text('["dom0"]')
         (self.inside / "config.json").write_text(json.dumps(values))
 
 

@@ -24,6 +24,7 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_clients",
     "test_containers",
     "test_driver",
     "test_disks",
@@ -33,6 +34,7 @@ ORDER = [
     "test_maintenance",
     "test_lvm",
     "test_failover",  # leaves the pool with another master
+    "test_chaos",
     "test_destroy",
 ]
 

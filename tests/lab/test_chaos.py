@@ -1,0 +1,32 @@
+"""A slice of chaos with a fresh seed: $SHOAL_CHAOS_SECONDS long (600), again with $SHOAL_CHAOS_SEED."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+
+from lab.topology import Lab
+from tests.chaos.campaign import begin, go_on, report
+from tests.chaos.faults import FAULTS, rarely
+from tests.chaos.run import wait_until_whole
+from tests.lab.conftest import Run, lab_cli
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+
+def test_faults_one_after_the_other_lose_nothing_and_mend(lab: Lab, shoal: Run) -> None:
+    lab_cli("up", timeout_s=600)
+    done = shoal("apply", "--yes", timeout_s=1200)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    seed = int(os.environ.get("SHOAL_CHAOS_SEED") or random.randrange(10**6))
+    print(f"SHOAL_CHAOS_SEED={seed}")
+    with begin(lab) as run:
+        run.is_broken = not wait_until_whole(run, "at first")
+        go_on(run, rarely(FAULTS), seed, float(os.environ.get("SHOAL_CHAOS_SECONDS") or 600))
+    print(json.dumps(report(run, seed), indent=2))
+    assert run.events
+    assert run.accusations == []
+    assert run.false_alarms == 0
