@@ -126,6 +126,7 @@ def test_a_host_that_reboots_behind_shoals_back_leaves_in_order(lab: Lab, sessio
         lab_cli("run", HOST, "--", "systemctl", "--no-block", "reboot")
         said, _ = heard.communicate(timeout=WAIT_S)
     assert f"SR {SR} is unplugged" in said and f"the storage VM shoal-storage-{HOST} is shut down" in said, said
+    assert f"noout is set for shoal-storage-{HOST}" in said, said
     wait(lambda: hosts.greets(lab, lab.host(HOST)) and boot_or_none(HOST) not in (before, None), True, "another boot")
     wait(lambda: (unplugged(session), state(session, storage_vm(session, HOST))), ([], "Running"), "xen2 as before")
     writes_on(lab)
