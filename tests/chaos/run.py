@@ -21,8 +21,8 @@ from tests.chaos.listen import Listener
 from tests.chaos.places import PlaceWatch
 from tests.chaos.schedule import Event
 
-# What takes longer has not come back by itself. cephadm looks at its daemons every ten minutes, and warns of one that it
-# has seen dead until then.
+# What takes longer has not come back by itself. cephadm looks at its daemons every ten minutes, and until then warns of
+# one that it has seen dead.
 WHOLE_WITHIN_S = 720.0
 FRESH_S = 15.0  # a VM that was heard within these writes
 LOOK_EVERY_S = 3.0
