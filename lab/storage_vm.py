@@ -123,19 +123,19 @@ def unplug(lab: Lab, host: Host, uuid: str, userdevice: str) -> None:  # noqa: A
             loops.detach(one)
             _remember(folder, [other for other in _remembered(folder) if other != one])
     # What it booted with is a mount, what was plugged later a node.
-    script = 'while umount "$1" 2>/dev/null; do :; done; rm -f "$1" "$2"'
+    script = 'while mountpoint -q "$1"; do umount "$1"; done; rm -f "$2" "$1"'
     run([*_inside(folder), "sh", "-c", script, "sh", target, f"/dev/{name}"], timeout_s=20)
 
 
 def _inside(folder: Path) -> list[str | Path]:
-    """Runs a command in the VM's mount namespace, which its first process has."""
+    """Runs a command in the VM's namespaces, which its first process has: of processes, too, for /proc/self's sake."""
     daemon = recorded(folder / "nspawn.pid")
     if daemon is None:
         raise CommandError(f"storage VM {folder.name} does not run")
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
     if not children:
         raise CommandError(f"storage VM {folder.name} has not begun to boot")
-    return ["nsenter", f"--target={children[0]}", "--mount", "--root", "--wd"]
+    return ["nsenter", f"--target={children[0]}", "--mount", "--pid", "--root", "--wd"]
 
 
 def shutdown(lab: Lab, host: Host, uuid: str, *, timeout_s: float = 60) -> None:

@@ -127,7 +127,7 @@ class Volumes:
                 value = _understand(*connection.ask(method, target, data, share))
             except Refused as refusal:
                 raise self._final(refusal, path)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 connection.close()
                 failures.append("%s (%s)" % (connection.endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
@@ -161,8 +161,9 @@ def _understand(status, answer):
         return value
     error = value.get("error")
     error = error if isinstance(error, dict) else {}
-    if error.get("code") in _FINAL:
-        raise Refused(error["code"], str(error.get("message")))
+    code = error.get("code")
+    if isinstance(code, str) and code in _FINAL:
+        raise Refused(code, str(error.get("message")))
     raise ValueError("%d: %s" % (status, error.get("message", "no reason given")))
 
 

@@ -24,6 +24,7 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_clients",
     "test_containers",
     "test_driver",
     "test_disks",

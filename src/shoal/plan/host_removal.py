@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shoal.facts import Ceph, Facts, Osd
-from shoal.plan import ceph_mons, disk_removal, osd_removal, shared_sr, spec_edit
+from shoal.plan import ceph_mons, disk_removal, osd_removal, shared_sr, spec_edit, volume_clients
 from shoal.plan.action import Action, Change, Plan, Problem
 from shoal.plan.found import has_pbd, sr_named
 from shoal.plan.redundancy import find_dangers, why_no_place
@@ -45,6 +45,7 @@ def plan_remove(leave: Leave, facts: Facts) -> Plan:
     actions += [replace(action, needs=action.needs | first) for action in _disks(leave, facts)]
     actions.append(_ceph_host(leave, facts.ceph, _ids(actions)))
     actions += _rest(leave, facts, _ids(actions))
+    actions.append(_other_clients(leave, facts, _ids(actions)))
     actions += _other_pbds(leave, facts, _ids(actions))
     actions.append(spec_edit.plan(leave.file, leave.edit, changes=leave.changes_spec, after=_ids(actions)))
     return Plan(tuple(actions))
@@ -141,6 +142,13 @@ def _other_pbds(leave: Leave, facts: Facts, after: frozenset[str]) -> list[Actio
     planned = [action for action in shared_sr.plan(leave.edited, facts) if action.target in names]
     reason = f"the other hosts forget the monitor and the volume service of {leave.host}"
     return [replace(action, change=Change.UPDATE, reason=reason, needs=action.needs | after) for action in planned]
+
+
+def _other_clients(leave: Leave, facts: Facts, after: frozenset[str]) -> Action:
+    """From then on its certificate, or a copy of it, opens nothing."""
+    (planned,) = volume_clients.plan(leave.edited, facts)
+    reason = f"the other volume services take {leave.host} no more"
+    return replace(planned, change=Change.UPDATE, reason=reason, needs=after)
 
 
 def _of_host(leave: Leave, kind: str, reason: str, after: frozenset[str] = frozenset()) -> Action:

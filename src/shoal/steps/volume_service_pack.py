@@ -15,8 +15,10 @@ from shoal.kit.files import write_atomically
 from shoal.kit.shipped import volume_service_files
 from shoal.plan.ceph_user import caps_for
 from shoal.spec.model import ExistingCeph, Spec
+from shoal.spec.names import CLIENTS_FILE, client_name
 from shoal.steps import authority_files, certificates
 from shoal.steps.certificates import Pair
+from shoal.steps.volume_clients import write_clients
 from shoal.steps.volume_service import FOLDER, START, START_TEXT, write_config
 from shoal.steps.volume_services import compose_for
 
@@ -39,6 +41,8 @@ def write(spec: Spec, to: Path) -> Iterator[str]:
             folder = to / service.replace(":", "-")
             _write_host(folder, service, authority)
             write_atomically(folder / f"{FOLDER}/config.json".lstrip("/"), _config(service, volumes_user(existing)))
+            clients = write_clients(tuple(client_name(host.name) for host in spec.hosts))
+            write_atomically(folder / CLIENTS_FILE.lstrip("/"), clients)
             yield f"{folder}: files for the machine that answers at {service}"
         write_atomically(to / "service.yaml", _service(spec))
         yield f"{to / 'service.yaml'}: for ceph orch apply -i"

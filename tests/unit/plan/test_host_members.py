@@ -86,8 +86,11 @@ def test_a_host_leaves_data_first_and_the_spec_last() -> None:
             "disk_removal/xen1:1",
         ),
         *("ceph_host_removal/xen1", "storage_vm_removal/xen1", "passthrough_sr_removal/xen1", "dom0_kit_removal/xen1"),
-        *("shared_sr/shoal", "spec_edit/spec"),
+        *("volume_clients/cluster", "shared_sr/shoal", "spec_edit/spec"),
     ]
+    (clients,) = [action for action in plan.changes if action.kind == "volume_clients"]
+    assert clients.settings["hosts"] == ("xen2", "xen3", "xen4")
+    assert "xen1" not in str(clients.settings["clients"])
     moves = next(action for action in plan.actions if action.kind == "ceph_host_removal")
     assert moves.settings["mons"] == tuple(f"shoal-storage-xen{n}" for n in (2, 3, 4))
     assert {"osd_removal/xen1:1", "disk_removal/xen1:1"} <= moves.needs
