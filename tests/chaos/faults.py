@@ -55,7 +55,7 @@ def nothing(_ground: Ground, _host: str) -> None:
 
 
 def crash(ground: Ground, host: str) -> None:
-    ground.lab_cli("crash", host)
+    ground.lose(host, "crash")
 
 
 def boot(ground: Ground, host: str) -> None:
@@ -99,7 +99,7 @@ def wait_until(met: Callable[[], bool], what: str, timeout_s: float = OSD_UP_TIM
 
 
 def cut(ground: Ground, host: str) -> None:
-    ground.lab_cli("cut", host)
+    ground.lose(host, "cut")
 
 
 def heal(ground: Ground, host: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,13 @@ class StorageVmShell:
 
 @dataclass(slots=True)
 class Ground:
-    """`up_s` is when all hosts were up again after a power cut; the faults note it here, and the rest."""
+    """`up_s` is when all hosts were up again after a power cut; the faults note it here, and the rest.
+
+    `struck_s` is when a host was lost, or a moment before; 0 where that is when the fault has been done.
+    """
 
     lab: Lab
+    struck_s: float = 0.0
     up_s: float = 0.0
     shaper: str = ""  # what slowed the network
     apply: subprocess.Popen[bytes] | None = None  # a `shoal apply` under way
@@ -51,6 +56,11 @@ class Ground:
 
     def lab_cli(self, *words: str, timeout_s: float = 120, check: bool = True) -> Completed:
         return run([BIN / "shoal-lab", *words], timeout_s=timeout_s, check=check)
+
+    def lose(self, host: str, verb: str) -> None:
+        """Time runs from before the command, whose own start is then in the figures, and from the first of several."""
+        self.struck_s = self.struck_s or time.monotonic()
+        self.lab_cli(verb, host)
 
     def shoal(self, *words: str, timeout_s: float, check: bool = True) -> Completed:
         return run(shoal_argv(*words), timeout_s=timeout_s, check=check)

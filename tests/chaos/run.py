@@ -61,13 +61,13 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
         return
     time.sleep(CALM_S)
     host = run.ground.master() if fault.on_master else event.host
-    case = measure.Case(fault, host, {vm: place(run, vm) for vm in run.vms})
+    case = measure.Case(fault, host, find_places(run))
     before = look_at_osds(run)
     run.say(f"{event.number}: {name} on {host}")
     with PlaceWatch(run.ground.lab, run.vms, shunned="" if fault.takes_all else host) as watch:
-        case.began_s = time.monotonic()
+        run.ground.struck_s, case.began_s = 0.0, time.monotonic()
         attempt(run, f"{name} on {host} could not be done", lambda: fault.begin(run.ground, host))
-        case.struck_s = time.monotonic()  # a crash of a host is quick, a full disk is not
+        case.struck_s = run.ground.struck_s or time.monotonic()
         time.sleep(event.lasts_s)
         attempt(run, f"{name} on {host} could not be ended", lambda: fault.end(run.ground, host))
         case.ended_s = time.monotonic()
@@ -118,9 +118,8 @@ def attempt(run: Run, what: str, do: Callable[[], object]) -> None:
 
 def spread(run: Run) -> None:
     """A witness on every host again: after a failover they stay where they were started."""
-    names = [host.name for host in run.ground.lab.hosts]
-    plan = moves({vm: place(run, vm) for vm in run.vms}, names)
     try:
+        plan = moves(find_places(run), [host.name for host in run.ground.lab.hosts])
         session = run.ground.session()
         for vm, host in plan.items():
             session.call("VM.hard_shutdown", run.vms[vm])
@@ -142,9 +141,11 @@ def moves(where: dict[str, str], hosts: list[str]) -> dict[str, str]:
     return dict(zip(spare, free, strict=False))
 
 
-def place(run: Run, vm: str) -> str:
-    """The host where the VM was heard last."""
-    return next((one.host for one in reversed(run.listener.heard()) if one.vm == vm and not one.late), "")
+def find_places(run: Run) -> dict[str, str]:
+    """The host on which each VM runs, as the pool says; "" for none."""
+    session = run.ground.session()
+    names = {ref: host["name_label"] for ref, host in session.call("host.get_all_records").items()}
+    return {vm: names.get(session.call("VM.get_resident_on", ref), "") for vm, ref in run.vms.items()}
 
 
 def look_at_osds(run: Run) -> dict[str, dict[int, int]]:
