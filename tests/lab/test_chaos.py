@@ -1,4 +1,4 @@
-"""A slice of chaos with a fresh seed: $SHOAL_CHAOS_SECONDS long (600), again with $SHOAL_CHAOS_SEED; and its dead disk."""
+"""A slice of chaos by a fresh seed: $SHOAL_CHAOS_SECONDS (600) long, again with $SHOAL_CHAOS_SEED. And a dying disk."""
 
 from __future__ import annotations
 
