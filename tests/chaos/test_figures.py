@@ -49,6 +49,14 @@ def test_a_vm_that_never_came_is_not_measured_as_quick() -> None:
     assert found["vm_writes_elsewhere_s"] is None
 
 
+def test_the_host_that_was_hit_is_not_elsewhere() -> None:
+    """The pool goes on to say that the VM runs there; that it runs elsewhere was not seen."""
+    places = [Place(12, "b", "xen2")]
+    found = take(case("crash", began_s=10, struck_s=11, ended_s=50, whole_s=72), HEARD, places)
+    assert found["vm_elsewhere_s"] is None
+    assert found["vm_writes_elsewhere_s"] == 44.0
+
+
 def test_a_power_cut_is_measured_from_when_the_hosts_are_up() -> None:
     heard = [*acks("a", "xen2", 5, 90, 92), *acks("b", "xen2", 5, 95)]
     places = [Place(0, "a", "xen1"), Place(61, "a", "xen1"), Place(62, "a", ""), Place(80, "a", "xen2")]
