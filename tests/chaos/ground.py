@@ -15,6 +15,7 @@ from lab.topology import Host, Lab
 from shoal.clients.ceph import Ceph
 from shoal.clients.ssh import Completed as SshCompleted
 from shoal.kit.errors import ShoalError
+from tests.chaos.osds import joined
 from tests.lab.conftest import BIN, shoal_argv
 from tests.lab.storage_vm_shell import ask_storage_vm
 
@@ -74,6 +75,10 @@ class Ground:
     def ceph(self, *argv: str, timeout_s: float = 60) -> object:
         """`ceph ARGV` by the first monitor that answers, parsed."""
         return self._ask(lambda ceph: ceph.command(argv, timeout_s=timeout_s))
+
+    def osds(self) -> dict[str, dict[int, int]]:
+        """Machine → OSD → the map since which it is up, 0 for one that is down."""
+        return joined(self.ceph("osd", "dump"), self.ceph("osd", "tree"))
 
     def ceph_python(self, source: bytes, *argv: str, timeout_s: float) -> str:
         return str(self._ask(lambda ceph: ceph.python(source, argv, timeout_s=timeout_s)))

@@ -75,7 +75,8 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
         case.whole_s = time.monotonic()
     case.up_s = run.ground.up_s if fault.takes_all else 0.0
     found = measure.take(case, run.listener.heard(), watch.seen())
-    alarms = [] if run.is_broken else osds.false_alarms(before, look_at_osds(run), may_end(run, fault, host))
+    after = {} if run.is_broken else look_at_osds(run)
+    alarms = osds.false_alarms(before, after, may_end(run, fault, host)) if after else []
     run.false_alarms += len(alarms)
     note(run, {"number": event.number, "fault": name, "host": host, "false_alarms": alarms}, found)
     judge(run)
@@ -149,8 +150,9 @@ def find_places(run: Run) -> dict[str, str]:
 
 
 def look_at_osds(run: Run) -> dict[str, dict[int, int]]:
+    """Machine → OSD → since which map it is up; nothing if Ceph does not say."""
     try:
-        return osds.joined(run.ground.ceph("osd", "dump"), run.ground.ceph("osd", "tree"))
+        return run.ground.osds()
     except TROUBLE as error:
         run.blame(f"Ceph could not be asked for its OSDs: {error}")
         return {}

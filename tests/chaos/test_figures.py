@@ -130,7 +130,9 @@ def test_an_osd_that_joined_anew_and_was_not_ended_is_a_false_alarm() -> None:
     assert false_alarms(before, before, ()) == []
     assert false_alarms(before, after, ()) == [1, 2]
     assert false_alarms(before, after, {"two"}) == [1]
-    assert false_alarms(before, joined(dump(o0=5, o1=0, o2=7), TREE), ()) == [1]
+    down = joined(dump(o0=5, o1=0, o2=7), TREE)
+    assert false_alarms(before, down, ()) == [1]
+    assert false_alarms(down, joined(dump(o0=5, o1=40, o2=7), TREE), ()) == []  # the same one, back again
 
 
 def test_only_what_was_set_is_set_again() -> None:
