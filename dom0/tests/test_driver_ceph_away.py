@@ -146,12 +146,18 @@ def full_pool(service: Service) -> Iterator[None]:
     cluster.rbd("bench", "--io-type", "write", "--io-size", "1M", "--io-total", "8M", f"rbd/{filler}")
     cluster.ceph("osd", "pool", "set-quota", "rbd", "max_bytes", "1024")
     try:
-        cluster.wait_for(lambda: "full_quota" in cluster.ceph("osd", "dump"), 60, "Ceph to notice that the pool is full")
+        cluster.wait_for(lambda: is_full(service), 60, "Ceph to notice that the pool is full")
         yield
     finally:
         cluster.ceph("osd", "pool", "set-quota", "rbd", "max_bytes", "0")
-        cluster.wait_for(lambda: "full_quota" not in cluster.ceph("osd", "dump"), 60, "Ceph to lift the quota")
+        cluster.wait_for(lambda: not is_full(service), 60, "Ceph to lift the quota")
         cluster.rbd("rm", f"rbd/{filler}")
+
+
+def is_full(service: Service) -> bool:
+    """Whether the monitors say so of a pool."""
+    dump = service.guest.do("command", arguments={"prefix": "osd dump"})
+    return any("full_quota" in pool["flags_names"] for pool in dump["pools"])
 
 
 def has_room(service: Service) -> bool:
