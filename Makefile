@@ -48,7 +48,7 @@ test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
-	nice .venv/bin/pytest -q -m ceph
+	nice .venv/bin/pytest -q -m "ceph and not long"
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
@@ -56,6 +56,7 @@ test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a cr
 
 .PHONY: test-long
 test-long: $(STAMPS)/packages $(STAMPS)/python ## the tests in the lab, those that make test leaves out, too; over an hour
+	.venv/bin/pytest -q -m "ceph and long"
 	.venv/bin/pytest -q -m lab
 
 .PHONY: bench

@@ -51,7 +51,7 @@ def release(pool: Pool, monitors: Monitors, machine: str) -> dict[str, Any]:
 
 def end_overdue(pool: Pool, monitors: Monitors) -> list[str]:
     """Take back those whose time is over; which they were."""
-    overdue = sorted(machine for machine, until in _read(pool).items() if until <= time.time())
+    overdue = sorted(machine for machine, until in _read(pool).items() if not until > time.time())
     for machine in overdue:
         release(pool, monitors, machine)
     return overdue
@@ -64,7 +64,15 @@ def _read(pool: Pool) -> dict[str, float]:
             pool.ioctx.operate_read_op(operation, RECORD)
         except rados.ObjectNotFound:
             return {}
-        return {machine: float(until.decode()) for machine, until in pairs}
+        return {machine: _seconds(until) for machine, until in pairs}
+
+
+def _seconds(text: bytes) -> float:
+    """What is no number is over: every host can write to the pool, and none shall stop the sweep."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _write(pool: Pool, machine: str, until: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-MOST_EACH = 16
+MOST_EACH = 32
 MOST = 256
 
 

@@ -43,8 +43,12 @@ class Services:
 
     def owners(self, place):
         """Of the locks of all images: (image, address) each."""
+        return [(image, address) for image, _, address in self.clients(place)]
+
+    def clients(self, place):
+        """The same, with the client's number: (image, number, address)."""
         answer = self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S)
-        return [(each["image"], each["address"]) for each in answer["holders"]]
+        return [(each["image"], each["client"].replace("client.", ""), each["address"]) for each in answer["holders"]]
 
     def living_owners(self, place, volume):
         """Addresses of the clients that own a volume's lock and watch it."""

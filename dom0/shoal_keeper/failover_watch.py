@@ -11,6 +11,7 @@ import traceback
 from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_ceph import Services
+from .failover_past import Past
 from .failover_presence import Presence
 from .failover_story import Story
 from .failover_succession import Succession
@@ -41,6 +42,7 @@ class Watch:
         self._presence = Presence()
         self._actor = Actor(self._toolstack.call, self._services)
         self._succession = Succession(self._toolstack.call, self._services, say)
+        self._past = Past(self._services, say)
         self._story = Story(self._toolstack.call, say)
         self._roster = failover_roster.load()
         self._roster_due_at = 0.0
@@ -98,6 +100,7 @@ class Watch:
         if self._roster.beats(self._roster.own):
             self._services.take_lock(self._roster.pools[0], ALIVE + self._roster.own, self._roster.own, ALIVE_S)
         now = observe.read_uptime_s()
+        self._past.update(self._roster, now)
         self._presence.update(self._roster, members, self._beats_in_ceph, now)
         missed = self._presence.missed()
         self._note_shaky()

@@ -29,7 +29,7 @@ class PaperCeph:
                 return 200, self.members()
             _, _, kind, *rest = path.removeprefix("/v1/").split("/")
             if kind == "holders":
-                return 200, {"holders": [{"image": i, "client": "client.1", "address": a} for i, a in self.owners]}
+                return 200, {"holders": [{"image": i, "client": f"client.{a.rpartition('/')[2]}", "address": a} for i, a in self.owners]}
             if kind == "fences" and method == "POST":
                 self.at_fence()
                 self.fenced += body["addresses"]

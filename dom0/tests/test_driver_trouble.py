@@ -51,6 +51,7 @@ def not_json(connection: ssl.SSLSocket) -> None:
 
 
 def answer(connection: ssl.SSLSocket, status: int, body: bytes) -> None:
+    connection.recv(65536)  # else its end could overtake the answer
     connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
 
 
@@ -64,7 +65,6 @@ def odd_code(connection: ssl.SSLSocket) -> None:
 
 def unknown_client(connection: ssl.SSLSocket) -> None:
     """A service that was away when this host joined, and has not heard of it."""
-    connection.recv(65536)
     answer(connection, 403, b'{"error": {"code": "unknown_client", "message": "no client is called dom0"}}')
 
 

@@ -189,6 +189,20 @@ def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_
     pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
 
 
+def test_a_host_that_has_booted_fences_what_it_was_before_and_nothing_that_it_is(pool: KeeperPool) -> None:
+    """A client of its kernel, one of its own from before, one of another host, and one of a person's image."""
+    host, owners = pool.hosts["xen2"], pool.services.ceph.owners
+    host.kill()
+    (host.folder / "clients").write_text("77 4711\n")
+    past = "127.0.1.2:0/76"
+    owners |= {("vdi-a", CLIENT), ("vdi-b", past), ("vdi-c", "127.0.1.3:0/5"), ("a-persons", "127.0.1.2:0/75")}
+    host.start()
+    pool.wait_said("xen2", f"failover: fenced {past}: this host, before its boot")
+    owners.add(("vdi-d", "127.0.1.2:0/78"))  # later on a client that is not known is another thing
+    time.sleep(1)
+    assert pool.services.ceph.fenced == [past]
+
+
 def test_a_vm_that_runs_here_while_the_pool_has_it_elsewhere_is_stopped(pool: KeeperPool) -> None:
     host, vm = pool.hosts["xen2"], start_guest(pool, place="xen3", client="127.0.1.3:0/9")
     run_in_xen(pool, host, vm)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from dom0.tests.keeper_pool import FSID, Services
+from dom0.tests.test_driver_trouble import nested, serving
 from shoal_dom0 import settings
-from shoal_keeper import services
+from shoal_keeper import failover_ceph, services
+from tests.ceph.certificates import Authority
 
 
 @pytest.fixture
@@ -45,6 +47,19 @@ def test_all_that_failed_are_named(service: Services) -> None:
     with pytest.raises(services.Silent) as told:
         services.ask([service.endpoint, "127.0.0.1:1"], "/v1/status")
     assert f"{service.endpoint}: Ceph is away" in str(told.value) and "127.0.0.1:1: " in str(told.value)
+
+
+def test_an_answer_that_nobody_can_read_is_as_none(service: Services, tmp_path: Path) -> None:
+    """Which a storage VM that is no longer Shoal's might give."""
+    authority = Authority.make()
+    authority.write(service.client_files / "ca.pem")
+    asking = failover_ceph.Services()
+    with serving(authority, tmp_path, nested) as odd:
+        asking.use([odd])
+        with pytest.raises(services.Silent, match=odd):
+            asking.members()
+        with pytest.raises(services.Silent, match=odd):
+            services.ask([odd], "/v1/status")
 
 
 def test_osds_and_monitors_are_seen_in_the_cluster_or_out_of_it(service: Services) -> None:

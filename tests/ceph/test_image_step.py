@@ -54,7 +54,7 @@ class Inside:
 def ceph(cluster: Cluster) -> Iterator[Ceph]:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    yield Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    yield Ceph(Inside(cluster))  # type: ignore[arg-type]
     cluster.rbd("rm", "--no-progress", IMAGE)
 
 

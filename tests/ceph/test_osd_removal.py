@@ -28,7 +28,7 @@ HOST = "shoal-storage-xen2"
 def ceph(cluster: Cluster) -> Ceph:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    return Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    return Ceph(Inside(cluster))  # type: ignore[arg-type]
 
 
 class Connections:

@@ -17,7 +17,6 @@ from lab.command import CommandError, stop
 from shoal.spec.names import storage_vm_name
 from tests.chaos import slow_network
 from tests.chaos.ground import Ground
-from tests.chaos.osds import joined
 from tests.chaos.schedule import Kind
 from tests.lab.conftest import ROOT, shoal_argv
 
@@ -55,7 +54,7 @@ def nothing(_ground: Ground, _host: str) -> None:
 
 
 def crash(ground: Ground, host: str) -> None:
-    ground.lab_cli("crash", host)
+    ground.lose(host, "crash")
 
 
 def boot(ground: Ground, host: str) -> None:
@@ -84,7 +83,7 @@ def wait_for_osds(ground: Ground, host: str) -> None:
     """Until all of its OSDs are up, and data that was written meanwhile begins to be copied to them."""
 
     def are_up() -> bool:
-        osds = joined(ground.ceph("osd", "dump"), ground.ceph("osd", "tree")).get(storage_vm_name(host), {})
+        osds = ground.osds().get(storage_vm_name(host), {})
         return bool(osds) and all(osds.values())
 
     wait_until(are_up, f"the OSDs of {host} to be up")
@@ -99,7 +98,7 @@ def wait_until(met: Callable[[], bool], what: str, timeout_s: float = OSD_UP_TIM
 
 
 def cut(ground: Ground, host: str) -> None:
-    ground.lab_cli("cut", host)
+    ground.lose(host, "cut")
 
 
 def heal(ground: Ground, host: str) -> None:

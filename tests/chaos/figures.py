@@ -39,10 +39,13 @@ def first_write_s(heard: Iterable[Heard], vm: str, since_s: float, *, not_on: st
     return min((one.at_s for one in acks if one.at_s > since_s and one.host != not_on), default=None)
 
 
-def running_s(places: Iterable[Place], vm: str, since_s: float, writes_s: float) -> float | None:
-    """When the pool said that it runs, before it was heard to write: a guest's own boot comes after."""
-    times = [one.at_s for one in places if one.vm == vm and one.host and since_s < one.at_s <= writes_s]
-    return max(times, default=None)
+def running_s(places: Iterable[Place], vm: str, since_s: float, writes_s: float, *, not_on: str = "") -> float | None:
+    """When the pool said that it runs on any host but that one, before it was heard to write there.
+
+    A guest's own boot comes after.
+    """
+    found = (one for one in places if one.vm == vm and one.host not in ("", not_on))
+    return max((one.at_s for one in found if since_s < one.at_s <= writes_s), default=None)
 
 
 def rows(figures: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from lab.topology import Host, Lab
 from shoal.clients.ceph import Ceph
 from shoal.clients.ssh import Completed as SshCompleted
 from shoal.kit.errors import ShoalError
+from tests.chaos.osds import joined
 from tests.lab.conftest import BIN, shoal_argv
 from tests.lab.storage_vm_shell import ask_storage_vm
 
@@ -39,9 +41,13 @@ class StorageVmShell:
 
 @dataclass(slots=True)
 class Ground:
-    """`up_s` is when all hosts were up again after a power cut; the faults note it here, and the rest."""
+    """`up_s` is when all hosts were up again after a power cut; the faults note it here, and the rest.
+
+    `struck_s` is when a host was lost, or a moment before; 0 where that is when the fault has been done.
+    """
 
     lab: Lab
+    struck_s: float = 0.0
     up_s: float = 0.0
     shaper: str = ""  # what slowed the network
     apply: subprocess.Popen[bytes] | None = None  # a `shoal apply` under way
@@ -51,6 +57,11 @@ class Ground:
 
     def lab_cli(self, *words: str, timeout_s: float = 120, check: bool = True) -> Completed:
         return run([BIN / "shoal-lab", *words], timeout_s=timeout_s, check=check)
+
+    def lose(self, host: str, verb: str) -> None:
+        """Time runs from before the command, whose own start is then in the figures, and from the first of several."""
+        self.struck_s = self.struck_s or time.monotonic()
+        self.lab_cli(verb, host)
 
     def shoal(self, *words: str, timeout_s: float, check: bool = True) -> Completed:
         return run(shoal_argv(*words), timeout_s=timeout_s, check=check)
@@ -64,6 +75,10 @@ class Ground:
     def ceph(self, *argv: str, timeout_s: float = 60) -> object:
         """`ceph ARGV` by the first monitor that answers, parsed."""
         return self._ask(lambda ceph: ceph.command(argv, timeout_s=timeout_s))
+
+    def osds(self) -> dict[str, dict[int, int]]:
+        """Machine → OSD → the map since which it is up, 0 for one that is down."""
+        return joined(self.ceph("osd", "dump"), self.ceph("osd", "tree"))
 
     def ceph_python(self, source: bytes, *argv: str, timeout_s: float) -> str:
         return str(self._ask(lambda ceph: ceph.python(source, argv, timeout_s=timeout_s)))

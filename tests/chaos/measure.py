@@ -52,7 +52,7 @@ def _since(
     left = "" if case.fault.takes_all else case.host
     vms = [vm for vm in case.where if case.fault.takes_all or case.where[vm] == case.host]
     writes = {vm: first_write_s(heard, vm, case.struck_s, not_on=left) for vm in vms}
-    runs = {vm: running_s(places, vm, case.struck_s, at) if at else None for vm, at in writes.items()}
+    runs = {vm: running_s(places, vm, case.struck_s, at, not_on=left) if at else None for vm, at in writes.items()}
     found: dict[str, float | None] = {}
     for name, times in zip(names, (runs, writes), strict=True):
         known = [at - since_s for at in times.values() if at is not None]

@@ -26,5 +26,5 @@ def false_alarms(
         for machine, osds in before.items()
         if machine not in ended
         for osd, since in osds.items()
-        if after.get(machine, {}).get(osd, 0) != since
+        if since and after.get(machine, {}).get(osd, 0) != since  # one that was down is back, and was counted then
     )

@@ -21,8 +21,8 @@ from tests.chaos.listen import Listener
 from tests.chaos.places import PlaceWatch
 from tests.chaos.schedule import Event
 
-# What takes longer has not come back by itself. cephadm looks at its daemons every ten minutes, and warns of one that it
-# has seen dead until then.
+# What takes longer has not come back by itself. cephadm looks at its daemons every ten minutes, and until then warns of
+# one that it has seen dead.
 WHOLE_WITHIN_S = 720.0
 FRESH_S = 15.0  # a VM that was heard within these writes
 LOOK_EVERY_S = 3.0
@@ -61,13 +61,13 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
         return
     time.sleep(CALM_S)
     host = run.ground.master() if fault.on_master else event.host
-    case = measure.Case(fault, host, {vm: place(run, vm) for vm in run.vms})
+    case = measure.Case(fault, host, find_places(run))
     before = look_at_osds(run)
     run.say(f"{event.number}: {name} on {host}")
     with PlaceWatch(run.ground.lab, run.vms, shunned="" if fault.takes_all else host) as watch:
-        case.began_s = time.monotonic()
+        run.ground.struck_s, case.began_s = 0.0, time.monotonic()
         attempt(run, f"{name} on {host} could not be done", lambda: fault.begin(run.ground, host))
-        case.struck_s = time.monotonic()  # a crash of a host is quick, a full disk is not
+        case.struck_s = run.ground.struck_s or time.monotonic()
         time.sleep(event.lasts_s)
         attempt(run, f"{name} on {host} could not be ended", lambda: fault.end(run.ground, host))
         case.ended_s = time.monotonic()
@@ -75,7 +75,8 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
         case.whole_s = time.monotonic()
     case.up_s = run.ground.up_s if fault.takes_all else 0.0
     found = measure.take(case, run.listener.heard(), watch.seen())
-    alarms = [] if run.is_broken else osds.false_alarms(before, look_at_osds(run), may_end(run, fault, host))
+    after = {} if run.is_broken else look_at_osds(run)
+    alarms = osds.false_alarms(before, after, may_end(run, fault, host)) if after else []
     run.false_alarms += len(alarms)
     note(run, {"number": event.number, "fault": name, "host": host, "false_alarms": alarms}, found)
     judge(run)
@@ -118,9 +119,8 @@ def attempt(run: Run, what: str, do: Callable[[], object]) -> None:
 
 def spread(run: Run) -> None:
     """A witness on every host again: after a failover they stay where they were started."""
-    names = [host.name for host in run.ground.lab.hosts]
-    plan = moves({vm: place(run, vm) for vm in run.vms}, names)
     try:
+        plan = moves(find_places(run), [host.name for host in run.ground.lab.hosts])
         session = run.ground.session()
         for vm, host in plan.items():
             session.call("VM.hard_shutdown", run.vms[vm])
@@ -142,14 +142,17 @@ def moves(where: dict[str, str], hosts: list[str]) -> dict[str, str]:
     return dict(zip(spare, free, strict=False))
 
 
-def place(run: Run, vm: str) -> str:
-    """The host where the VM was heard last."""
-    return next((one.host for one in reversed(run.listener.heard()) if one.vm == vm and not one.late), "")
+def find_places(run: Run) -> dict[str, str]:
+    """The host on which each VM runs, as the pool says; "" for none."""
+    session = run.ground.session()
+    names = {ref: host["name_label"] for ref, host in session.call("host.get_all_records").items()}
+    return {vm: names.get(session.call("VM.get_resident_on", ref), "") for vm, ref in run.vms.items()}
 
 
 def look_at_osds(run: Run) -> dict[str, dict[int, int]]:
+    """Machine → OSD → since which map it is up; nothing if Ceph does not say."""
     try:
-        return osds.joined(run.ground.ceph("osd", "dump"), run.ground.ceph("osd", "tree"))
+        return run.ground.osds()
     except TROUBLE as error:
         run.blame(f"Ceph could not be asked for its OSDs: {error}")
         return {}

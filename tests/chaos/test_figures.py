@@ -49,6 +49,14 @@ def test_a_vm_that_never_came_is_not_measured_as_quick() -> None:
     assert found["vm_writes_elsewhere_s"] is None
 
 
+def test_the_host_that_was_hit_is_not_elsewhere() -> None:
+    """The pool goes on to say that the VM runs there; that it runs elsewhere was not seen."""
+    places = [Place(12, "b", "xen2")]
+    found = take(case("crash", began_s=10, struck_s=11, ended_s=50, whole_s=72), HEARD, places)
+    assert found["vm_elsewhere_s"] is None
+    assert found["vm_writes_elsewhere_s"] == 44.0
+
+
 def test_a_power_cut_is_measured_from_when_the_hosts_are_up() -> None:
     heard = [*acks("a", "xen2", 5, 90, 92), *acks("b", "xen2", 5, 95)]
     places = [Place(0, "a", "xen1"), Place(61, "a", "xen1"), Place(62, "a", ""), Place(80, "a", "xen2")]
@@ -122,7 +130,9 @@ def test_an_osd_that_joined_anew_and_was_not_ended_is_a_false_alarm() -> None:
     assert false_alarms(before, before, ()) == []
     assert false_alarms(before, after, ()) == [1, 2]
     assert false_alarms(before, after, {"two"}) == [1]
-    assert false_alarms(before, joined(dump(o0=5, o1=0, o2=7), TREE), ()) == [1]
+    down = joined(dump(o0=5, o1=0, o2=7), TREE)
+    assert false_alarms(before, down, ()) == [1]
+    assert false_alarms(down, joined(dump(o0=5, o1=40, o2=7), TREE), ()) == []  # the same one, back again
 
 
 def test_only_what_was_set_is_set_again() -> None:

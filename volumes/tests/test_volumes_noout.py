@@ -57,6 +57,17 @@ def test_it_ends_by_itself(calls: Calls, machine: str, cluster: Cluster) -> None
     cluster.wait_for(lambda: flags(cluster) == {}, 20, "the flag to be taken back")
 
 
+@pytest.mark.parametrize("odd", ["soon", "nan"])
+def test_a_record_that_nobody_can_read_is_over(calls: Calls, machine: str, cluster: Cluster, odd: str) -> None:
+    ok(calls.ask("PUT", f"noout/{machine}", {"ttl_s": 600}))
+    rados = ("rados", "-c", "/scratch/ceph.conf", "-k", "/scratch/admin.keyring", "-p", "rbd")
+    cluster.run(*rados, "setomapval", "shoal.noout", machine, odd)
+    volume = new_id()
+    calls.create(volume)
+    calls.delete(volume)  # wakes the sweep
+    cluster.wait_for(lambda: flags(cluster) == {}, 20, "the flag to be taken back")
+
+
 def test_the_services_user_may_set_no_other_flag(cluster: Cluster, machine: str) -> None:
     def order(*words: str) -> str:
         user = ("--id", "shoal-volumes", "-k", "/scratch/shoal-volumes.keyring")

@@ -55,15 +55,15 @@ class CephRefused(ShoalError):
     def __init__(self, argv: Sequence[str], completed: Completed, *, program: str = "ceph") -> None:
         said = completed.stderr.strip().splitlines()
         why = said[-1] if said else f"exit code {completed.code}"
-        super().__init__(f"{program} {' '.join(argv)[:200]}: {why}")
-        self.argv, self.code, self.details = tuple(argv), completed.code, "\n".join(said[-10:])
+        super().__init__(f"{program} {' '.join(argv)[:200]}: {why}", details="\n".join(said[-10:]))
+        self.argv, self.code = tuple(argv), completed.code
 
 
 class Ceph:
     """A cluster, seen from one storage VM."""
 
-    def __init__(self, ssh: Ssh, *, image: str) -> None:
-        self.ssh, self.image = ssh, image
+    def __init__(self, ssh: Ssh) -> None:
+        self.ssh = ssh
 
     async def has_mon(self) -> bool:
         """Whether a monitor runs on this storage VM. False, too, when it does not answer."""

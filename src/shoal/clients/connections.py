@@ -109,7 +109,7 @@ class Connections:
 
     async def _ceph_of(self, host: str) -> Ceph | str:
         try:
-            ceph = Ceph(await self.storage_vm(host), image=self.spec.ceph.image)
+            ceph = Ceph(await self.storage_vm(host))
             return ceph if await ceph.has_mon() else f"{host}: no monitor runs in its storage VM"
         except ShoalError as error:
             return f"{host}: {error.brief}"

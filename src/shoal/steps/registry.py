@@ -158,4 +158,5 @@ DESTROY_STEPS: Mapping[str, Step] = {
 UPGRADE_STEPS: Mapping[str, Step] = {
     "ceph_upgrade": patient(ceph_upgrade),
     "volume_services_image": patient(volume_services_image),
+    "spec_edit": patient(spec_edit),
 }

@@ -58,7 +58,9 @@ def write_commands(spec: Spec) -> str:
     assert existing is not None
     lines = ["#!/bin/sh -e", "# Each may be run again. Pools that are there already stay as they are."]
     for pool in dict.fromkeys(pool for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool):
-        lines += [_line("ceph", "osd", "pool", "create", pool)]
+        # An erasure coded one that is there would be refused by a plain "create".
+        there = f"ceph osd pool ls | {_line('grep', '-qxF', '--', pool)}"
+        lines += [f"{there} || {_line('ceph', 'osd', 'pool', 'create', pool)}"]
         lines += [_line("rbd", "pool", "init", pool)]
     for sr in spec.srs:
         if sr.namespace:
@@ -67,7 +69,8 @@ def write_commands(spec: Spec) -> str:
     words = [word for pair in caps_for(spec).items() for word in pair]
     volumes = volumes_user(existing)
     for user in (f"client.{existing.user}", volumes):
-        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user, *words)} >/dev/null")
+        # Without rights: with others than one has that is there, it would be refused.
+        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user)} >/dev/null")
         lines.append(_line("ceph", "auth", "caps", user, *words))
     lines += [
         f"# On each machine that runs the service, with its files in place ({FOLDER}, /opt/shoal/volumes):",
