@@ -135,13 +135,20 @@ def remove_id_object(ioctx: Any, name: str, image_id: str) -> None:
     with rados.WriteOpCtx() as operation:
         operation.cmpext(pack_string(image_id), 0)
         operation.remove()
-        try:
-            ioctx.operate_write_op(operation, id_object(name))
-        except rados.ObjectNotFound:
-            return
-        except rados.Error as error:
-            if abs(getattr(error, "errno", 0) or 0) < DIFFERS:
-                raise
+        _operate_if_same(ioctx, operation, id_object(name))
+
+
+def _operate_if_same(ioctx: Any, operation: Any, oid: str, **more: int) -> bool:
+    """Whether the object holds what the operation compares it with, and so it was done."""
+    try:
+        ioctx.operate_write_op(operation, oid, **more)
+    except rados.ObjectNotFound:
+        return False
+    except rados.Error as error:
+        if abs(getattr(error, "errno", 0) or 0) < DIFFERS:
+            raise
+        return False
+    return True
 
 
 def age_s(ioctx: Any, name: str) -> float:
@@ -184,11 +191,28 @@ def replace(ioctx: Any, volume_id: str, old_id: str, new_id: str) -> bool:
 
 
 def follow_replaced(ioctx: Any, volume_id: str, old_id: str, new_id: str) -> None:
-    """The id objects, after `replace`. May be repeated."""
-    write_id_object(ioctx, volume_name(volume_id), new_id)
-    if find_name(ioctx, old_id) == base_name(old_id):
-        write_id_object(ioctx, base_name(old_id), old_id)
+    """The id objects, after `replace`. May be repeated, and by others at the same time.
+
+    Whoever is late, so that yet another image has taken the place, must not give the name back: the kernel would map
+    what is on its way out. So the name is passed on from the old image, in one step.
+    """
+    name, base = volume_name(volume_id), base_name(old_id)
+    passed_on = _pass_on(ioctx, name, old_id, new_id)
+    if not passed_on and read_id_object(ioctx, name) is None and find_id(ioctx, name) == new_id:
+        write_id_object(ioctx, name, new_id)
+    if find_name(ioctx, old_id) == base:
+        write_id_object(ioctx, base, old_id)
+        if find_name(ioctx, old_id) != base:  # it was cleared away meanwhile
+            remove_id_object(ioctx, base, old_id)
     remove_id_object(ioctx, new_name(volume_id), new_id)
+
+
+def _pass_on(ioctx: Any, name: str, old_id: str, new_id: str) -> bool:
+    """Make the name's object stand for another image, if it still stands for the old one; whether it did."""
+    with rados.WriteOpCtx() as operation:
+        operation.cmpext(pack_string(old_id), 0)
+        operation.write_full(pack_string(new_id))
+        return _operate_if_same(ioctx, operation, id_object(name), mtime=int(time.time()), flags=FULL_FORCE)
 
 
 def forget(ioctx: Any, image_id: str, name: str) -> None:

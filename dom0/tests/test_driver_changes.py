@@ -117,7 +117,7 @@ def test_a_scan_brings_tracking_in_line(host: Host, tracked: str) -> None:
 def test_snapshot_clone_and_growth_of_a_disk_that_is_held(host: Host, service: Service, tracked: str) -> None:
     """The holder keeps the lock, as a host with a running VM does."""
     write(service, tracked, "a")
-    with held(service, tracked, host.folder / "holder"):
+    with held(service, tracked):
         snapshot, clone = host.snapshot(tracked), host.clone(tracked)
         host.call("vdi_resize", tracked, args=(str(32 * MIB),))
         with fault(24):

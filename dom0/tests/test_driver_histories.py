@@ -5,6 +5,7 @@ $SHOAL_HISTORY_SECONDS makes it longer, $SHOAL_HISTORY_SEED plays one again (the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -15,13 +16,15 @@ import pytest
 
 from dom0.tests import history as h
 from dom0.tests.pool import empty_pool
+from tests.ceph.dialog import Refused
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
-SECONDS = float(os.environ.get("SHOAL_HISTORY_SECONDS", "40"))
+SECONDS = float(os.environ.get("SHOAL_HISTORY_SECONDS", "25"))
 SEED = os.environ.get("SHOAL_HISTORY_SEED")
 DISKS_MAX = 8
 AT_ONCE_MAX = 4
+ROUNDS_MIN = 11
 
 
 @pytest.fixture
@@ -31,11 +34,18 @@ def pool(service: Service, tmp_path: Path) -> Iterator[h.Pool]:
     other.start()
     made = h.Pool(tmp_path, [service, other])
     yield made
-    if service.process is None:
-        service.start()
     made.stop()
-    other.kill()
+    forget_sweeps(made.services)
     empty_pool(service)
+
+
+def forget_sweeps(services: list[Service]) -> None:
+    """Whoever was killed amid a sweep keeps the others from sweeping for five minutes. The first one is alive then."""
+    for service in services:
+        service.kill()
+    with contextlib.suppress(Refused):
+        services[0].guest.do("remove_object", object="shoal.purge")
+    services[0].start()
 
 
 class History:
@@ -166,13 +176,13 @@ def test_three_hosts_at_once(pool: h.Pool) -> None:
     history = History(pool, SEED or str(random.randrange(1 << 32)))
     print(f"seed {history.seed}")
     end, rounds = time.monotonic() + SECONDS, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or rounds < ROUNDS_MIN:  # a busy machine comes to few in its time
         history.round()
         rounds += 1
     history.end()
+    forget_sweeps(pool.services)
     pool.services[0].sweep()  # what a service that died had begun, too
     pool.cluster.wait_for(lambda: not remains(pool), 60, f"Ceph to be empty after seed {history.seed}: {remains(pool)}")
-    assert rounds > 10, "hardly anything was done: this machine is too busy for this test"
 
 
 def test_a_snapshot_can_be_read_though_its_disk_is_deleted_at_that_moment(pool: h.Pool) -> None:

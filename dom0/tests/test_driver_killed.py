@@ -1,7 +1,7 @@
 """Every command, killed before, amid and after each of its outside calls and then repeated, ends as if nothing had been.
 
 The steps are not listed anywhere: the driver is killed at the first, the second, and so on, until it comes to its end.
-Of the later steps one in $SHOAL_KILLED_EVERY is taken (default 5; 1 takes all, which is half an hour), others each time.
+Of the later steps one in $SHOAL_KILLED_EVERY is taken (default 8; 1 takes all, which is half an hour), others each time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
 STEPS_MAX = 300
-EVERY = int(os.environ.get("SHOAL_KILLED_EVERY", "5"))
+EVERY = int(os.environ.get("SHOAL_KILLED_EVERY", "8"))
 SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 
 

@@ -145,7 +145,7 @@ def test_resize_grows_and_never_shrinks(host: Host) -> None:
 
 def test_a_disk_that_is_open_cannot_be_removed_or_activated(host: Host, service: Service) -> None:
     disk = host.create()
-    with held(service, disk, host.folder / "holder"):
+    with held(service, disk):
         with fault(24):
             host.call("vdi_delete", disk)
         with pytest.raises(xmlrpc.client.Fault) as caught:

@@ -12,6 +12,8 @@ from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Inside
 from tests.ceph.service import CAPS, Service, write_client_files
 
+WATCH_TIMEOUT_S = 12  # a client says every 5 s that it watches
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -23,6 +25,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield little
     finally:
         little.stop()
+
+
+@pytest.fixture(scope="module")
+def short_watches(cluster: Cluster) -> Iterator[None]:
+    """So long a dead client counts as alive; 30 s in real life."""
+    cluster.ceph("config", "set", "osd", "osd_client_watch_timeout", str(WATCH_TIMEOUT_S))
+    yield
+    cluster.ceph("config", "rm", "osd", "osd_client_watch_timeout")
 
 
 @pytest.fixture(scope="session")

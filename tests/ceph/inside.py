@@ -47,6 +47,25 @@ class Inside:
             for block, letter in request["blocks"].items():
                 image.write(letter.encode() * BLOCK_BYTES, int(block) * BLOCK_BYTES)
 
+    def fill(self, request: dict[str, Any]) -> None:
+        """So many bytes of a letter."""
+        with self.image(request, read_only=False) as image:
+            image.write(request["letter"].encode() * request["length"], request["offset"])
+            image.flush()
+
+    def letter(self, request: dict[str, Any]) -> str:
+        """The one that stands there; a NUL if nothing was written."""
+        with self.image(request, read_only=True) as image:
+            return str(image.read(request["offset"], 1).decode())
+
+    def command(self, request: dict[str, Any]) -> Any:
+        """What a monitor answers; the `ceph` program takes half a second of processor time to ask it."""
+        asked = json.dumps({**request["arguments"], "format": "json"})
+        code, output, status = self.cluster.mon_command(asked, b"")
+        if code:
+            raise OSError(code, status)
+        return json.JSONDecoder().raw_decode(output.decode())[0] if output.strip() else None
+
     def discard(self, request: dict[str, Any]) -> None:
         with self.image(request, read_only=False) as image:
             image.discard(request["block"] * BLOCK_BYTES, BLOCK_BYTES)

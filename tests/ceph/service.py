@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 from shoal.plan.ceph_user import NOOUT
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
-from tests.ceph.dialog import Dialog
+from tests.ceph.dialog import Dialog, Inside
 
+KEPT_S = 30  # the service closes a connection on which nothing was asked for a minute
 CAPS = ("mon", f"profile rbd, {NOOUT}", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
 
@@ -28,6 +30,8 @@ class Service:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._sweeper: Dialog | None = None
+        self._guest: Inside | None = None
+        self._kept = threading.local()
 
     @property
     def endpoint(self) -> str:
@@ -53,9 +57,10 @@ class Service:
         self.cluster.wait_for(self._listens, 60, f"the volume service (see {self.log})")
 
     def kill(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.stop()
-            self._sweeper = None
+        for dialog in (self._sweeper, self._guest):
+            if dialog is not None:
+                dialog.stop()
+        self._sweeper = self._guest = None
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -69,13 +74,24 @@ class Service:
         return http.client.HTTPSConnection(self.cluster.address, self.port, context=context, timeout=timeout_s)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
-        connection = self.connect()
+        """Each thread has a connection, and keeps it: a handshake takes longer than most requests."""
+        connection = self._connection()
         try:
             connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body))
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
+            found = response.status, json.loads(response.read())
+        except BaseException:
+            self._kept.process = None  # not to be used again
+            raise
+        self._kept.until = time.monotonic() + KEPT_S
+        return found
+
+    @property
+    def guest(self) -> Inside:
+        """Reads and writes disks of the pool rbd, each time opened anew."""
+        if self._guest is None:
+            self._guest = Inside(self.cluster)
+        return self._guest
 
     def sweep(self, pool: str = "rbd", namespace: str = "", age_s: float = 0, **more: str) -> None:
         """A whole sweep now, as if everything half made that is older than that were old. See `sweep_now.py`."""
@@ -87,6 +103,16 @@ class Service:
     def start_sweeper(self, dying_at: int = 0) -> Dialog:
         """With `dying_at` it kills itself before that change in Ceph."""
         return Dialog(self.cluster, "sweep_now.py", f"/scratch/{self.inside.name}", str(dying_at))
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        """To this process of the service: another that has taken its port knows nothing of an old one's."""
+        kept = self._kept
+        if getattr(kept, "process", None) is not self.process or self.process is None or time.monotonic() > kept.until:
+            if hasattr(kept, "connection"):
+                kept.connection.close()
+            kept.connection, kept.process, kept.until = self.connect(), self.process, time.monotonic() + KEPT_S
+        found: http.client.HTTPSConnection = kept.connection
+        return found
 
     def _listens(self) -> bool:
         assert self.process is not None

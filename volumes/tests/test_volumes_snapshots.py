@@ -121,6 +121,7 @@ def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Inside
         writer.stop()
 
 
+@pytest.mark.usefixtures("short_watches")
 def test_a_dead_holder_counts_until_ceph_has_noticed(service: Service, volume: str) -> None:
     """Whether it is dead or slow cannot be told: writes of its own may still come, so there is no snapshot."""
     host = Inside(service.cluster)

@@ -46,6 +46,29 @@ def test_what_is_young_is_left(calls: Calls, within: Inside) -> None:
     calls.delete(volume)
 
 
+FOLLOW_LATE = """
+import rados, sys
+sys.path.insert(0, "/repository")
+from volumes import directory
+cluster = rados.Rados(conffile="/scratch/ceph.conf", conf={"keyring": "/scratch/admin.keyring"})
+cluster.connect()
+ioctx = cluster.open_ioctx("other")
+name = "vdi-" + sys.argv[1]
+for there in ("00000000000002", "00000000000001", "00000000000000"):
+    directory.write_id_object(ioctx, name, there)
+    directory.follow_replaced(ioctx, sys.argv[1], "00000000000000", "00000000000001")
+    print(directory.read_id_object(ioctx, name))
+directory.remove_id_object(ioctx, name, "00000000000001")
+print([found.key for found in ioctx.list_objects() if found.key.endswith(("0000000", sys.argv[1]))])
+"""
+
+
+def test_who_follows_a_change_late_gives_no_name_back(calls: Calls) -> None:
+    """The name stands for what has replaced the replacement, for that itself, or still for the old image."""
+    said = calls.service.cluster.run("python3", "-c", FOLLOW_LATE, new_id())
+    assert said.splitlines() == ["00000000000002", "00000000000001", "00000000000001", "[]"]
+
+
 def test_an_entry_without_a_snapshot_is_removed_when_it_is_old(calls: Calls) -> None:
     volume, snapshot = new_id(), new_id()
     calls.create(volume)
