@@ -34,6 +34,7 @@ MOVED = {
     "xapi": {"SOCKET": below("xapi")},
     "settings": {"HOST_FILE": below("host.json")},
     "connection": {"FOLDER": below("volumes", "")},
+    "relay": {"SOCKET": below("relay")},
     "locking": {"FOLDER": FOLDER},
     "datapath": {
         "BUS": below("bus"),
