@@ -14,9 +14,12 @@ from .errors import LockFailed
 FOLDER = "/run/lock"
 
 
-class hold:  # noqa: N801 - a context manager, without the module that makes one of a function
-    """The kernel frees the lock when the process ends, however it ends."""
+def hold(sr_uuid, deadline):
+    """For a `with`. The kernel frees the lock when the process ends, however it ends."""
+    return _Lock(sr_uuid, deadline)
 
+
+class _Lock:
     def __init__(self, sr_uuid, deadline):
         self._sr_uuid = sr_uuid
         self._deadline = deadline

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -247,16 +249,17 @@ def test_nonsense_ends_a_call_and_nothing_else(bare_host: Host, pool: PaperPool,
     for said in NONSENSE:
         with relay.connect() as caller:
             assert caller.recv(1) == b"."
-            caller.sendall(said)
-            assert caller.recv(1000).strip(b".") == b"", said[:60]
+            with contextlib.suppress(OSError):  # it may hang up on what it has not read
+                caller.sendall(said)
+                caller.shutdown(socket.SHUT_WR)
+                while part := caller.recv(1000):
+                    assert part.strip(b".") == b"", said[:60]
     assert bare_host.call("sr_probe") == PROBED
     assert "Traceback" not in relay.said()
 
 
 def test_what_it_says_is_not_believed_blindly(host: Host, pool: PaperPool) -> None:
     """Whatever sits at its socket: the driver asks by itself."""
-    import socket
-
     for said in (b"", b".", b"x", b"..\n", b".{}\n", b'.{"status": "200"}\n', b'.{"status": 200, "length": 9}\nxx', b".[]\n"):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(host.folder / "relay"))
