@@ -48,7 +48,7 @@ test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
-	nice .venv/bin/pytest -q -m ceph
+	nice .venv/bin/pytest -q -m "ceph and not long"
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
@@ -56,6 +56,7 @@ test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a cr
 
 .PHONY: test-long
 test-long: $(STAMPS)/packages $(STAMPS)/python ## the tests in the lab, those that make test leaves out, too; over an hour
+	.venv/bin/pytest -q -m "ceph and long"
 	.venv/bin/pytest -q -m lab
 
 .PHONY: bench
@@ -71,4 +72,4 @@ fuzz: $(STAMPS)/python ## a coverage-guided fuzzer on the driver's dispatcher, t
 
 .PHONY: chaos
 chaos: $(STAMPS)/packages $(STAMPS)/python ## faults on a whole lab while VMs write; an hour with SECONDS=3600, again with SEED=…
-	.venv/bin/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	.venv/bin/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

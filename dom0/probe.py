@@ -271,6 +271,7 @@ def kit(places, keeper):
     return {
         "digest": sha256("".join(sorted(lines)).encode()).hexdigest() if lines else "",
         "has_client_certificate": all(os.path.exists("%s/client.%s" % (folder, end)) for end in ("pem", "key")),
+        "client_certificate": text_of(folder + "/client.pem"),
         "certificate_authority": digest(folder + "/ca.pem") if os.path.exists(folder + "/ca.pem") else "",
         "volume_service": str(host.get("volume_service", "")),
         "keeper_runs": runs(keeper),

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 @app.command
 def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
     """Make the lab, or what is missing of it, and wait until all its hosts answer."""
-    lab = _sized(hosts)
+    before, lab = locate().host_count, _sized(hosts)
     lab.dir.mkdir(parents=True, exist_ok=True)
     with _alone(lab), ThreadPoolExecutor(max_workers=1) as aside:
         identity.write_private(lab.dir / "lab.json", json.dumps({"host_count": lab.host_count}) + "\n")
@@ -53,6 +53,8 @@ def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
         identity.make_secrets(lab)
         network.build(lab)
         power.start_timeserver(lab)
+        if lab.host_count > before:  # a host that is new joins the pool when it starts
+            power.restart_toolstacks(lab)
         power.on_all(lab.hosts, lambda host: identity.make_disk(lab, host, image / "sda.img"))
         power.on_all(lab.hosts, lambda host: power.boot(lab, host, image, say))
         power.on_all(lab.hosts, lambda host: power.wait_until_started(lab, host, say))

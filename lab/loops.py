@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from lab.command import CommandError, run
 TIMEOUT_S = 20
 CONTROL = "/dev/loop-control"
 LOOP_CTL_REMOVE = 0x4C81
+LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
+STATUS_BYTES, SIZE_LIMIT_AT = 232, 32  # of struct loop_info64
+SECTOR_BYTES = 512
 FIRST_NUMBER, NUMBERS = 1000, 1_000_000  # far from what others use
 
 
@@ -71,6 +75,41 @@ def detach_below(folder: Path) -> None:
     for _, shown in _all():
         if shown.path.startswith(f"{folder}/"):
             detach(shown)
+
+
+def fail(what: Range) -> None:
+    """Every read and write of what lies on the device fails from now on, also by who has it open, as on a dead disk."""
+    _limit(what, SECTOR_BYTES)
+
+
+def mend(what: Range) -> None:
+    """The disk is as before; its data was not touched. Idempotent."""
+    _limit(what, what.size_bytes)
+
+
+def _limit(what: Range, size_bytes: int) -> None:
+    """Where the device ends. The kernel refuses for as long as pages wait to be written."""
+    device = next(
+        (name for name, one in _all() if (one.path, one.offset_bytes) == (what.path, what.offset_bytes)), None
+    )
+    if device is None:
+        raise CommandError(f"there is no loop device over {what.path} at {what.offset_bytes}")
+    deadline = time.monotonic() + TIMEOUT_S
+    descriptor = os.open(device, os.O_RDONLY)
+    try:
+        status = bytearray(STATUS_BYTES)
+        fcntl.ioctl(descriptor, LOOP_GET_STATUS64, status)
+        struct.pack_into("<Q", status, SIZE_LIMIT_AT, size_bytes)
+        while True:
+            try:
+                fcntl.ioctl(descriptor, LOOP_SET_STATUS64, bytes(status))
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+    finally:
+        os.close(descriptor)
 
 
 def _number(what: Range) -> int:

@@ -23,7 +23,7 @@ def build(lab: Lab) -> None:
     """Make what is missing of the lab's network."""
     if not (NAMESPACES / lab.namespace).exists():
         run(["ip", "netns", "add", lab.namespace], timeout_s=10)
-    present = _links(lab)
+    present = links(lab.namespace)
     lines = ["link set lo up"]
     if BRIDGE not in present:
         lines += [f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"]
@@ -40,22 +40,22 @@ def build(lab: Lab) -> None:
 def cut(lab: Lab, host: Host) -> None:
     """Pull the host's LAN cable: dom0 and its own storage VMs still see each other, and nobody else."""
     island = _island(host)
-    if island not in _links(lab):
+    if island not in links(lab.namespace):
         _batch(lab, [f"link add {island} type bridge stp_state 0 forward_delay 0", f"link set {island} up"])
-    _batch(lab, [f"link set {port} master {island}" for port in _ports(lab, host)])
+    _batch(lab, [f"link set {port} master {island}" for port in ports(lab, host)])
     _write_short_ways(lab)
 
 
 def heal(lab: Lab, host: Host) -> None:
     """Plug the host's LAN cable in again."""
-    _batch(lab, [f"link set {port} master {BRIDGE} up" for port in _ports(lab, host)])
-    if _island(host) in _links(lab):
+    _batch(lab, [f"link set {port} master {BRIDGE} up" for port in ports(lab, host)])
+    if _island(host) in links(lab.namespace):
         _batch(lab, [f"link delete {_island(host)}"])
     _write_short_ways(lab)
 
 
 def is_cut(lab: Lab, host: Host) -> bool:
-    return _island(host) in _links(lab)
+    return _island(host) in links(lab.namespace)
 
 
 def connect(lab: Lab, address: str, port: int, *, timeout_s: float) -> socket.socket:
@@ -82,9 +82,9 @@ def _island(host: Host) -> str:
     return f"island-{host.name}"
 
 
-def _ports(lab: Lab, host: Host) -> list[str]:
+def ports(lab: Lab, host: Host) -> list[str]:
     """dom0's tap and the ports of the host's storage VMs."""
-    return [name for name in _links(lab) if name == host.tap or name.startswith(f"vm{host.index}-")]
+    return [name for name in links(lab.namespace) if name == host.tap or name.startswith(f"vm{host.index}-")]
 
 
 def _host_lines(host: Host, present: Iterable[str]) -> list[str]:
@@ -98,8 +98,9 @@ def _batch(lab: Lab, lines: list[str]) -> None:
     run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", timeout_s=20, namespace=lab.namespace)
 
 
-def _links(lab: Lab) -> dict[str, dict[str, Any]]:
-    shown = run(["ip", "-json", "link", "show"], timeout_s=10, namespace=lab.namespace).stdout
+def links(namespace: str) -> dict[str, dict[str, Any]]:
+    """The network interfaces in a namespace."""
+    shown = run(["ip", "-json", "link", "show"], timeout_s=10, namespace=namespace).stdout
     return {link["ifname"]: link for link in json.loads(shown)}
 
 
@@ -109,8 +110,8 @@ def _write_short_ways(lab: Lab) -> None:
     Everyone else's packets go through dom0. A host that is cut off has no short way, and what its toolstack sends from
     its own address (the lab's end of the channel) reaches nobody but its own dom0.
     """
-    links = _links(lab)
-    plugged = [host for host in lab.hosts if _island(host) not in links]
+    present = links(lab.namespace)
+    plugged = [host for host in lab.hosts if _island(host) not in present]
     ways = [f"ip daddr {host.address} tcp dport 443 dnat to {host.channel_lab}:443" for host in plugged]
     walls = [
         f"ip saddr {host.channel_lab} ip daddr != {{ {host.channel_lab}, {host.channel_dom0} }} drop"

@@ -23,6 +23,7 @@ BOOT_TIMEOUT_S = 240.0  # three at once on two emulating cores, with something e
 TOOLSTACK_TIMEOUT_S = 120.0
 STARTED = "/var/run/xapi_init_complete.cookie"  # in dom0
 START_TIMEOUT_S = 90.0
+RESTART = "/opt/xensource/bin/xe-toolstack-restart"
 
 
 def toolstack_pid(host: Host) -> Path:
@@ -78,6 +79,14 @@ def start_toolstack(lab: Lab, host: Host) -> None:
         argv = [sys.executable, *words]
         pid = start(argv, namespace=lab.namespace, log=toolstack_log(host))
         record(toolstack_pid(host), pid)
+
+
+def restart_toolstacks(lab: Lab) -> None:
+    """Of all hosts that are on: what the lab consists of, a toolstack reads only when it starts."""
+    for host in lab.hosts:
+        if recorded(toolstack_pid(host)) is not None:
+            argv = [sys.executable, "-m", "lab.cli", "--dir", str(lab.dir), "run", host.name, "--", RESTART]
+            run(argv, timeout_s=90)
 
 
 def wait_for_toolstack(lab: Lab, host: Host, *, timeout_s: float = TOOLSTACK_TIMEOUT_S) -> None:

@@ -123,19 +123,19 @@ def unplug(lab: Lab, host: Host, uuid: str, userdevice: str) -> None:  # noqa: A
             loops.detach(one)
             _remember(folder, [other for other in _remembered(folder) if other != one])
     # What it booted with is a mount, what was plugged later a node.
-    script = 'while umount "$1" 2>/dev/null; do :; done; rm -f "$1" "$2"'
+    script = 'while mountpoint -q "$1"; do umount "$1"; done; rm -f "$2" "$1"'
     run([*_inside(folder), "sh", "-c", script, "sh", target, f"/dev/{name}"], timeout_s=20)
 
 
 def _inside(folder: Path) -> list[str | Path]:
-    """Runs a command in the VM's mount namespace, which its first process has."""
+    """Runs a command in the VM's namespaces, which its first process has: of processes, too, for /proc/self's sake."""
     daemon = recorded(folder / "nspawn.pid")
     if daemon is None:
         raise CommandError(f"storage VM {folder.name} does not run")
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
     if not children:
         raise CommandError(f"storage VM {folder.name} has not begun to boot")
-    return ["nsenter", f"--target={children[0]}", "--mount", "--root", "--wd"]
+    return ["nsenter", f"--target={children[0]}", "--mount", "--pid", "--root", "--wd"]
 
 
 def shutdown(lab: Lab, host: Host, uuid: str, *, timeout_s: float = 60) -> None:
@@ -153,6 +153,8 @@ def kill(lab: Lab, host: Host, uuid: str) -> None:
 def kill_all(lab: Lab, host: Host) -> None:
     """The host's power is gone, and with it that of its storage VMs."""
     for uuid in _known(host):
+        # First of all: as its processes end, the kernel would tell their peers so, and no dead machine does that.
+        _unplug_network(lab, host, uuid)
         stop(_folder(host, uuid) / "nspawn.pid")
     for uuid in _known(host):
         _clear(lab, host, uuid)
@@ -173,6 +175,17 @@ def addresses(lab: Lab, host: Host, uuid: str) -> dict[int, list[str]]:
         for link in shown
         if link["ifname"].startswith("eth")
     }
+
+
+def host_disks(host: Host) -> list[Range]:
+    """What the host's storage VMs have of its own disks: what OSDs lie on."""
+    ranges = (one for uuid in _known(host) for one in _remembered(_folder(host, uuid)))
+    return [one for one in ranges if Path(one.path) in (host.disk, host.spare_disk)]
+
+
+def namespaces(lab: Lab, host: Host) -> list[str]:
+    """The network namespaces of the host's storage VMs."""
+    return sorted(path.name for path in NAMESPACES.glob(f"{lab.namespace}-{host.name}-*"))
 
 
 def ports(host: Host) -> str:
@@ -257,13 +270,19 @@ def _ports(lab: Lab, host: Host, uuid: str) -> list[str]:
     return [link["ifname"] for link in shown if link["ifname"].startswith(f"{ports(host)}{uuid[:6]}-")]
 
 
+def _unplug_network(lab: Lab, host: Host, uuid: str) -> None:
+    """The VM's wires are gone, and what was under way in them. Idempotent."""
+    if (NAMESPACES / _namespace(lab, host, uuid)).exists():
+        for port in _ports(lab, host, uuid):
+            run(["ip", "link", "delete", port], namespace=lab.namespace, timeout_s=10)
+
+
 def _clear(lab: Lab, host: Host, uuid: str) -> None:
     """Remove what a stopped VM holds: processes that outlived it, its network, its loop devices."""
     namespace = _namespace(lab, host, uuid)
     if (NAMESPACES / namespace).exists():
         _end_all_in(namespace)
-        for port in _ports(lab, host, uuid):  # with the namespace they would go only some time later
-            run(["ip", "link", "delete", port], namespace=lab.namespace, timeout_s=10)
+        _unplug_network(lab, host, uuid)  # with the namespace it would go only some time later
         run(["ip", "netns", "delete", namespace], timeout_s=10)
     for one in _remembered(_folder(host, uuid)):
         loops.detach(one)

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.client import HTTPSConnection
+from http.client import HTTPException, HTTPSConnection
 from typing import Any, TypeVar
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import Error as RpcError
 from xmlrpc.client import SafeTransport, ServerProxy
 
-from lab.command import run
+from lab.command import CommandError, run
 from lab.namespace import enter
 from lab.topology import Lab
 
@@ -42,14 +44,14 @@ UNCHECKED = ssl._create_unverified_context()
 class NamespaceTransport(SafeTransport):
     """Connects from inside the lab's namespace, while the rest of this process stays outside."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, timeout_s: float) -> None:
         super().__init__(context=UNCHECKED)
-        self._lab = lab
+        self._lab, self._timeout_s = lab, timeout_s
 
     def make_connection(self, host: Any) -> HTTPSConnection:
         connection = super().make_connection(host)
         if connection.sock is None:
-            connection.timeout = CALL_TIMEOUT_S
+            connection.timeout = self._timeout_s
             with ThreadPoolExecutor(1) as thread:  # it alone goes inside, and it ends here
                 thread.submit(self._connect, connection).result()
         return connection
@@ -62,11 +64,16 @@ class NamespaceTransport(SafeTransport):
 class Session:
     """A session with the pool, by stdlib XML-RPC. The lab's own certificates are its own: they are not checked."""
 
-    def __init__(self, lab: Lab, master: str = "xen1", *, enter_namespace: bool = False) -> None:
-        """`enter_namespace`: each connection is made inside the lab's network by a thread that goes there for it."""
+    def __init__(
+        self, lab: Lab, master: str = "xen1", *, enter_namespace: bool = False, timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
+        """`enter_namespace`: each connection is made inside the lab's network by a thread that goes there for it.
+
+        `timeout_s` bounds its calls then.
+        """
         address, password = lab.host(master).address, lab.password_file.read_text()
         for _ in range(2):
-            transport = NamespaceTransport(lab) if enter_namespace else SafeTransport(context=UNCHECKED)
+            transport = NamespaceTransport(lab, timeout_s) if enter_namespace else SafeTransport(context=UNCHECKED)
             self._server = ServerProxy(f"https://{address}/", transport=transport)
             answer: Any = self._server.session.login_with_password("root", password)
             if answer["Status"] == "Success" or answer["ErrorDescription"][0] != "HOST_IS_SLAVE":
@@ -82,6 +89,22 @@ class Session:
         if answer["Status"] != "Success":
             raise XenApiFailure(answer["ErrorDescription"])
         return answer["Value"]
+
+
+# All that a call can end with while hosts die.
+TROUBLE = (OSError, RuntimeError, HTTPException, RpcError, ExpatError, XenApiFailure)
+
+
+def log_in(lab: Lab, *, shunned: str = "", timeout_s: float = CALL_TIMEOUT_S) -> Session:
+    """With the pool, from outside the lab's network, by way of whichever host answers, but not of that one."""
+    failures = []
+    for host in lab.hosts:
+        if host.name != shunned:
+            try:
+                return Session(lab, host.name, enter_namespace=True, timeout_s=timeout_s)
+            except TROUBLE as error:
+                failures.append(f"{host.name}: {error}")
+    raise CommandError(f"no host of the pool answers: {'; '.join(failures)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def main() -> int:
     config = configuration.load(arguments.config)
     ceph = Ceph(config)
     workers = Workers(WORKER_THREADS, STUCK_AFTER_S)
-    purger = Purger(ceph.with_pool, ceph)
+    purger = Purger(ceph.with_pool, ceph, ceph)
     routes = Routes(ceph, workers, purger)
     server = Server(config, lambda method, target, body: routes.answer(parse(method, target, body)))
     workers.watch()

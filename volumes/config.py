@@ -17,7 +17,8 @@ class Config:
     certificate: Path
     key: Path
     ca: Path
-    host: str = ""  # whose dom0 may ask the container service
+    clients: Path  # need not be there: then nobody may ask
+    host: str = ""  # the one client of the container service
 
 
 def load(path: Path) -> Config:
@@ -28,5 +29,6 @@ def load(path: Path) -> Config:
     for name, file in files.items():
         if not file.is_file():
             raise FileNotFoundError(f"{path}: {name}: there is no file {file}")
+    files["clients"] = path.parent / values["clients"]
     host = str(values.get("host", ""))
     return Config(address=str(address), port=int(port), user=str(values["user"]), host=host, **files)

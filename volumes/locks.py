@@ -39,12 +39,18 @@ def take(pool: Pool, name: str, owner: str, ttl_s: int) -> dict[str, Any]:
     raise ServiceError(409, "held", f"lock {name} changes hands all the time")
 
 
+def read(pool: Pool, name: str) -> dict[str, Any]:
+    """Who has it: `owner` is null when nobody has. To ask takes nothing from anybody."""
+    found = _holder(pool, name)
+    return {"owner": None} if found is None else _describe(found)
+
+
 def release(pool: Pool, name: str, owner: str) -> dict[str, Any]:
     """Give it back. Who has it afterwards: nobody, or somebody else."""
     found = _holder(pool, name)
     if found is not None and found.description == owner:
         lockers.take_away(pool.ioctx, PREFIX + name, LOCK, found)
-        found = None
+        return {"owner": None}
     return {"owner": None} if found is None else _describe(found)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps pools in the background: a caller waits for no image to be freed, which takes seconds.
+"""Sweeps pools in the background: a caller waits for no image to be freed, which takes seconds. Ends what is overdue.
 
 Any service may do it for any pool, one at a time, so nothing is lost when one dies half-way: what is to be done is to
 be seen in the pool. Pools are those that were asked about since the start.
@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import rados
 
+from volumes import noout
 from volumes.errors import ServiceError
 from volumes.pool import Pool, Pools
 from volumes.sweep import Sweep
@@ -31,9 +32,10 @@ WithPool = Callable[[str, str, Callable[[Any], bool], str], bool]
 class Purger:
     """`with_pool` is Ceph.with_pool."""
 
-    def __init__(self, with_pool: WithPool, pools: Pools) -> None:
+    def __init__(self, with_pool: WithPool, pools: Pools, monitors: noout.Monitors) -> None:
         self._with_pool = with_pool
         self._pools = pools
+        self._monitors = monitors
         self._lock = threading.Lock()
         self._dirty: dict[tuple[str, str], set[str]] = {}
         self._whole_at: dict[tuple[str, str], float] = {}
@@ -67,7 +69,9 @@ class Purger:
         whole = time.monotonic() - self._whole_at.get(where, float("-inf")) > WHOLE_SWEEP_EVERY_S
 
         def work(ioctx: Any) -> bool:
-            return sweep(Pool(ioctx, self._pools, images.add), images, whole=whole)
+            pool = Pool(ioctx, self._pools, images.add)
+            self._end_overdue(pool)
+            return sweep(pool, images, whole=whole)
 
         try:
             done = self._with_pool(name, namespace, work, "sweep")
@@ -80,6 +84,15 @@ class Purger:
             self._whole_at[where] = time.monotonic()
         with self._lock:
             self._dirty[where] -= images
+
+    def _end_overdue(self, pool: Pool) -> None:
+        try:
+            ended = noout.end_overdue(pool, self._monitors)
+        except ServiceError as error:
+            log.warning("noout cannot be taken back: %s (tried again in %g s)", error.message, SWEEP_EVERY_S)
+            return
+        if ended:
+            log.info("took noout back for %s, which stayed away for longer than it was to", ", ".join(ended))
 
 
 def sweep(pool: Pool, images: set[str], *, whole: bool) -> bool:

@@ -21,6 +21,7 @@ from volumes import (
     listing,
     locks,
     members,
+    noout,
     owner,
     revert,
     snapshots,
@@ -40,7 +41,7 @@ POOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 LOCATION = re.compile(rf"([0-9a-zA-Z]{{1,64}})@({UUID.pattern})")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,40}")
 METADATA_VALUE_MAX = 8192
-LOCK_MAX_S = 3600
+TTL_MAX_S = 3600
 ADDRESSES_MAX = 256
 CLIENT_ADDRESS = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):[0-9]{1,5}/[0-9]{1,10}")
 
@@ -116,7 +117,7 @@ class Routes:
             return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S), LIST_TIMEOUT_S
         if rest == ("owner",):
             return _owner_work(method, body), CALL_TIMEOUT_S
-        if rest[:1] in (("holders",), ("locks",), ("fences",)):
+        if rest[:1] in (("holders",), ("locks",), ("fences",), ("noout",)):
             return self._failover_work((method, *rest), body), LIST_TIMEOUT_S
         if rest[:1] == ("volumes",) and len(rest) in (2, 3):
             volume_id = _uuid(rest[1], "volume id")
@@ -142,7 +143,19 @@ class Routes:
             return lambda _: fences.add(self._ceph, addresses)
         if call[1] == "locks" and len(call) == 3:
             return _lock_work(call[0], call[2], body)
+        if call[1] == "noout" and len(call) == 3:
+            return self._noout_work(call[0], call[2], body)
         raise ServiceError(404, "no_such_path", f"no {' '.join(call)} for a pool")
+
+    def _noout_work(self, method: str, machine: str, body: dict[str, Any]) -> Work:
+        if not POOL.fullmatch(machine):
+            raise bad_request("machine: letters, digits, '.', '_' and '-' only")
+        if method == "DELETE":
+            return lambda pool: noout.release(pool, self._ceph, machine)
+        if method != "PUT":
+            raise ServiceError(405, "no_such_method", f"no {method} here")
+        ttl_s = _ttl(body)
+        return lambda pool: noout.hold(pool, self._ceph, machine, ttl_s)
 
     def _status(self) -> dict[str, Any]:
         health = self._ceph.command(prefix="health")
@@ -152,6 +165,7 @@ class Routes:
             for code, check in sorted(health.get("checks", {}).items())
         ]
         ceph = {"fsid": self._ceph.fsid(), "monitors": monitors, "health": health["status"], "checks": checks}
+        ceph["members"] = members.read(self._ceph)
         return {"service": "shoal-volumes", "version": VERSION, "ceph": ceph}
 
     def _pool_stats(self, name: str, pool: Pool) -> dict[str, Any]:
@@ -189,15 +203,22 @@ def _owner_work(method: str, body: dict[str, Any]) -> Work:
 def _lock_work(method: str, name: str, body: dict[str, Any]) -> Work:
     if not POOL.fullmatch(name):
         raise bad_request("lock: letters, digits, '.', '_' and '-' only")
+    if method == "GET":
+        return lambda pool: locks.read(pool, name)
     lock_owner = _uuid(body.get("owner"), "owner")
     if method == "DELETE":
         return lambda pool: locks.release(pool, name, lock_owner)
     if method != "PUT":
         raise ServiceError(405, "no_such_method", f"no {method} here")
-    ttl_s = body.get("ttl_s")
-    if not isinstance(ttl_s, int) or isinstance(ttl_s, bool) or not 0 < ttl_s <= LOCK_MAX_S:
-        raise bad_request(f"ttl_s: not a whole number of seconds up to {LOCK_MAX_S}")
+    ttl_s = _ttl(body)
     return lambda pool: locks.take(pool, name, lock_owner, ttl_s)
+
+
+def _ttl(body: dict[str, Any]) -> int:
+    ttl_s = body.get("ttl_s")
+    if not isinstance(ttl_s, int) or isinstance(ttl_s, bool) or not 0 < ttl_s <= TTL_MAX_S:
+        raise bad_request(f"ttl_s: not a whole number of seconds up to {TTL_MAX_S}")
+    return ttl_s
 
 
 def _addresses(body: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -12,8 +13,10 @@ import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Callable
 
+from volumes import clients
 from volumes.config import Config
 from volumes.errors import ServiceError, bad_request
+from volumes.strangers import Strangers
 
 log = logging.getLogger("volumes")
 CONNECTIONS_MAX = 64
@@ -41,31 +44,54 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, config: Config, answer: Answer) -> None:
         self._tls = tls_context(config)
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._strangers = Strangers()
+        self._clients = config.clients
         self.answer = answer
         super().__init__((config.address, config.port), Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
+        if not self._strangers.enter(client_address[0]):
+            log.warning("%s refused: too many connections of nobody that is known", client_address[0])
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._strangers.leave(client_address[0])
+            raise
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Here rather than at accept, so that a client that never ends its handshake blocks nobody."""
-        request.settimeout(HANDSHAKE_TIMEOUT_S)
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._tls.wrap_socket(request, server_side=True) as connection:
+        with contextlib.ExitStack() as stranger:
+            stranger.callback(self._strangers.leave, client_address[0])
+            request.settimeout(HANDSHAKE_TIMEOUT_S)
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._tls.wrap_socket(request, server_side=True) as connection:
+                if not self._is_admitted(connection):  # it stays one, and is told so when it asks
+                    self.RequestHandlerClass(connection, client_address, self)
+                    return
+                stranger.close()
+                self._serve(connection, client_address)
+
+    def _serve(self, connection: ssl.SSLSocket, client_address: Any) -> None:
+        if not self._slots.acquire(blocking=False):
+            log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
+            return
+        try:
             self.RequestHandlerClass(connection, client_address, self)
+        finally:
+            self._slots.release()
+
+    def _is_admitted(self, connection: ssl.SSLSocket) -> bool:
+        try:
+            self.admit(connection)
+        except ServiceError:
+            return False
+        return True
 
     def admit(self, connection: Any) -> None:
         """Raises a ServiceError for a client whose certificate is good, and who may not ask here all the same."""
+        clients.check(connection.getpeercert(), self._clients)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
         log.info("connection from %s ended", client_address[0], exc_info=log.isEnabledFor(logging.DEBUG))

@@ -26,7 +26,7 @@ class Relay:
             return None
         try:
             told, body = _exchange(endpoint, request, deadline)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             self._is_usable = False
             told, body = {"in_time": not deadline.passed()}, b""
         if told.get("in_time") is False:  # a second try would be as long, and in vain

@@ -128,7 +128,7 @@ class Volumes:
                 value = _understand(*route.ask((method, target, data), share, is_long))
             except Refused as refusal:
                 raise self._final(refusal, path)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 route.close()
                 failures.append("%s (%s)" % (route.endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
@@ -162,8 +162,9 @@ def _understand(status, answer):
         return value
     error = value.get("error")
     error = error if isinstance(error, dict) else {}
-    if error.get("code") in _FINAL:
-        raise Refused(error["code"], str(error.get("message")))
+    code = error.get("code")
+    if isinstance(code, str) and code in _FINAL:
+        raise Refused(code, str(error.get("message")))
     raise ValueError("%d: %s" % (status, error.get("message", "no reason given")))
 
 

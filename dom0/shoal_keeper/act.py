@@ -9,7 +9,7 @@ from shoal_dom0.xapi import ignore_gone
 
 from .toolstack import Refused
 
-WAIT_S = 20.0  # for what was begun in this round; then the next rounds look after it
+WAIT_S = 5.0  # for what was begun in this round; then the next rounds look after it, and do what else can be done
 POLL_S = 0.5
 BEATEN = ("VM_BAD_POWER_STATE", "OTHER_OPERATION_IN_PROGRESS")
 
@@ -38,7 +38,7 @@ class Actor:
         return [outcome for outcome in map(self._look, list(self._tasks)) if outcome is not None]
 
     def carry_out(self, actions):
-        """Begin them all, wait for a while, and say what became of each."""
+        """Begin them all, wait until the first has ended, at most for a while, and say what became of each."""
         outcomes, begun = [], []
         for action in actions:
             outcome = self._begin(action)
@@ -51,10 +51,9 @@ class Actor:
             ended = {key: self._look(key) for key in [action.key for action in begun]}
             outcomes += [outcome for outcome in ended.values() if outcome is not None]
             begun = [action for action in begun if ended[action.key] is None]
-            if time.monotonic() >= end:
-                break
-            if begun:
-                time.sleep(POLL_S)
+            if len(begun) < len(ended) or time.monotonic() >= end:
+                break  # the next one may be possible now
+            time.sleep(POLL_S)
         return outcomes + [Outcome(action, LATER, "goes on") for action in begun]
 
     def _begin(self, action):

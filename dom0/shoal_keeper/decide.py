@@ -6,10 +6,11 @@ reason to leave an SR unplugged that the other hosts serve.
 
 from typing import List
 
+from . import ceph_troubles
 from .state import NULL, Action, Decision, Trouble
 
 ACTIONS_MAX = 4  # VM starts at a time: each reads its disk, and dom0 has few CPUs
-SPREAD_PATIENCE_S = 300.0  # so long after boot a VM without affinity waits for more hosts to choose from
+SPREAD_PATIENCE_S = 120.0  # so long after boot a VM without affinity waits for more hosts to choose from
 STORAGE_VM_PATIENCE_S = 300.0
 CEPH_PATIENCE_S = 600.0
 PLUG_PATIENCE_S = 300.0
@@ -40,9 +41,14 @@ class Plan:
 
 
 def decide(seen, memory):
-    resting = _stand_back(seen)
-    if resting is not None:
-        return resting
+    decision = _stand_back(seen) or _decide(seen, memory)
+    if decision.troubles is None:
+        return decision
+    troubles, unjudged = ceph_troubles.judge(seen)
+    return decision._replace(troubles=decision.troubles + troubles, unjudged=unjudged)
+
+
+def _decide(seen, memory):
     plan = Plan(seen, memory)
     for stage in (_keep_storage_vm, _refresh_monitors, _plug, _start_vms):
         stage(plan)
@@ -217,12 +223,16 @@ def _start(plan, vm, key):
         plan.notes.append("the VM %s waits for SR %s" % (vm.name, ", ".join(missing)))
     elif is_free and lacking and seen.uptime_s < SPREAD_PATIENCE_S:
         plan.notes.append("the VM %s may run anywhere and waits for %s" % (vm.name, ", ".join(lacking)))
-    elif len(plan.actions) >= ACTIONS_MAX:
+    elif len(plan.actions) + _starts_under_way(seen) >= ACTIONS_MAX:
         plan.notes.append("the VM %s waits for its turn" % vm.name)
     else:
         place = "" if is_free else seen.host.ref
         reason = "it is marked to start, and its SR is plugged"
         plan.attempt(Action("start_vm", key, vm.ref, vm.name, reason, place=place, vm=vm.uuid))
+
+
+def _starts_under_way(seen):
+    return sum(key.startswith("start_vm/") for key in seen.under_way)
 
 
 def _summary(seen):
@@ -231,6 +241,6 @@ def _summary(seen):
         parts.append("the storage VM runs")
     if seen.pbds:
         parts.append("plugged: %s" % ", ".join(sorted(pbd.sr_name for pbd in seen.pbds)))
-        checks = " (%s)" % ", ".join(seen.ceph.checks) if seen.ceph.checks else ""
-        parts.append("Ceph says %s%s" % (seen.ceph.health, checks))
+        codes = ", ".join(check.code for check in seen.ceph.checks)
+        parts.append("Ceph says %s%s" % (seen.ceph.health, " (%s)" % codes if codes else ""))
     return ", ".join(parts) or "this host has neither a storage VM nor an SR of Shoal's"

@@ -26,6 +26,7 @@ class Peer(NamedTuple):
     silent_s: float = 0.0  # since when it has not answered; 0 while it does
     free_memory_bytes: int = 0
     can_start: bool = True  # live, enabled, its SRs plugged
+    beats_in_ceph: bool = False  # its keeper renews a lock there; only of hosts with neither monitor nor OSD
 
 
 class Guest(NamedTuple):
@@ -45,6 +46,16 @@ class Guest(NamedTuple):
     avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
 
 
+class Lost(NamedTuple):
+    """A VM that the pool says runs on a dead host; `hindrance` says why it stays down, "" where nothing does."""
+
+    host: str
+    vm: str
+    name: str
+    is_marked: bool
+    hindrance: str
+
+
 class Sight(NamedTuple):
     own: str
     has_quorum: bool  # a volume service reaches a quorum of monitors
@@ -55,6 +66,7 @@ class Sight(NamedTuple):
     acknowledged: FrozenSet[str]  # clients that are fenced, as a service with the newest map of the OSDs says
     strays: Tuple[str, ...] = ()  # VMs that run here and, says the pool, do not
     clients: FrozenSet[Tuple[str, str]] = frozenset()  # that hold any other disk: host and address, as a guest's holders
+    lost: Tuple[Lost, ...] = ()
 
 
 class Step(NamedTuple):
@@ -69,8 +81,12 @@ class Step(NamedTuple):
 
 
 def is_dead(peer):
-    """Three signs, since each alone fails for other reasons: a busy toolstack, a monitor that moves, a full disk."""
-    return not (peer.beats or peer.in_quorum or peer.osds_up) and peer.silent_s >= SUSPECT_S
+    """Three signs, since each alone fails for other reasons: a busy toolstack, a monitor that moves, a full disk.
+
+    Where Ceph is not on the hosts, its keeper's own sign there stands for two of them.
+    """
+    lives = peer.beats or peer.in_quorum or peer.osds_up or peer.beats_in_ceph
+    return not lives and peer.silent_s >= SUSPECT_S
 
 
 def decide(sight) -> Tuple[Step, ...]:
@@ -105,9 +121,7 @@ def _about(peer, sight):
     leader = sight.locks.get(peer.uuid, "")
     if leader != sight.own:
         return [] if leader else [Step(TAKE_LOCK, "it is dead, and nobody leads", about=peer.uuid)]
-    # Of all disks, not only of VMs that are recorded there: it may have begun to start one when it was cut off.
-    holders = sight.clients.union(*(guest.holders for guest in sight.guests))
-    unfenced = frozenset(address for host, address in holders if host == peer.uuid) - sight.acknowledged
+    unfenced = unfenced_clients(peer.uuid, sight)
     if unfenced:
         return [Step(FENCE, "it is dead, and its clients hold disks", about=peer.uuid, addresses=unfenced)]
     steps = []
@@ -118,6 +132,12 @@ def _about(peer, sight):
         elif guest.claim == peer.uuid:
             steps.append(Step(TAKE_OVER, "whoever had claimed it is dead and fenced", about=peer.uuid, vm=guest.uuid))
     return steps
+
+
+def unfenced_clients(host, sight):
+    """Of all disks, not only of VMs that are recorded there: it may have begun to start one when it was cut off."""
+    holders = sight.clients.union(*(guest.holders for guest in sight.guests))
+    return frozenset(address for holder, address in holders if holder == host) - sight.acknowledged
 
 
 def _go_on(guest, sight, room):

@@ -43,8 +43,12 @@ class Services:
 
     def owners(self, place):
         """Of the locks of all images: (image, address) each."""
+        return [(image, address) for image, _, address in self.clients(place)]
+
+    def clients(self, place):
+        """The same, with the client's number: (image, number, address)."""
         answer = self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S)
-        return [(each["image"], each["address"]) for each in answer["holders"]]
+        return [(each["image"], each["client"].replace("client.", ""), each["address"]) for each in answer["holders"]]
 
     def living_owners(self, place, volume):
         """Addresses of the clients that own a volume's lock and watch it."""
@@ -64,6 +68,19 @@ class Services:
         """Take or renew it; who has it."""
         return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": ttl_s}, ASK_TIMEOUT_S)["owner"]
 
+    def lock_owner(self, place, name):
+        """Who has it, None for nobody. Takes it from nobody, either."""
+        return self._ask("GET", _path(place, "locks/" + name), None, ASK_TIMEOUT_S)["owner"]
+
+    def hold_noout(self, place, machine, ttl_s):
+        """Whether the machine's OSDs stay in the cluster for so long because of this."""
+        body = {"ttl_s": ttl_s}
+        return bool(self._ask("PUT", _path(place, "noout/" + machine), body, WORK_TIMEOUT_S)["held"])
+
+    def release_noout(self, place, machine):
+        """Whether it was held, and is no more."""
+        return bool(self._ask("DELETE", _path(place, "noout/" + machine), None, WORK_TIMEOUT_S)["released"])
+
     def _ask(self, method, path, body, timeout_s):
         """The answer; of a lock that is held, who holds it."""
         if not self._connections:
@@ -74,7 +91,7 @@ class Services:
             try:
                 share = deadline.share(len(self._connections) - number)
                 value = _understand(*connection.ask(method, path, data, share))
-            except (OSError, ValueError, SRError) as error:
+            except (OSError, ValueError, RecursionError, SRError) as error:
                 connection.close()
                 failures.append("%s: %s" % (connection.endpoint, _describe(error)))
                 continue

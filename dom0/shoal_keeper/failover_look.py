@@ -3,11 +3,14 @@
 What cannot be seen fails the look: nothing is decided on half of what there is.
 """
 
+from shoal_dom0.xapi import is_gone
+
 from . import domains
-from .failover import CLAIM_MARK, RESTART_MARK, Guest, Peer, Sight, is_dead
+from .failover import CLAIM_MARK, RESTART_MARK, Guest, Lost, Peer, Sight, is_dead
 from .failover_roster import shoals_configs
 from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK
 from .state import NULL
+from .toolstack import Refused
 
 
 class StandsBack(Exception):
@@ -32,12 +35,12 @@ class Records:
             for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
                 self.images[ref] = place + ("vdi-" + vdi["location"],)
         self.disks = {}  # VM → images
-        self.unfenced = set()  # VMs that write to anything else, from which no Ceph shuts a host out
+        self.unfenced = {}  # VM → what it writes to beside them, from which no Ceph shuts a host out
         for vbd in call("VBD.get_all_records").values():
             if vbd["VDI"] in self.images:
                 self.disks.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
             elif vbd["mode"] == "RW" and not vbd["empty"]:
-                self.unfenced.add(vbd["VM"])
+                self.unfenced[vbd["VM"]] = vbd["VDI"]
 
     def _refuse(self):
         if POOL_MARK not in self.pool["other_config"] and KIT_MARK not in self.own["other_config"]:
@@ -52,11 +55,28 @@ class Records:
 
     def guests(self):
         """VMs with a disk on Shoal's SRs: ref and record."""
-        for ref in self.disks:
-            vm = self.vms.get(ref)
-            if vm and not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"]):
-                if HOST_MARK not in vm["other_config"]:
-                    yield ref, vm
+        for ref, vm in self.vms.items():
+            if ref in self.disks and _is_ordinary(vm):
+                yield ref, vm
+
+    def hindrance(self, call, ref, is_marked):
+        """Why a VM is not restarted, "" when it is."""
+        if not is_marked:
+            return "not marked %s=true" % RESTART_MARK
+        if ref in self.unfenced:
+            try:
+                sr = call("SR.get_name_label", call("VDI.get_SR", self.unfenced[ref]))
+            except Refused as error:
+                if not is_gone(error):
+                    raise
+                sr = "that is gone"
+            return "its disk on SR %s cannot be fenced" % sr
+        return "" if ref in self.disks else "it has no disk on an SR of Shoal's"
+
+
+def _is_ordinary(vm):
+    is_vm = not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"])
+    return is_vm and HOST_MARK not in vm["other_config"]
 
 
 def look(call, services, roster, presence, here):
@@ -87,6 +107,7 @@ def look(call, services, roster, presence, here):
         acknowledged=fenced,
         strays=_strays(records, roster.own, here),
         clients=frozenset(owner for found in owners.values() for owner in found),
+        lost=tuple(_lost(call, records, dead)),
     )
 
 
@@ -114,7 +135,20 @@ def _peer(call, records, ref, presence):
         silent_s=signs.silent_s,
         free_memory_bytes=int(call("host.compute_free_memory", ref)) if can_start else 0,
         can_start=bool(can_start),
+        beats_in_ceph=signs.beats_in_ceph,
     )
+
+
+def _is_marked(vm):
+    return vm["other_config"].get(RESTART_MARK) == "true"
+
+
+def _lost(call, records, dead):
+    for ref, vm in records.vms.items():
+        host = records.uuid(vm["resident_on"])
+        if host in dead and vm["power_state"] == "Running" and _is_ordinary(vm):
+            hindrance = records.hindrance(call, ref, _is_marked(vm))
+            yield Lost(host, vm["uuid"], vm["name_label"], _is_marked(vm), hindrance)
 
 
 def _guest(records, ref, vm, owners, presence):
@@ -122,7 +156,7 @@ def _guest(records, ref, vm, owners, presence):
         uuid=vm["uuid"],
         power_state=vm["power_state"],
         resident_on=records.uuid(vm["resident_on"]) if vm["resident_on"] != NULL else "",
-        restarts=vm["other_config"].get(RESTART_MARK) == "true" and ref not in records.unfenced,
+        restarts=_is_marked(vm) and ref not in records.unfenced,
         claim=vm["other_config"].get(CLAIM_MARK, ""),
         holders=frozenset(owner for image in records.disks[ref] for owner in owners.get(image, ())),
         priority=int(vm["order"]),

@@ -19,9 +19,12 @@ class Signs(NamedTuple):
     in_quorum: bool
     osds_up: bool
     silent_s: float
+    beats_in_ceph: bool = False
 
     def as_peer(self, uuid):
-        return Peer(uuid, self.answers, self.in_quorum, self.osds_up, self.silent_s)
+        return Peer(
+            uuid, self.answers, self.in_quorum, self.osds_up, self.silent_s, beats_in_ceph=self.beats_in_ceph
+        )
 
 
 HEALTHY = Signs(True, True, True, 0.0)
@@ -34,17 +37,25 @@ class Presence:
         self._shunned = {}  # (VM, host) → until when it is not started there again
         self._now = 0.0
 
-    def update(self, roster, members, uptime_s):
-        """From what Ceph says: names of machines in quorum, with OSDs up, and all there are."""
+    def update(self, roster, members, beats_in_ceph, uptime_s):
+        """From what Ceph says: names of machines in quorum, with OSDs up, and all there are.
+
+        `beats_in_ceph` is asked of a host that is silent, and has no machine.
+        """
         in_quorum, up, machines = members
-        judged = {uuid: h for uuid, h in roster.hosts.items() if h.machine in machines and uuid != roster.own}
+        judged = {
+            uuid: host
+            for uuid, host in roster.hosts.items()
+            if uuid != roster.own and (host.machine in machines or roster.beats(uuid))
+        }
         whole = {uuid for uuid, host in judged.items() if host.machine in in_quorum and host.machine in up}
         self._listen({uuid: host for uuid, host in judged.items() if uuid not in whole}, uptime_s)
         self._signs = {}
         for uuid, host in judged.items():
             since = self._silent_since.get(uuid)
             silent_s = 0.0 if since is None else uptime_s - since
-            self._signs[uuid] = Signs(since is None, host.machine in in_quorum, host.machine in up, silent_s)
+            beats = silent_s > 0 and roster.beats(uuid) and beats_in_ceph(uuid)
+            self._signs[uuid] = Signs(since is None, host.machine in in_quorum, host.machine in up, silent_s, beats)
 
     def update_without_quorum(self, roster, uptime_s):
         """Nobody can be judged now. Silence counts on: Ceph's monitors vote while it begins. Whether anybody answers."""

@@ -10,13 +10,17 @@ FILE = "/var/lib/shoal/failover.json"
 
 
 class Place(NamedTuple):
-    """A host: where it answers, where its Ceph clients may come from, and the machine of its monitor and OSDs."""
+    """A host: where it answers, where its Ceph clients may come from, and the machine of its monitor and OSDs.
+
+    One with no machine, whose Ceph is somewhere else, gives a sign of life in Ceph by itself, if it takes part.
+    """
 
     name: str
     address: str
     addresses: Tuple[str, ...]
     machine: str  # its storage VM; "" for none
     rests: bool = False  # is being serviced, and may be away
+    takes_part: bool = False  # Shoal's kit is on it
 
 
 class Roster(NamedTuple):
@@ -27,8 +31,12 @@ class Roster(NamedTuple):
     services: Tuple[str, ...]
 
     def is_watched(self) -> bool:
-        """Whether there is anything to look after: an SR, and hosts whose share in Ceph can be seen."""
-        return bool(self.pools) and any(place.machine for place in self.hosts.values())
+        """Whether there is anything to look after: an SR, and hosts that can be judged."""
+        return bool(self.pools) and any(place.machine or place.takes_part for place in self.hosts.values())
+
+    def beats(self, uuid: str) -> bool:
+        """Whether the host shows that it lives by a lock in Ceph: no monitor and no OSD do it."""
+        return self.hosts[uuid].takes_part and not self.hosts[uuid].machine
 
     def host_at(self, client: str) -> str:
         """uuid of the host that a Ceph client's address is of, "" for none of the pool's."""
@@ -51,6 +59,7 @@ def read(call, own) -> Roster:
             tuple(sorted(addresses[ref])),
             machines.get(host["name_label"], ""),
             REST_MARK in host["other_config"],
+            KIT_MARK in host["other_config"],
         )
         for ref, host in hosts.items()
     }

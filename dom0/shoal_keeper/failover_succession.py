@@ -29,7 +29,9 @@ class Succession:
         heirs = sorted(
             uuid
             for uuid, place in roster.hosts.items()
-            if uuid != roster.master and place.machine in in_quorum and presence.signs(uuid).answers
+            if uuid != roster.master
+            and (place.machine in in_quorum or roster.beats(uuid))
+            and presence.signs(uuid).answers
         )
         if not heirs or _follows_another(roster):
             return

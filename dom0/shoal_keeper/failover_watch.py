@@ -11,7 +11,9 @@ import traceback
 from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_ceph import Services
+from .failover_past import Past
 from .failover_presence import Presence
+from .failover_story import Story
 from .failover_succession import Succession
 from .services import Silent
 from .toolstack import Refused, Toolstack, Unreachable
@@ -21,6 +23,8 @@ HURRY_S = 1.0  # while somebody is missed
 ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
+ALIVE = "alive-"  # lock of a host that neither monitor nor OSD speaks for
+ALIVE_S = 20
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
@@ -38,8 +42,11 @@ class Watch:
         self._presence = Presence()
         self._actor = Actor(self._toolstack.call, self._services)
         self._succession = Succession(self._toolstack.call, self._services, say)
+        self._past = Past(self._services, say)
+        self._story = Story(self._toolstack.call, say)
         self._roster = failover_roster.load()
         self._roster_due_at = 0.0
+        self._whole_look_due_at = 0.0
         self._unknown = frozenset()
         self._shaky = set()
         self._alone_since = None
@@ -90,8 +97,11 @@ class Watch:
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
+        if self._roster.beats(self._roster.own):
+            self._services.take_lock(self._roster.pools[0], ALIVE + self._roster.own, self._roster.own, ALIVE_S)
         now = observe.read_uptime_s()
-        self._presence.update(self._roster, members, now)
+        self._past.update(self._roster, now)
+        self._presence.update(self._roster, members, self._beats_in_ceph, now)
         missed = self._presence.missed()
         self._note_shaky()
         dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
@@ -105,6 +115,9 @@ class Watch:
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
+
+    def _beats_in_ceph(self, uuid):
+        return self._services.lock_owner(self._roster.pools[0], ALIVE + uuid) == uuid
 
     def _without_quorum(self):
         """Stop what runs here once nobody else is there at all. Ceph away, with the hosts up, is another case."""
@@ -150,6 +163,7 @@ class Watch:
             self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
         did = self._perform(steps + self._take_back(sight, now))
+        self._story.update(sight, self._roster, now)
         if did - {failover.START}:
             self._next_look_at = 0.0
             return 0.0
@@ -228,9 +242,13 @@ class Watch:
             return
         self._succession.settle(roster)
         if roster.is_watched():
-            self._roster_due_at = now + (ROSTER_HURRY_S if roster.hosts[roster.master].rests else ROSTER_S)
-            # Now and then all is looked at, whatever this keeper believes to have seen.
-            self._looks_for_strays, self._next_look_at = True, min(now, self._next_look_at)
+            # Of a master with no monitor nothing in Ceph says that it is about to rest.
+            is_read_often = roster.hosts[roster.master].rests or roster.beats(roster.master)
+            self._roster_due_at = now + (ROSTER_HURRY_S if is_read_often else ROSTER_S)
+            if now >= self._whole_look_due_at or not roster.beats(roster.master):
+                # Now and then all is looked at, whatever this keeper believes to have seen.
+                self._looks_for_strays, self._next_look_at = True, min(now, self._next_look_at)
+                self._whole_look_due_at = now + ROSTER_S
         if roster != self._roster:
             self._roster = roster
             try:

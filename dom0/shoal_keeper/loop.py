@@ -1,7 +1,7 @@
 """Look, decide, act, say: one round after the other. A round that cannot see the pool says so, and the next one comes."""
 
 from . import memory as memories
-from . import observe
+from . import noout, observe
 from .act import DONE, FAILED, Actor
 from .alerts import Alerts
 from .containers import Containers
@@ -10,7 +10,9 @@ from .failover_watch import Watch
 from .toolstack import Refused, Toolstack, Unreachable
 
 AT_ONCE_S = 0.2  # after something was done: the next thing may be possible now
-HURRY_S = 5.0  # while something is waited for
+BOOTING_S = 600.0  # so long after a boot everything waits for something
+BOOTING_HURRY_S = 2.0
+HURRY_S = 5.0  # later, while something is waited for
 CALM_S = 20.0
 
 
@@ -25,6 +27,7 @@ class Keeper:
         self._actor = Actor(self._toolstack)
         self._alerts = Alerts(self._toolstack)
         self._containers = Containers(self._toolstack)
+        self._noout = noout.Return()
         self._memory = memories.load(observe.read_boot())
         self._save()  # so that the next boot is known for one
         self._watch.start()
@@ -37,7 +40,7 @@ class Keeper:
             self._say("cannot see the pool: %s" % ", ".join(error.failure), True)
         except Unreachable as error:
             self._say("cannot see the pool: %s" % error, True)
-        return HURRY_S
+        return _hurry_s()
 
     def end(self):
         try:
@@ -59,13 +62,14 @@ class Keeper:
         said = ["%s (%s): %s" % (describe(one.action), one.action.reason, one.why or one.how) for one in outcomes]
         try:
             if decision.troubles is not None:
-                said += self._alerts.update(decision.troubles, seen)
+                said += self._alerts.update(decision, seen)
+            said += self._noout.update(seen)
             said += self._containers.update(seen)
         finally:
             self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
         if any(outcome.how == DONE for outcome in outcomes):
             return AT_ONCE_S
-        return CALM_S if decision.is_settled else HURRY_S
+        return CALM_S if decision.is_settled else _hurry_s()
 
     def _record(self, outcomes):
         for outcome in outcomes:
@@ -86,3 +90,7 @@ class Keeper:
             memories.save(self._memory)
         except OSError as error:
             self._say("cannot keep what it remembers: %s" % error, True)
+
+
+def _hurry_s():
+    return BOOTING_HURRY_S if observe.read_uptime_s() < BOOTING_S else HURRY_S

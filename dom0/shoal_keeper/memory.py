@@ -13,9 +13,9 @@ FILE = "/var/lib/shoal/keeper.json"
 # So long after all its SRs are plugged, a boot still owes starts: other hosts may come later, and with them the news
 # that a VM of theirs is off.
 OWED_S = 3600.0
-FIRST_PAUSE_S = 10.0
+FIRST_PAUSE_S = 3.0
 LONGEST_PAUSE_S = 300.0
-PATIENCE = 5  # failures after which one VM does not hold up those that come after it
+PATIENCE = 6  # failures after which one VM does not hold up those that come after it
 
 
 class Tries(NamedTuple):

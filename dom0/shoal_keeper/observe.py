@@ -26,11 +26,14 @@ LOCK_STALE_S = 90.0
 
 
 class Observer:
-    """`memory` of its own only saves calls: which VM is this host's storage VM, and since when the lock stands still."""
+    """`memory` of its own only saves calls: which VM is this host's storage VM, where VMs' disks lie, and since when the
+    lock stands still.
+    """
 
     def __init__(self, toolstack):
         self._toolstack = toolstack
         self._storage_vm = None
+        self._srs = {}  # VM → (its VBDs, the SRs of its disks)
         self._lock = ("", 0.0)
 
     def look(self, memory, under_way):
@@ -42,7 +45,7 @@ class Observer:
         host_record = call("host.get_record", ref)
         host = _host(ref, host_record)
         pool = self._pool(pool_record, ref, KIT_MARK in host_record["other_config"], uptime_s)
-        storage_vm, ceph, pbds, unplugged, vms = None, Ceph("not asked"), (), (), ()
+        storage_vm, ceph, pbds, unplugged, vms, resting = None, Ceph("not asked"), (), (), (), ()
         if pool.is_marked and not pool.ha_enabled:
             storage_vm = self._find_storage_vm(host) if pool.keeps_ceph else None
             here = _where(call, "PBD", "host", host.ref)
@@ -51,8 +54,13 @@ class Observer:
                 unplugged = self._unplugged(here, storage_vm)
             if memory.owes_starts:
                 vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory.settled)
+            if pool.is_master and (ceph.osds_down or ceph.monitors_away):
+                hosts = call("host.get_all_records").values()
+                resting = tuple(sorted(each["name_label"] for each in hosts if REST_MARK in each["other_config"]))
         booted_at = time.time() - uptime_s
-        return Seen(uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)))
+        return Seen(
+            uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), resting
+        )
 
     def _pool(self, record, host, host_is_marked, uptime_s):
         marks = record["other_config"]
@@ -128,8 +136,10 @@ class Observer:
         """Names of the live and enabled hosts where the SR is not plugged."""
         call, names = self._toolstack.call, []
         for pbd in _where(call, "PBD", "SR", sr).values():
+            if pbd["currently_attached"]:
+                continue
             host = call("host.get_record", pbd["host"])
-            if not pbd["currently_attached"] and host["enabled"] and call("host_metrics.get_live", host["metrics"]):
+            if host["enabled"] and call("host_metrics.get_live", host["metrics"]):
                 names.append(host["name_label"])
         return tuple(sorted(names))
 
@@ -150,10 +160,16 @@ class Observer:
             affinity = record["affinity"] if record["affinity"] in hosts else NULL
             if affinity != host.ref and not (affinity == NULL and pool.is_master):
                 continue
-            own = () if record["uuid"] in settled else tuple(sorted(srs & self._srs_of(record)))
+            own = () if record["uuid"] in settled else tuple(sorted(srs & self._known_srs(ref, record)))
             if own or record["uuid"] in settled:
                 found.append(self._vm(ref, record)._replace(affinity=affinity, srs=own))
         return tuple(sorted(found, key=lambda vm: vm.uuid))
+
+    def _known_srs(self, ref, record):
+        """Asked again only when its VBDs are others: to ask of each disk in each round would take longer than the round."""
+        if ref not in self._srs or self._srs[ref][0] != record["VBDs"]:
+            self._srs[ref] = (record["VBDs"], self._srs_of(record))
+        return self._srs[ref][1]
 
     def _srs_of(self, vm):
         vdis = [self._toolstack.call("VBD.get_VDI", vbd) for vbd in vm["VBDs"]]

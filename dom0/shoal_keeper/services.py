@@ -1,21 +1,24 @@
-"""What the volume services say of Ceph: this host's own is asked first, then the others. Reads only.
+"""What the volume services say of Ceph: this host's own is asked first, the others when it takes its time. Reads only.
 
 A question is one connection, and bounded as a whole: a service that drips its answer is as one that hangs.
 """
 
 import json
+import queue
 import socket
 import ssl
+import threading
 
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.settings import own_first
 
-from .state import Ceph
+from .state import Ceph, Check, Osd
 
 FOLDER = "/etc/shoal/volumes/"
 ANSWER_MAX_BYTES = 1 << 20
 ASK_TIMEOUT_S = 6.0
 CONNECT_TIMEOUT_S = 3.0
+HEAD_START_S = 1.0  # then the others are asked beside it: after a cold start each that is not up yet costs its time-out
 
 
 class Silent(Exception):
@@ -25,14 +28,24 @@ class Silent(Exception):
 def look(endpoints):
     """Ceph as the first service that answers sees it."""
     try:
-        ceph = ask(endpoints, "/v1/status")["ceph"]
-        checks = tuple(str(check["code"]) for check in ceph["checks"])
-        monitors = tuple(sorted(str(monitor) for monitor in ceph["monitors"]))
-        return Ceph("", str(ceph["fsid"]), monitors, str(ceph["health"]), checks)
+        return _read(ask(endpoints, "/v1/status")["ceph"])
     except Silent as error:
         return Ceph(str(error))
     except (KeyError, TypeError) as error:
         return Ceph("a volume service's answer lacks %s" % error)
+
+
+def _read(ceph):
+    members = ceph.get("members", {"monitors": (), "osds": ()})  # a service that is older than this keeper says nothing
+    return Ceph(
+        silence="",
+        fsid=str(ceph["fsid"]),
+        monitors=tuple(sorted(str(monitor) for monitor in ceph["monitors"])),
+        health=str(ceph["health"]),
+        checks=tuple(Check(str(check["code"]), str(check["message"])) for check in ceph["checks"]),
+        monitors_away=tuple(sorted(str(mon["name"]) for mon in members["monitors"] if not mon["in_quorum"])),
+        osds_down=tuple(sorted(Osd(int(osd["id"]), str(osd["host"])) for osd in members["osds"] if not osd["up"])),
+    )
 
 
 def pool_silence(endpoints, pool, namespace):
@@ -45,15 +58,33 @@ def pool_silence(endpoints, pool, namespace):
 
 
 def ask(endpoints, target):
+    """The first answer that one of them gives. Those that are still at it end by themselves, in bounded time."""
     if not endpoints:
         raise Silent("no volume service is known")
-    failures = []
-    for endpoint in own_first(endpoints):
+    outcomes = queue.Queue()  # type: queue.Queue
+    order, asked, failures = own_first(endpoints), 0, []
+    for until, patience_s in ((1, HEAD_START_S), (len(order), None)):
+        for endpoint in order[asked:until]:
+            threading.Thread(target=_try, args=(endpoint, target, outcomes), daemon=True).start()
+        asked = until
         try:
-            return _exchange(endpoint, target, Deadline(ASK_TIMEOUT_S))
-        except (OSError, ValueError) as error:
-            failures.append("%s: %s" % (endpoint, _describe(error)))
+            while len(failures) < asked:
+                endpoint, value, error = outcomes.get(timeout=patience_s)
+                if error is None:
+                    return value
+                if not isinstance(error, (OSError, ValueError, RecursionError)):
+                    raise error  # a bug
+                failures.append("%s: %s" % (endpoint, _describe(error)))
+        except queue.Empty:
+            pass  # it is not waited for alone any longer
     raise Silent("; ".join(failures))
+
+
+def _try(endpoint, target, outcomes):
+    try:
+        outcomes.put((endpoint, _exchange(endpoint, target, Deadline(ASK_TIMEOUT_S)), None))
+    except Exception as error:  # whoever waits for the outcome must get one
+        outcomes.put((endpoint, None, error))
 
 
 def _exchange(endpoint, target, deadline):

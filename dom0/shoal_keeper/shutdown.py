@@ -1,4 +1,5 @@
-"""What a host does when it shuts down or reboots: its VMs off, Shoal's SRs unplugged, then its storage VM off, cleanly.
+"""What a host does when it shuts down or reboots: its VMs off, Shoal's SRs unplugged, its OSDs kept in the cluster for a
+while, then its storage VM off, cleanly.
 
 Run by shoal-keeper.service when the keeper has ended, while xapi and the network are still there. Where `shoal host` has
 done all that before, or the system does not go down at all, there is nothing to do. Bounded as a whole: a shutdown waits
@@ -16,7 +17,7 @@ if __name__ == "__main__":
 
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.xapi import ignore_gone
-from shoal_keeper import observe
+from shoal_keeper import failover_roster, noout, observe
 from shoal_keeper.memory import Memory
 from shoal_keeper.state import NULL
 from shoal_keeper.toolstack import Refused, Toolstack, Unreachable
@@ -36,10 +37,9 @@ def main():
     toolstack = Toolstack()
     try:
         leave(toolstack, say)
-    except Refused as error:
-        say("cannot leave in order: %s" % ", ".join(error.failure))
-    except Unreachable as error:
-        say("cannot leave in order: %s" % error)
+    except Unreachable as error:  # Refused is one, too
+        say("cannot leave in order: %s" % (", ".join(error.failure) if isinstance(error, Refused) else error))
+        tell_of_noout(say)
 
 
 def say(sentence):
@@ -68,10 +68,19 @@ def leave(toolstack, tell):
     is_here = storage is not None and storage.power_state == "Running" and storage.resident_on == seen.host.ref
     own = [(storage.ref, "VM.clean_shutdown", "the storage VM " + storage.name)] if is_here else []
     for things, limit_s in ((vms, VMS_S), (pbds, UNPLUG_S), (own, STORAGE_VM_S)):
+        if things and things is own:
+            tell_of_noout(tell)
         if things:
             tell("; ".join(carry_out(toolstack, things, Deadline(limit_s))))
     if not (vms or pbds or own):
         tell("nothing is left to do")
+
+
+def tell_of_noout(tell):
+    """It needs no toolstack. After `shoal host` it has been set, and then it has no end."""
+    said = noout.hold(failover_roster.load())
+    if said:
+        tell(said)
 
 
 def running_vms(toolstack, seen):

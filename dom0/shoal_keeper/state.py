@@ -1,6 +1,6 @@
 """What one look at the pool shows a host's keeper, as plain values. No I/O here."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import FrozenSet, NamedTuple, Optional, Tuple
 
 NULL = "OpaqueRef:NULL"
 
@@ -37,6 +37,18 @@ class Vm(NamedTuple):
     is_complete: bool = True  # a storage VM: made to the end
 
 
+class Check(NamedTuple):
+    """What Ceph finds wrong with itself, in its words."""
+
+    code: str
+    message: str
+
+
+class Osd(NamedTuple):
+    id: int
+    machine: str  # the storage VM that it is in
+
+
 class Ceph(NamedTuple):
     """`silence` says why nobody could tell; "" when a volume service did."""
 
@@ -44,7 +56,9 @@ class Ceph(NamedTuple):
     fsid: str = ""
     monitors: Tuple[str, ...] = ()  # v1 addresses of all there are, in quorum or not
     health: str = ""
-    checks: Tuple[str, ...] = ()
+    checks: Tuple[Check, ...] = ()
+    monitors_away: Tuple[str, ...] = ()  # machines whose monitor is not in the quorum
+    osds_down: Tuple[Osd, ...] = ()  # in the cluster or out of it: Ceph itself stops telling of one that is out
 
 
 class Pbd(NamedTuple):
@@ -78,6 +92,7 @@ class Seen(NamedTuple):
     unplugged: Tuple[LocalPbd, ...] = ()  # of the SRs that the disks of the storage VM lie on, while it is off
     vms: Tuple[Vm, ...] = ()  # marked to start, with disks on Shoal's SRs; looked for only while starts are owed
     under_way: Tuple[str, ...] = ()  # keys of actions that were begun and have not ended
+    resting: Tuple[str, ...] = ()  # names of hosts that are being serviced; looked for by the master's keeper alone
 
 
 class Action(NamedTuple):
@@ -105,4 +120,5 @@ class Decision(NamedTuple):
     actions: Tuple[Action, ...]
     why: str  # one sentence; of what is done, or why nothing is
     troubles: Optional[Tuple[Trouble, ...]] = ()  # None: not judged now, so what was told stays told
+    unjudged: FrozenSet[str] = frozenset()  # names of troubles of the pool of which the same holds
     is_settled: bool = False  # nothing is under way or waited for: there is no hurry to look again

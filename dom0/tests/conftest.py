@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from dom0.tests.host import Host
 from dom0.tests.pool import empty_pool
 from tests.ceph.service import Service
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as in dom0, where the packages find each other
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ class Services:
 
     def __init__(self, folder: Path, is_up: Callable[[], bool]) -> None:
         self.monitors = ["192.0.2.1:6789", "192.0.2.2:6789"]
+        self.checks: list[dict[str, str]] = []
         self.is_up = is_up
         self.ceph = PaperCeph()
         self.client_files = folder / "client"
@@ -104,8 +105,8 @@ class Services:
         if path == "/v1/members" or path.startswith("/v1/pools/rbd/"):
             return self.ceph.answer(method, path, body)
         if path == "/v1/status":
-            ceph = {"fsid": FSID, "monitors": self.monitors, "health": "HEALTH_OK", "checks": []}
-            return 200, {"service": "shoal-volumes", "ceph": ceph}
+            ceph = {"fsid": FSID, "monitors": self.monitors, "health": "HEALTH_OK", "checks": self.checks}
+            return 200, {"service": "shoal-volumes", "ceph": {**ceph, "members": self.ceph.members()}}
         assert path == "/v1/pools/rbd", path
         return 200, {"pool": "rbd", "fsid": FSID, "owner": None, "total_bytes": 1, "used_bytes": 0}
 
@@ -122,7 +123,7 @@ class Services:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_PUT = do_POST = do_GET  # noqa: N815
+            do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -237,6 +238,9 @@ class KeeperPool:
 
     def messages(self) -> list[str]:
         return sorted(row["name"] for row in self.api.message.get_all_records().values())
+
+    def bodies(self) -> dict[str, str]:
+        return {row["name"]: row["body"] for row in self.api.message.get_all_records().values()}
 
     def make_vm(self, name: str, *, marked: bool = True, disk: bool = True, **more: Any) -> str:
         """A VM with a disk on the shared SR."""

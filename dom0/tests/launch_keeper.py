@@ -6,11 +6,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import connection, settings, xapi  # noqa: E402
+from shoal_dom0 import connection, datapath, settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
 from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster  # noqa: E402
-from shoal_keeper import failover_succession, failover_watch  # noqa: E402
-from shoal_keeper import containers, loop, memory, observe, services, toolstack  # noqa: E402
+from shoal_keeper import alerts, ceph_troubles, failover_past, failover_succession, failover_watch  # noqa: E402
+from shoal_keeper import containers, loop, memory, noout, observe, services, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
@@ -29,7 +29,16 @@ failover_presence.answers = lambda address: address not in read("silent").split(
 failover.SUSPECT_S, failover.ISOLATED_S = 0.5, 1.0
 failover_watch.WATCH_S, failover_watch.HURRY_S, failover_watch.ROSTER_HURRY_S = 0.3, 0.1, 0.5
 failover_watch.STRAY_S, failover_watch.IDLE_S = 0.3, 1.0
-loop.AT_ONCE_S, loop.HURRY_S, loop.CALM_S = 0.02, 0.2, 0.5
+failover_watch.ALIVE_S = 1
+# The clients of its kernel are the lines of a file. Without the file no client is of before its boot.
+failover_past.SETTLE_S = 0.3
+datapath.clients = lambda: set(read("clients").split())
+if not os.path.exists(os.path.join(folder, "clients")):
+    failover_past.BOOTED_S = -1.0
+loop.AT_ONCE_S, loop.CALM_S = 0.02, 0.5
+loop.HURRY_S = loop.BOOTING_HURRY_S = 0.2
+ceph_troubles.FULL_PATIENCE_S = alerts.LOOK_AGAIN_S = 0.5
+noout.AGAIN_S = 0.5
 act.POLL_S, act.WAIT_S = 0.05, 3.0
 memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
 toolstack.CALL_TIMEOUT_S = 5.0

@@ -6,12 +6,13 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from shoal_dom0 import settings, xapi  # noqa: E402
-from shoal_keeper import observe, services, shutdown, toolstack  # noqa: E402
+from shoal_keeper import failover_roster, observe, services, shutdown, toolstack  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
 services.FOLDER = os.path.join(folder, "volumes", "")
+failover_roster.FILE = os.path.join(folder, "var", "failover.json")
 observe.INVENTORY = os.path.join(folder, "inventory")
 os.environ["PATH"] = os.path.join(folder, "bin") + ":" + os.environ["PATH"]
 

@@ -50,6 +50,24 @@ def not_json(connection: ssl.SSLSocket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull")
 
 
+def answer(connection: ssl.SSLSocket, status: int, body: bytes) -> None:
+    connection.recv(65536)  # else its end could overtake the answer
+    connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+
+
+def nested(connection: ssl.SSLSocket) -> None:
+    answer(connection, 200, b'{"a":' * 100_000)
+
+
+def odd_code(connection: ssl.SSLSocket) -> None:
+    answer(connection, 409, b'{"error": {"code": ["in_use"], "message": "no"}}')
+
+
+def unknown_client(connection: ssl.SSLSocket) -> None:
+    """A service that was away when this host joined, and has not heard of it."""
+    answer(connection, 403, b'{"error": {"code": "unknown_client", "message": "no client is called dom0"}}')
+
+
 def away(connection: ssl.SSLSocket) -> None:
     body = json.dumps({"error": {"code": "ceph_away", "message": "Ceph is away"}}).encode()
     connection.sendall(b"HTTP/1.1 503 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -97,7 +115,7 @@ def host(lone_host: Host, client_files: Path) -> Host:
     return lone_host
 
 
-TROUBLE = [hang, close, garbage, cut_off, drip, not_json, away]
+TROUBLE = [hang, close, garbage, cut_off, drip, not_json, nested, odd_code, unknown_client, away]
 
 
 @pytest.mark.parametrize("behaviour", TROUBLE, ids=lambda b: b.__name__)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dom0.shoal_keeper.decide import ACTIONS_MAX, SPREAD_PATIENCE_S, decide, is_owed
-from dom0.shoal_keeper.memory import OWED_S, Memory, after_failure, after_look, after_success
+from dom0.shoal_keeper.memory import FIRST_PAUSE_S, OWED_S, PATIENCE, Memory, after_failure, after_look, after_success
 from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
 
 HERE, THERE = "OpaqueRef:here", "OpaqueRef:there"
@@ -155,9 +155,10 @@ def test_a_failure_is_tried_again_after_a_while_and_holds_up_nothing_else() -> N
     start, _ = decide(seen, OWING).actions
     memory = after_failure(OWING, start, 100.0, "HOST_NOT_ENOUGH_FREE_MEMORY")
     assert kinds(seen, memory) == [("plug", "shoal")]
-    assert kinds(seen._replace(uptime_s=111.0), memory) == [("start_storage_vm", "storage"), ("plug", "shoal")]
-    memory = after_failure(memory, start, 111.0, "again")
-    assert kinds(seen._replace(uptime_s=130.0), memory) == [("plug", "shoal")]
+    later = 101.0 + FIRST_PAUSE_S
+    assert kinds(seen._replace(uptime_s=later), memory) == [("start_storage_vm", "storage"), ("plug", "shoal")]
+    memory = after_failure(memory, start, later, "again")
+    assert kinds(seen._replace(uptime_s=later + FIRST_PAUSE_S), memory) == [("plug", "shoal")]
 
 
 def test_marked_vms_are_started_once_their_sr_is_plugged() -> None:
@@ -205,7 +206,7 @@ def test_order_and_start_delay() -> None:
 def test_a_vm_that_does_not_start_holds_up_the_next_for_a_while_only() -> None:
     seen = SEEN._replace(vms=(vm("first", order=1), vm("second", order=2)))
     memory, uptime_s = OWING, 100.0
-    for _ in range(4):
+    for _ in range(PATIENCE - 1):
         (action,) = decide(seen._replace(uptime_s=uptime_s), memory).actions
         assert action.name == "first"
         memory = after_failure(memory, action, uptime_s, "VM_REQUIRES_SR")
@@ -222,6 +223,8 @@ def test_a_few_at_a_time() -> None:
     seen = SEEN._replace(vms=tuple(vm(f"vm{n:02}") for n in range(20)))
     assert len(kinds(seen)) == ACTIONS_MAX
     assert "waits for its turn" not in decide(seen, OWING).why
+    begun = seen._replace(under_way=tuple(f"start_vm/vm{n:02}" for n in range(ACTIONS_MAX - 1)))
+    assert kinds(begun) == [("start_vm", f"vm{ACTIONS_MAX - 1:02}")], "one more for each that has started"
 
 
 def test_what_was_shut_down_by_hand_stays_off() -> None:

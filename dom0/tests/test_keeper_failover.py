@@ -303,6 +303,12 @@ def test_one_sign_of_life_is_enough() -> None:
     assert not failover.is_dead(Peer("a", beats=False, in_quorum=False, osds_up=False, silent_s=SUSPECT_S - 1))
 
 
+def test_a_host_without_monitor_and_osd_lives_by_its_own_sign_in_ceph() -> None:
+    silent = Peer("a", beats=False, in_quorum=False, osds_up=False, silent_s=SUSPECT_S, beats_in_ceph=True)
+    assert not failover.is_dead(silent)
+    assert failover.is_dead(silent._replace(beats_in_ceph=False))
+
+
 def test_without_quorum_nothing_is_done_but_stopping_ones_own() -> None:
     world = World()
     world.start_vm("v1", "a")

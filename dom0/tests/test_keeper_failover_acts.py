@@ -40,9 +40,9 @@ def db(pool: KeeperPool) -> Any:
     return pool.toolstack.master.toolstack.db
 
 
-def start_guest(pool: KeeperPool, *, place: str = "xen2", client: str = CLIENT) -> str:
+def start_guest(pool: KeeperPool, *, place: str = "xen2", client: str = CLIENT, name: str = "guest") -> str:
     """A marked VM that runs there, and whose disk that host's kernel holds."""
-    vm = pool.make_vm("guest", marked=False, other_config={"shoal:restart": "true"})
+    vm = pool.make_vm(name, marked=False, other_config={"shoal:restart": "true"})
     pool.api.VM.start_on(vm, pool.refs[place], False, False)
     pool.services.ceph.owners.add((image(pool, vm), client))
     return vm
@@ -65,6 +65,14 @@ def crash(pool: KeeperPool, name: str) -> None:
     host.host.stop()
     host.host.guests.plans.clear()
     silence(pool, name)
+
+
+def come_back(pool: KeeperPool, name: str) -> None:
+    for host in pool.hosts.values():
+        (host.folder / "silent").write_text("")
+    pool.hosts[name].boot()
+    pool.hosts[name].host.start()
+    pool.hosts[name].start()
 
 
 def run_in_xen(pool: KeeperPool, host: KeeperHost, vm: str) -> None:
@@ -95,7 +103,7 @@ def place(pool: KeeperPool, vm: str) -> str:
 def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: KeeperPool) -> None:
     vm, other = start_guest(pool), pool.make_vm("unmarked", marked=False)
     pool.api.VM.start_on(other, pool.refs["xen2"], False, False)
-    mixed = start_guest(pool, client="127.0.1.2:0/78")
+    mixed = start_guest(pool, client="127.0.1.2:0/78", name="mixed")
     local = pool.api.VDI.create(vdi_record(pool.local_sr("xen2")))
     pool.api.VBD.create(vbd_record(mixed, local, userdevice="1"))
     calm(pool)
@@ -113,6 +121,19 @@ def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: Ke
     assert len(runs_on) == 1
     assert pool.running(other) and place(pool, other) == pool.refs["xen2"], "an unmarked VM is touched"
     assert pool.running(mixed) and place(pool, mixed) == pool.refs["xen2"], "one that nothing keeps from writing is"
+    pool.wait(lambda: pool.messages() == ["SHOAL_HOST_DEAD", "SHOAL_VMS_NOT_FENCED"], "people to be told, once")
+    story = pool.bodies()["SHOAL_HOST_DEAD"]
+    name = pool.api.host.get_name_label(place(pool, vm))
+    assert f"Started elsewhere: guest on {name}." in story
+    assert "Not restarted: mixed (its disk on SR Local storage cannot be fenced), unmarked (not marked" in story
+    assert "mixed" in pool.bodies()["SHOAL_VMS_NOT_FENCED"] and "unmarked" not in pool.bodies()["SHOAL_VMS_NOT_FENCED"]
+    for other_keeper in (pool.hosts["xen1"], pool.hosts["xen3"]):
+        other_keeper.kill()
+        other_keeper.start()
+    time.sleep(1.5)
+    assert len(pool.messages()) == 2
+    come_back(pool, "xen2")
+    pool.wait(lambda: pool.messages() == [], "the messages to be taken back by the host itself")
 
 
 def test_a_host_that_answers_is_not_dead_whatever_its_storage_vm_does(pool: KeeperPool) -> None:
@@ -166,6 +187,20 @@ def test_a_host_that_is_cut_off_stops_its_vms_and_one_that_only_lacks_ceph_does_
     host.socket.hangs = False
     pool.wait(lambda: pool.running(vm), "the VM to run again", timeout_s=60)
     pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
+
+
+def test_a_host_that_has_booted_fences_what_it_was_before_and_nothing_that_it_is(pool: KeeperPool) -> None:
+    """A client of its kernel, one of its own from before, one of another host, and one of a person's image."""
+    host, owners = pool.hosts["xen2"], pool.services.ceph.owners
+    host.kill()
+    (host.folder / "clients").write_text("77 4711\n")
+    past = "127.0.1.2:0/76"
+    owners |= {("vdi-a", CLIENT), ("vdi-b", past), ("vdi-c", "127.0.1.3:0/5"), ("a-persons", "127.0.1.2:0/75")}
+    host.start()
+    pool.wait_said("xen2", f"failover: fenced {past}: this host, before its boot")
+    owners.add(("vdi-d", "127.0.1.2:0/78"))  # later on a client that is not known is another thing
+    time.sleep(1)
+    assert pool.services.ceph.fenced == [past]
 
 
 def test_a_vm_that_runs_here_while_the_pool_has_it_elsewhere_is_stopped(pool: KeeperPool) -> None:
@@ -237,3 +272,40 @@ def test_a_host_that_follows_a_new_master_already_does_not_become_another(pool: 
     assert not pool.hosts[heir].host.restarts.is_set()
     role.write_text(f"slave:{ADDRESS['xen1']}\n")
     pool.wait(pool.hosts[heir].host.restarts.is_set, "the heir's turn", timeout_s=60)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[KeeperPool]:
+    """A pool whose Ceph is not on its hosts: they have neither storage VM, nor monitor, nor OSD."""
+    with KeeperPool(tmp_path, host_count=3) as made:
+        made.api.pool.remove_from_other_config(made.ref, "shoal:ssh-key")
+        for name, address in ADDRESS.items():
+            db(made).set("host", made.refs[name], address=address)
+            made.api.host.add_to_other_config(made.refs[name], "shoal:kit", "digest")
+            (vm,) = made.api.VM.get_by_name_label(f"shoal-storage-{name}")
+            made.api.VM.remove_from_other_config(vm, "shoal:host")
+        made.start_keepers()
+        yield made
+
+
+def test_where_ceph_is_elsewhere_a_dead_hosts_vm_is_started_and_one_that_shows_itself_there_is_not_dead(
+    elsewhere: KeeperPool,
+) -> None:
+    pool, vm = elsewhere, start_guest(elsewhere)
+    calm(pool)
+    silence(pool, "xen2")
+    pool.wait_said("xen1", "failover: misses xen2")
+    time.sleep(2)
+    assert pool.services.ceph.fenced == [], "its keeper shows itself in Ceph"
+    crash(pool, "xen2")
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) != pool.refs["xen2"], "the VM to run elsewhere", timeout_s=60)
+    assert pool.services.ceph.fenced == [CLIENT]
+    pool.wait(lambda: pool.messages() == ["SHOAL_HOST_DEAD"], "people to be told")
+
+
+def test_where_ceph_is_elsewhere_a_dead_master_is_succeeded(elsewhere: KeeperPool) -> None:
+    pool = elsewhere
+    calm(pool)
+    heir = min(("xen2", "xen3"), key=lambda name: pool.api.host.get_uuid(pool.refs[name]))
+    crash(pool, "xen1")
+    pool.wait(pool.hosts[heir].host.restarts.is_set, "the heir to be told", timeout_s=60)

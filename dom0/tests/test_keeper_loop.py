@@ -182,6 +182,23 @@ def test_ceph_that_stays_away_is_told_of_until_it_is_back(pool: KeeperPool) -> N
     pool.wait(lambda: pool.messages() == [], "no message")
 
 
+def test_a_nearly_full_ceph_is_told_of_once_by_three_keepers(three: KeeperPool) -> None:
+    three.services.checks = [{"code": "OSD_NEARFULL", "severity": "HEALTH_WARN", "message": "1 nearfull osd(s)"}]
+    three.start_keepers()
+    three.wait_said("xen1", "raises SHOAL_CEPH_FULL")
+    for host in three.hosts.values():
+        host.kill()
+        host.log.write_text("")
+    three.start_keepers()
+    time.sleep(1.5)
+    assert three.messages() == ["SHOAL_CEPH_FULL"] and "1 nearfull osd(s)" in three.bodies()["SHOAL_CEPH_FULL"]
+    three.ceph_works = False
+    three.wait_said("xen1", "waits for Ceph")
+    assert three.messages() == ["SHOAL_CEPH_FULL"], "taken back, though nobody can tell"
+    three.ceph_works, three.services.checks = True, []
+    three.wait(lambda: "SHOAL_CEPH_FULL" not in three.messages(), "no message")
+
+
 def test_it_goes_together_with_xapis_own_autostart(three: KeeperPool) -> None:
     three.api.pool.add_to_other_config(three.ref, "auto_poweron", "true")
     vm = three.make_vm("vm")

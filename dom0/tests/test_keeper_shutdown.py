@@ -50,6 +50,19 @@ def test_all_of_the_host_ends_in_order(pool: KeeperPool) -> None:
     assert shut_down(pool, "xen2") == ["<6>shutdown: nothing is left to do"]
 
 
+def test_its_osds_stay_in_the_cluster_until_it_is_back(pool: KeeperPool) -> None:
+    host, machine, noout = pool.hosts["xen2"], "shoal-storage-xen2", pool.services.ceph.noout
+    host.start()
+    pool.wait((host.folder / "var/failover.json").exists, "xen2 to know of itself")
+    host.kill()
+    unplugged, held, ended = shut_down(pool, "xen2")
+    assert held == f"<6>shutdown: noout is set for {machine}" and noout == {machine: 1800}
+    assert "unplugged" in unplugged and "shut down" in ended
+    host.start()
+    pool.wait(lambda: noout == {} and pool.running(storage_vm(pool, "xen2")), "noout to be taken back")
+    pool.wait_said("xen2", f"takes noout back for {machine}")
+
+
 def test_a_keeper_that_is_only_stopped_leaves_all_as_it_is(pool: KeeperPool) -> None:
     assert shut_down(pool, "xen2", systemd_says="running") == []
     assert pool.plugged() == ["xen1", "xen2", "xen3"] and pool.running(storage_vm(pool, "xen2"))

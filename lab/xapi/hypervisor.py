@@ -20,6 +20,9 @@ from lab.xapi.failure import Failure, internal_error
 
 XL_TIMEOUT_S = 180.0
 MIB = 1024**2
+MOVE_TIMEOUT_S = 600.0
+IMMOBILE = "the lab's HVM guests are containers: they cannot be migrated"
+RECEIVER = Path(__file__).with_name("vm_receiver.py")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 POLL_S = 1.0
 
@@ -82,8 +85,11 @@ class Guests(Protocol):
     def unplug(self, uuid: str, userdevice: str) -> None:
         """Take a disk from a running VM."""
 
-    def save(self, uuid: str, file: str) -> None:
-        """Stop it and keep its memory in a file of dom0; its disks are closed afterwards."""
+    def receive(self, file: str) -> str:
+        """Be ready to take a VM's memory, to be kept in a file of dom0; the place where it shall be sent."""
+
+    def send(self, uuid: str, address: str, place: str) -> None:
+        """Send its memory there while it runs on. When all of it is there it has ended here, its disks are closed."""
 
     def restore(self, plan: Plan, file: str) -> int:
         """Go on from such a file, with the plan's disks; its domain id."""
@@ -149,11 +155,14 @@ class StorageVms:
     def unplug(self, uuid: str, userdevice: str) -> None:
         storage_vm.unplug(self._lab, self._host, uuid, userdevice)
 
-    def save(self, uuid: str, file: str) -> None:  # noqa: ARG002
-        raise internal_error("the lab's HVM guests are containers: they cannot be migrated")
+    def receive(self, file: str) -> str:  # noqa: ARG002
+        raise internal_error(IMMOBILE)
+
+    def send(self, uuid: str, address: str, place: str) -> None:  # noqa: ARG002
+        raise internal_error(IMMOBILE)
 
     def restore(self, plan: Plan, file: str) -> int:  # noqa: ARG002
-        raise internal_error("the lab's HVM guests are containers: they cannot be migrated")
+        raise internal_error(IMMOBILE)
 
 
 def pseudo_domain(uuid: str) -> int:
@@ -203,13 +212,20 @@ class XenGuests:
             if done.code != 0 and uuid in self.running():
                 raise internal_error(f"xl destroy: {done.stderr.strip()}")
 
-    def save(self, uuid: str, file: str) -> None:
-        domain = str(self._domain(uuid))
-        self._dom0.run(["mkdir", "-p", file.rpartition("/")[0]], timeout_s=XL_TIMEOUT_S)
-        with self._lock:  # the domain suspends itself, is written out and destroyed: blkback lets its disks go
-            done = self._dom0.run(["xl", "save", domain, file], timeout_s=XL_TIMEOUT_S)
+    def receive(self, file: str) -> str:
+        done = self._dom0.run(["python3", "-c", RECEIVER.read_text(), file], timeout_s=XL_TIMEOUT_S)
         if done.code != 0:
-            raise internal_error(f"xl save: {done.stderr.strip() or done.stdout.strip()}")
+            raise internal_error(f"nothing waits for the VM: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def send(self, uuid: str, address: str, place: str) -> None:
+        """Rounds of dirty memory while it runs; then it suspends itself, the rest follows, and it is destroyed."""
+        domain, limit_s = str(self._domain(uuid)), int(MOVE_TIMEOUT_S)
+        way = f"exec bash -c 'exec 3<>/dev/tcp/{address}/{place}; cat <&3 & exec cat >&3'"
+        bounded = ["timeout", "--kill-after=10", str(limit_s), "xl", "migrate", "-s", "", domain, way]
+        done = self._dom0.run(bounded, timeout_s=limit_s + XL_TIMEOUT_S)
+        if done.code != 0:
+            raise internal_error(f"xl migrate: {done.stderr.strip()[-1000:] or done.code}")
 
     def running(self) -> dict[str, int]:
         found = self._dom0.run(["xl", "vm-list"], timeout_s=XL_TIMEOUT_S)

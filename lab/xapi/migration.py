@@ -1,8 +1,9 @@
 """VM.pool_migrate: a running VM goes on on another host. Its disks change hands in xapi's order for SMAPIv1 drivers.
 
-On real hosts memory moves while the VM runs, and only its last pages while it stands still. Here it stands still for
-the whole of it: `xl save`, the file over the LAN, `xl restore`. What drivers see is the same: the domain lets its disks
-go, vdi_deactivate here, vdi_attach and vdi_activate there, and vdi_detach here last.
+Its memory moves while it runs, by `xl migrate`. It stands still from the last pages on until `xl restore` over there
+has read all of it from a file; with real xapi the new domain is built meanwhile, so the pause is longer here. What
+drivers see is the same: the domain lets its disks go, vdi_deactivate here, vdi_attach and vdi_activate there, and
+vdi_detach here last.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lab.xapi.failure import Failure
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
 
-SAVE_TIMEOUT_S = 300.0
+STATE_TIMEOUT_S = 300.0
 MOVE_TIMEOUT_S = 900.0
 
 log = logging.getLogger(__name__)
@@ -67,23 +68,29 @@ def why_not(context: Context, vm: str) -> list[str]:
 def _move(context: Context, vm: str, source: str, target: str) -> None:
     own = context.db.get("VM", vm, "uuid")
     vbds = [vbd for vbd in power.plug_order(context, vm) if context.db.get("VBD", vbd, "currently_attached")]
-    context.agent(source).call("save_vm", SAVE_TIMEOUT_S, uuid=own, hvm=False)
     try:
-        for vbd in reversed(vbds):
-            disks.deactivate(context, vbd, source)
-        peer = context.db.get("host", target, "hostname")
-        context.agent(source).call("send_state", MOVE_TIMEOUT_S, uuid=own, peer=peer)
-        domain = _go_on(context, vm, vbds, target)
-        power.set_running(context, vm, target, domain)
-        for vbd in reversed(vbds):
-            _detach(context, vbd, source)
-    except Failure as failure:
-        log.warning("VM %s could not go on there: %s", own, failure)
-        _go_back(context, vm, vbds, source)
-        raise
+        place = context.agent(target).call("receive_vm", STATE_TIMEOUT_S, uuid=own, hvm=False)
+        where = {"address": context.db.get("host", target, "address"), "place": place}
+        context.agent(source).call("send_vm", MOVE_TIMEOUT_S, uuid=own, hvm=False, **where)
+        _hand_over(context, vm, vbds, source, target)
     finally:
         for host in (source, target):
             _forget_state(context, own, host)
+
+
+def _hand_over(context: Context, vm: str, vbds: list[str], source: str, target: str) -> None:
+    """Its domain is gone, its memory is over there; until here it would just have run on."""
+    try:
+        for vbd in reversed(vbds):
+            disks.deactivate(context, vbd, source)
+        domain = _go_on(context, vm, vbds, target)
+    except Failure as failure:
+        log.warning("VM %s could not go on there: %s", vm, failure)
+        _go_back(context, vm, vbds, source, target)
+        raise
+    power.set_running(context, vm, target, domain)
+    for vbd in reversed(vbds):
+        _detach(context, vbd, source)
 
 
 def _go_on(context: Context, vm: str, vbds: list[str], host: str) -> int:
@@ -96,16 +103,18 @@ def _go_on(context: Context, vm: str, vbds: list[str], host: str) -> int:
             done.append(vbd)
             context.db.set("VBD", vbd, device=device_name(context.db.get("VBD", vbd, "userdevice")))
         plan = power.make_plan(context, vm, given)
-        return int(context.agent(host).call("restore_vm", SAVE_TIMEOUT_S, plan=plan))
+        return int(context.agent(host).call("restore_vm", STATE_TIMEOUT_S, plan=plan))
     except Failure:
         for vbd in reversed(done):
             disks.detach(context, vbd, host)
         raise
 
 
-def _go_back(context: Context, vm: str, vbds: list[str], host: str) -> None:
-    """The saved VM goes on where it was; if not even that, it is off, as after a crash."""
+def _go_back(context: Context, vm: str, vbds: list[str], host: str, target: str) -> None:
+    """Its memory comes back and the VM goes on where it was; if not even that, it is off, as after a crash."""
+    own, peer = context.db.get("VM", vm, "uuid"), context.db.get("host", host, "hostname")
     try:
+        context.agent(target).call("send_state", MOVE_TIMEOUT_S, uuid=own, peer=peer)
         power.set_running(context, vm, host, _go_on(context, vm, vbds, host))
     except Failure as failure:
         log.warning("VM %s could not go on here either: %s", vm, failure)
@@ -116,7 +125,7 @@ def _go_back(context: Context, vm: str, vbds: list[str], host: str) -> None:
 
 def _forget_state(context: Context, own: str, host: str) -> None:
     try:
-        context.agent(host).call("forget_state", SAVE_TIMEOUT_S, uuid=own)
+        context.agent(host).call("forget_state", STATE_TIMEOUT_S, uuid=own)
     except Failure as failure:
         log.warning("the saved memory of %s is left: %s", own, failure)
 

@@ -43,6 +43,14 @@ def seed(db: Database, settings: Settings) -> None:
     _template(db)
 
 
+def join(db: Database, peer: Peer) -> None:
+    """A host that is none of the pool's becomes one, as `xe pool-join` has it: with a local SR, and nothing on it."""
+    with db.lock:
+        if not db.where("host", hostname=peer.name):
+            (network,) = db.where("network", bridge="xenbr0")
+            _host(db, peer, network)
+
+
 def _host(db: Database, peer: Peer, network: str) -> str:
     metrics = db.create("host_metrics", {"memory_total": HOST_MEMORY_BYTES, "live": False, "last_updated": now()})
     values: dict[str, Any] = {

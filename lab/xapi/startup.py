@@ -18,6 +18,7 @@ from lab.xapi.classes.host import is_disabled_by_hand, remember_disabled
 from lab.xapi.clock import now
 from lab.xapi.failure import Failure
 from lab.xapi.model import NULL
+from lab.xapi.seed import join
 from lab.xapi.toolstack import Caller, Context, Toolstack
 
 HELLO_TIMEOUT_S = 180.0
@@ -31,11 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def host_started(toolstack: Toolstack, name: str) -> None:
-    """A host's toolstack has started, the master's own included. What a busy dom0 leaves unanswered is asked again:
+    """A host's toolstack has started, the master's own included. One that is none of the pool's joins it.
 
-    on a real host this is the host's own process, and it is not given up.
+    What a busy dom0 leaves unanswered is asked again: on a real host this is the host's own process, and it is not
+    given up.
     """
     is_newest = toolstack.begin_start(name)
+    join(toolstack.db, toolstack.settings.peers[name])
     host = toolstack.host_ref(name)
     metrics = toolstack.db.get("host", host, "metrics")
     toolstack.db.set("host_metrics", metrics, live=True, last_updated=now())
@@ -194,6 +197,8 @@ class Heartbeats:
                 log.warning("heartbeat of %s: %s", name, failure)
 
     def look(self, name: str, *, thorough: bool) -> None:
+        if not self._toolstack.db.where("host", hostname=name):
+            return  # it has not joined yet, or was ejected
         host, began = self._toolstack.host_ref(name), now()
         metrics = self._toolstack.db.get("host", host, "metrics")
         try:

@@ -21,7 +21,7 @@ from shoal.facts import Facts, Maintenance, Remains, VirtualDisks
 from shoal.kit.errors import ShoalError
 from shoal.observe import observe
 from shoal.observe.bundle import Piece, known_secrets, pieces
-from shoal.observe.ceph_upgrade import hosts_in_maintenance, look_at_upgrade
+from shoal.observe.ceph_upgrade import hosts_in_maintenance, look_at_image, look_at_upgrade
 from shoal.observe.maintenance import look_at_maintenance
 from shoal.observe.remains import look_at_remains
 from shoal.observe.virtual_disks import look_at_virtual_disks
@@ -143,8 +143,9 @@ async def _upgrade_plan(document: Document, connections: Connections, image: str
     if facts.ceph is not None and not facts.ceph.unreachable and document.spec.ceph.existing is None:
         seen = await look_at_upgrade(await connections.ceph())
         marked = await hosts_in_maintenance(connections.xenapi)
-        seen = replace(seen, maintenance=(*seen.maintenance, *marked))
-    return ceph_upgrade.make_plan(document.spec, image, facts, seen)
+        wanted = await look_at_image(connections, image)
+        seen = replace(seen, maintenance=(*seen.maintenance, *marked), wanted=wanted)
+    return ceph_upgrade.make_plan(document.spec, document.file, image, facts, seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Cluster:
         self.ceph("-s", timeout_s=30)
         self._make_osd()
         self.start_daemon("osd", "ceph-osd", "-i", "0")
-        self._make_key("mgr.x", "/scratch/mgr", "mon", "allow profile mgr", "osd", "allow *")
+        self.make_key("mgr.x", "/scratch/mgr", "mon", "allow profile mgr", "osd", "allow *")
         self.start_daemon("mgr", "ceph-mgr", "-i", "x")
         self.wait_for(lambda: json.loads(self.ceph("osd", "stat", "-f", "json"))["num_up_osds"] == 1, 60, "the OSD")
         self.ceph("osd", "set-require-min-compat-client", "mimic")
@@ -207,14 +207,12 @@ class Cluster:
         files = ("--monmap", "/scratch/monmap", "--keyring", "/scratch/mon.keyring")
         self.run("ceph-mon", "--mkfs", "-i", "a", "-c", "/scratch/ceph.conf", *files)
 
-    def _make_key(self, name: str, folder: str, *caps: str) -> None:
+    def make_key(self, name: str, folder: str, *caps: str) -> None:
         self.run("mkdir", "-p", folder)
         self.ceph("auth", "get-or-create", name, *caps, "-o", f"{folder}/keyring")
 
     def _make_osd(self) -> None:
         osd_uuid = str(uuid.uuid4())
         self.ceph("osd", "new", osd_uuid)
-        self._make_key(
-            "osd.0", "/scratch/osd", "mon", "allow profile osd", "osd", "allow *", "mgr", "allow profile osd"
-        )
+        self.make_key("osd.0", "/scratch/osd", "mon", "allow profile osd", "osd", "allow *", "mgr", "allow profile osd")
         self.run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd_uuid, "-c", "/scratch/ceph.conf", timeout_s=120)

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shoal.plan.ceph_user import NOOUT
 from tests.ceph.certificates import Authority
 from tests.ceph.cluster import Cluster, free_port
 from tests.ceph.dialog import Dialog
 
-CAPS = ("mon", "profile rbd", "osd", "profile rbd pool=rbd, profile rbd pool=other")
+CAPS = ("mon", f"profile rbd, {NOOUT}", "osd", "profile rbd pool=rbd, profile rbd pool=other")
 
 
 class Service:
@@ -114,7 +115,9 @@ class Service:
             "certificate": "server.pem",
             "key": "server.key",
             "ca": "ca.pem",
+            "clients": "clients.json",
         }
+        (self.inside / "clients.json").write_text('["dom0"]')
         (self.inside / "config.json").write_text(json.dumps(values))
 
 

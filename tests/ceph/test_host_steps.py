@@ -25,7 +25,7 @@ def tools(cluster: Cluster) -> Iterator[Any]:
     """The little Ceph's one OSD lies on the storage VM of xen2."""
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    ceph = Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    ceph = Ceph(Inside(cluster))  # type: ignore[arg-type]
 
     async def give(**_: object) -> Ceph:
         return ceph

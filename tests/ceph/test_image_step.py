@@ -21,18 +21,29 @@ from tests.ceph.cluster import Cluster
 pytestmark = pytest.mark.ceph
 MIB = 1 << 20
 IMAGE = "rbd/lvm-step"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+# As much of Docker as the client asks of it: one container, which is the little Ceph itself.
+DOCKER = """#!/bin/sh
+case "$1" in ps) echo it ;; exec) shift 3; exec "$@" ;; esac
+"""
 
 
 class Inside:
-    """Runs what the client would run in a monitor's container: a script and its arguments, in the little Ceph."""
+    """Runs what the client would run on a storage VM, in the little Ceph. `/scratch/bin` comes first in its path."""
 
     name = "little Ceph"
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        docker = cluster.files / "bin" / "docker"
+        docker.parent.mkdir(exist_ok=True)
+        docker.write_text(DOCKER)
+        docker.chmod(0o755)
 
     async def run(self, argv: Sequence[str], *, timeout_s: float, input: bytes | None = None, **_: Any) -> Completed:
-        command = [*self._cluster._inside(), "sh", "-c", argv[3], "sh", *argv[4:]]
+        command = [*self._cluster._inside(), "env", f"PATH=/scratch/bin:{PATH}", *argv]
         done = await asyncio.to_thread(
             subprocess.run, command, input=input or b"", capture_output=True, timeout=timeout_s, check=False
         )
@@ -43,7 +54,7 @@ class Inside:
 def ceph(cluster: Cluster) -> Iterator[Ceph]:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    yield Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    yield Ceph(Inside(cluster))  # type: ignore[arg-type]
     cluster.rbd("rm", "--no-progress", IMAGE)
 
 

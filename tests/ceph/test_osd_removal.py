@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ HOST = "shoal-storage-xen2"
 def ceph(cluster: Cluster) -> Ceph:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    return Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    return Ceph(Inside(cluster))  # type: ignore[arg-type]
 
 
 class Connections:
@@ -62,6 +63,7 @@ def tools(ceph: Ceph, then: Callable[[], object] = lambda: None) -> Tools:
 
 def removal(osd: int, own: str, *, keep_id: bool, drain: bool) -> Action:
     settings = {"osd": osd, "uuid": own, "name": HOST, "keep_id": keep_id, "drain": drain}
+    settings |= {"together": (osd,), "has_daemon": True}
     return Action("osd_removal", "xen2:1", Change.UPDATE, "test", "xen2", settings=settings)
 
 
@@ -160,6 +162,24 @@ async def test_an_id_that_waits_is_purged_when_its_host_leaves(ceph: Ceph, clust
     await osd_removal.apply(wanted, tools(asked))
     assert [argv for argv in asked.all if "purge" in argv] == [["osd", "purge", str(osd)]]  # any flag is force
     assert str(osd) not in cluster.ceph("osd", "ls").split()
+
+
+async def test_all_that_leave_are_out_before_the_first_is_waited_for(ceph: Ceph, cluster: Cluster) -> None:
+    """And of a dead host no daemon is looked for."""
+    own = str(uuid.uuid4())
+    osd, beside = int(cluster.ceph("osd", "new", own)), int(cluster.ceph("osd", "new", str(uuid.uuid4())))
+    looked_for: list[bool] = []
+    wanted = removal(osd, own, keep_id=False, drain=True)
+    wanted = replace(wanted, settings={**wanted.settings, "together": (osd, beside), "has_daemon": False})
+    try:
+        cluster.ceph("osd", "in", str(osd), str(beside))
+        await osd_removal.apply(wanted, tools(ceph, lambda: looked_for.append(True)))
+        found = await ceph.command(["osd", "dump"])
+        assert {one["osd"]: one["in"] for one in found["osds"] if one["osd"] in (osd, beside)} == {beside: 0}  # type: ignore[index, call-overload]
+        assert looked_for == []
+    finally:
+        for one in (osd, beside):
+            cluster.ceph("osd", "purge", str(one), "--force", "--yes-i-really-mean-it")
 
 
 def lose_data(cluster: Cluster) -> None:

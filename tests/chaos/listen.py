@@ -1,15 +1,14 @@
 """Hears what the witnesses say, on every host at once, with the time at which each line arrived.
 
-One `tail` a host, over the lab's own wire to dom0, so that no fault on the LAN makes us deaf; a host that dies takes
-its tail with it, and is listened to again when it is back. A console's log is then read from its beginning: lines that
-were said meanwhile are heard late, not lost. A witness says no line twice on one host: what was heard is passed over.
+One connection a host, over the lab's own wire to dom0, so that no fault on the LAN makes us deaf; a host that dies
+takes it along, and is listened to again when it is back. A console's log is then read from its beginning: what was said
+meanwhile is heard late, not lost, and marked so; what was heard before is passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 import threading
 import time
 
@@ -19,13 +18,52 @@ from tests.chaos.judge import Heard
 
 AGAIN_S = 1.0
 OPEN_TIMEOUT_S = 20.0
-SILENT_S = 30.0  # a dom0 whose tail says nothing for so long is asked anew
-FOLDER = "/var/log/xen/console"
-# One file after the other would need headers to be told apart: so each line carries its VM's name.
-FOLLOW = f"""cd {FOLDER} || exit 1; for f in guest-$1-*.log; do
-[ -e "$f" ] || continue; n=${{f#guest-}}; tail -c +1 -F "$f" 2>/dev/null | sed -u "s/^/${{n%.log}} /" & done
-while :; do echo alive; sleep 5; done"""
-LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged) (?P<number>\d+)\s*$")
+SILENT_S = 30.0  # a dom0 whose shell says nothing for so long is asked anew
+# A log that is new is followed beside the others: to read them all again would make every VM seem silent for seconds.
+# `old` is how many lines were there before we listened.
+FOLLOW = """cd /var/log/xen/console || exit 1; seen= first=1
+while :; do
+  for f in guest-$1-*.log; do
+    [ -e "$f" ] || continue
+    case " $seen " in *" $f "*) continue;; esac
+    seen="$seen $f"; n=${f#guest-}; n=${n%.log}
+    [ -z "$first" ] || echo "$n old $(wc -l < "$f")"
+    tail -c +1 -F "$f" 2>/dev/null | sed -u "s/^/$n /" &
+  done
+  first=; echo alive; sleep 1
+done"""
+LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged|old) (?P<number>\d+)\s*$")
+
+
+class Ear:
+    """What one host's consoles have said, line by line. Not bound to a connection; `begin` when there is a new one."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._known: set[tuple[str, str, int]] = set()
+        self._old: dict[str, int] = {}
+
+    def begin(self) -> None:
+        self._old = {}
+
+    def take(self, text: str, at_s: float) -> Heard | None:
+        if not text.endswith("\n"):
+            return None  # cut off in the middle: half a number is another one
+        match = LINE.match(text)
+        if match and match["word"] == "old":
+            self._old[match["vm"]] = int(match["number"])
+            return None
+        vm = text.partition(" ")[0]
+        late = self._old.get(vm, 0) > 0
+        if late:
+            self._old[vm] -= 1
+        if match is None:
+            return None
+        key = (vm, match["word"], int(match["number"]))
+        if late and key in self._known:
+            return None
+        self._known.add(key)
+        return Heard(at_s, self._host, *key, late=late)
 
 
 class Listener:
@@ -34,7 +72,6 @@ class Listener:
     def __init__(self, lab: Lab, prefix: str) -> None:
         self._lab, self._prefix = lab, prefix
         self._heard: list[Heard] = []
-        self._known: set[tuple[str, ...]] = set()
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,42 +97,24 @@ class Listener:
         self._loop.run_until_complete(all_hosts())
 
     async def _follow(self, host: Host) -> None:
+        ear = Ear(host.name)
         while True:
             try:
                 async with Dom0(host, self._lab) as dom0:
-                    await self._listen(host, dom0)
+                    await self._listen(ear, dom0)
             except (Dom0Unreachable, OSError, TimeoutError):
                 pass  # it is off, or was: that is what this is about
             await asyncio.sleep(AGAIN_S)
 
-    async def _listen(self, host: Host, dom0: Dom0) -> None:
-        """Until the connection breaks. A console's log that is new is noticed by asking anew now and then."""
-        files = await self._files(dom0)
-        argv = ["sh", "-c", FOLLOW, "sh", self._prefix]
-        process = await dom0.open(argv, timeout_s=OPEN_TIMEOUT_S)
+    async def _listen(self, ear: Ear, dom0: Dom0) -> None:
+        """Until the connection breaks."""
+        process = await dom0.open(["sh", "-c", FOLLOW, "sh", self._prefix], timeout_s=OPEN_TIMEOUT_S)
+        ear.begin()
         try:
-            while True:
-                line = await asyncio.wait_for(process.stdout.readline(), SILENT_S)
-                if not line:
-                    return
-                text = line.decode(errors="replace")
-                if text.strip() == "alive":
-                    if await self._files(dom0) != files:
-                        return
-                    continue
-                self._take(host.name, text)
+            while line := await asyncio.wait_for(process.stdout.readline(), SILENT_S):
+                if one := ear.take(line.decode(errors="replace"), time.monotonic()):
+                    with self._lock:
+                        self._heard.append(one)
         finally:
             process.kill()
             process.close()
-
-    async def _files(self, dom0: Dom0) -> str:
-        pattern = f"{FOLDER}/guest-{shlex.quote(self._prefix)}-*.log"
-        return (await dom0.run(["sh", "-c", f"ls -i {pattern} 2>/dev/null"], timeout_s=OPEN_TIMEOUT_S)).stdout
-
-    def _take(self, host: str, text: str) -> None:
-        match = LINE.match(text)
-        if match is None or (key := (host, *match.groups())) in self._known:
-            return
-        self._known.add(key)
-        with self._lock:
-            self._heard.append(Heard(time.monotonic(), host, match["vm"], match["word"], int(match["number"])))

@@ -13,6 +13,7 @@ import pytest
 from lab.xapi.dom0 import LocalDom0
 from lab.xapi.loopback import PASSWORD, LoopbackPool
 from shoal.clients.pins import Pins
+from shoal.clients.ssh import Unreachable
 from shoal.clients.xenapi import XenApi
 from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
@@ -59,7 +60,10 @@ async def tools(pool: LoopbackPool, tmp_path: Path) -> AsyncIterator[Tools]:
         assert host == "xen1"
         return dom0
 
-    connections: Any = SimpleNamespace(xenapi=xenapi, dom0=find_dom0)
+    async def find_guest(host: str) -> Dom0:
+        raise Unreachable(f"{host} has no storage VM that could be asked")
+
+    connections: Any = SimpleNamespace(xenapi=xenapi, dom0=find_dom0, storage_vm=find_guest)
     yield Tools(connections, lambda *_: None)
     await xenapi.close()
 

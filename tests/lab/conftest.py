@@ -24,16 +24,24 @@ ORDER = [
     "test_refusals",
     "test_apply",
     "test_pool",
+    "test_clients",
     "test_containers",
     "test_driver",
     "test_disks",
+    "test_reset_and_changes",
+    "test_live_migration",
     "test_witness",
     "test_cold_start",
     "test_keeper",
     "test_maintenance",
+    "test_disk_replace",
     "test_lvm",
+    "test_upgrade",
     "test_failover",  # leaves the pool with another master
+    "test_chaos",
     "test_destroy",
+    "test_hosts_join_and_leave",  # leaves the pool with other hosts
+    "test_existing",  # destroys what is there, and leaves the pool without Shoal
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]

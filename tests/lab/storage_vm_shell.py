@@ -7,24 +7,31 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from lab.command import run
+from lab.command import Completed, run
 from lab.topology import Host, Lab
-from lab.witness_vm import Session
+from lab.witness_vm import log_in
 
 
 def in_storage_vm(lab: Lab, host: Host, argv: list[str], *, timeout_s: float = 120) -> str:
+    return ask_storage_vm(lab, host, argv, timeout_s=timeout_s).stdout
+
+
+def ask_storage_vm(
+    lab: Lab, host: Host, argv: list[str], *, timeout_s: float, check: bool = True, input: bytes | None = None
+) -> Completed:
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    options += ["-o", "ConnectTimeout=10"]
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder) / "key"
         key.touch(mode=0o600)
         key.write_text(ssh_key(lab))
         target = f"root@{host.storage_vm_address}"
         command = ["ssh", "-F", os.devnull, "-i", key, *options, target, shlex.join(argv)]
-        return run(command, namespace=lab.namespace, timeout_s=timeout_s).stdout
+        return run(command, namespace=lab.namespace, timeout_s=timeout_s, check=check, input=input)
 
 
 def ssh_key(lab: Lab) -> str:
-    session = Session(lab, enter_namespace=True)
+    session = log_in(lab)
     (pool,) = session.call("pool.get_all")
     secret = session.call("secret.get_by_uuid", session.call("pool.get_other_config", pool)["shoal:ssh-key"])
     return str(session.call("secret.get_value", secret))

@@ -29,14 +29,14 @@ def session(lab: Lab, shoal: Run) -> witness_vm.Session:
     done = shoal("apply", "--yes", timeout_s=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     made = log_in(lab)
-    _end_others(made)
+    end_others(made)
     vm = witness_vm.create(made, SR, VM)
     witness_vm.stop(lab, made, vm)
     witness_vm.start(made, vm, OTHER)
     return made
 
 
-def _end_others(session: witness_vm.Session) -> None:
+def end_others(session: witness_vm.Session) -> None:
     """VMs that tests before have left: the small hosts need not have room for them elsewhere."""
     for vm, record in session.call("VM.get_all_records").items():
         if record["power_state"] == "Running" and not (record["is_control_domain"] or record["HVM_boot_policy"]):
@@ -126,6 +126,7 @@ def test_a_host_that_reboots_behind_shoals_back_leaves_in_order(lab: Lab, sessio
         lab_cli("run", HOST, "--", "systemctl", "--no-block", "reboot")
         said, _ = heard.communicate(timeout=WAIT_S)
     assert f"SR {SR} is unplugged" in said and f"the storage VM shoal-storage-{HOST} is shut down" in said, said
+    assert f"noout is set for shoal-storage-{HOST}" in said, said
     wait(lambda: hosts.greets(lab, lab.host(HOST)) and boot_or_none(HOST) not in (before, None), True, "another boot")
     wait(lambda: (unplugged(session), state(session, storage_vm(session, HOST))), ([], "Running"), "xen2 as before")
     writes_on(lab)

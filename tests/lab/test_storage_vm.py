@@ -60,6 +60,26 @@ def test_sees_a_range_of_the_hosts_disk(machine) -> None:
     assert int(size) == storage_vms.DATA_BYTES
 
 
+def test_is_given_a_disk_and_loses_it(machine) -> None:
+    lab, host, vm, key = machine
+    spare = lab.dir / "spare.img"
+    run(["truncate", "--size=64M", spare], timeout_s=10)
+    disk = storage_vm.Disk("3", spare, 0, 64 << 20)
+    for _ in range(2):
+        storage_vm.plug(lab, host, vm.uuid, disk)
+    storage_vms.inside(lab, host, key, "printf shoal | dd of=/dev/xvdd conv=fsync 2>/dev/null")
+    assert spare.read_bytes()[:5] == b"shoal"
+    # A container is given the devices that are there when it starts: Ceph's need this one.
+    command = "docker run --rm --privileged -v /dev:/dev --entrypoint head localhost/ceph:18.2.7 -c 5 /dev/xvdd"
+    assert storage_vms.inside(lab, host, key, command).stdout == "shoal"
+    for place, name in (("3", "xvdd"), ("2", "xvdc")):  # the latter it has booted with
+        for _ in range(2):
+            storage_vm.unplug(lab, host, vm.uuid, place)
+        assert storage_vms.inside(lab, host, key, f"ls /dev/{name}", check=False).code != 0
+    storage_vm.plug(lab, host, vm.uuid, vm.disks[2])
+    assert storage_vms.inside(lab, host, key, "head -c 5 /dev/xvdc | wc -c").stdout.strip() == "5"
+
+
 def test_has_its_system_disk_to_the_end(machine) -> None:
     lab, host, _, key = machine
     total = int(storage_vms.inside(lab, host, key, "df --output=size -B1 / | tail -n 1").stdout)

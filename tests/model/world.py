@@ -27,6 +27,7 @@ from shoal.spec.names import (
     passthrough_sr_name,
     storage_vm_name,
 )
+from shoal.steps import settings
 from tests.model.namespaces import make_namespace as _ceph_namespace  # noqa: F401  a kind, found below by its name
 from tests.model.storage_vms import make_storage_vm as _storage_vm  # noqa: F401  the same
 
@@ -261,7 +262,8 @@ def _ceph_pool(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 
 def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
-    yield _ceph(world, users={**world.ceph.users, action.target: ceph_user.caps_for(spec, world.srs)})
+    rights = ceph_user.rights_for(spec, world.srs)[action.target]
+    yield _ceph(world, users={**world.ceph.users, action.target: rights})
 
 
 def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
@@ -274,7 +276,13 @@ def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
 
 def _volume_service(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     yield _with_guests(world, host=action.target, volume_service="half of the files")
-    yield _with_guests(world, host=action.target, volume_service=WANTED["volume_service"])
+    yield _with_guests(world, host=action.target, volume_service=WANTED["volume_service"], volume_authority=CA)
+
+
+def _volume_clients(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
+    clients = settings.texts(action, "clients")
+    for host in settings.texts(action, "hosts"):
+        yield (world := _with_guests(world, host=host, volume_clients=clients))
 
 
 def _volume_services(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
@@ -286,6 +294,7 @@ def _volume_services(spec: Spec, world: Facts, action: Action) -> Iterator[Facts
 
 def _volume_client(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     kit = replace(_dom0(world, action.target).kit, has_client_certificate=True, certificate_authority=CA)
+    kit = replace(kit, client=str(action.settings["client"]))
     yield _change_dom0(world, action.target, kit=kit)
     yield _change_dom0(world, action.target, kit=replace(kit, volume_service=str(action.settings["service"])))
 

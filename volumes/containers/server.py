@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from volumes import containers
+from volumes import clients, containers
 from volumes.config import Config
 from volumes.errors import ServiceError
 from volumes.server import Answer, Server
-
-NAME_MAX = 64  # of a certificate's common name; Shoal cuts longer host names there
 
 
 class OwnHostsServer(Server):
@@ -23,9 +21,7 @@ class OwnHostsServer(Server):
         super().__init__(config, answer)
 
     def admit(self, connection: Any) -> None:
-        subject = connection.getpeercert()["subject"]
-        names = [value for part in subject for key, value in part if key == "commonName"]
-        if names != [self._host[:NAME_MAX]]:
+        if clients.common_names(connection.getpeercert()) != [self._host]:
             raise ServiceError(403, "forbidden", f"only the dom0 of {self._host} may ask here")
 
 

@@ -10,7 +10,10 @@ from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 
 MIB = 1 << 20
-OURS = ("rbd_directory", "rbd_trash", "rbd_info", "rbd_namespace", "shoal.purge", "shoal.owner", "shoal.overwrite")
+OURS = (
+    *("rbd_directory", "rbd_trash", "rbd_info", "rbd_namespace"),
+    *("shoal.purge", "shoal.owner", "shoal.overwrite", "shoal.noout"),
+)
 
 
 def new_id() -> str:

@@ -116,6 +116,7 @@ class Machine:
         values = {
             "listen": [self.address, 1], "host": self.host, "user": "nobody", "ceph_conf": "config.json",
             "keyring": "config.json", "certificate": "server.pem", "key": "server.key", "ca": "ca.pem",
+            "clients": "none.json",
         }  # fmt: skip
         (self.folder / "config.json").write_text(json.dumps(values))
 

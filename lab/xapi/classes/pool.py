@@ -7,8 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from lab.xapi import role
+from lab.xapi.classes import pbd as pbds
 from lab.xapi.failure import Failure
-from lab.xapi.model import kind
+from lab.xapi.model import NULL, kind
 
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
@@ -44,6 +45,35 @@ POOL = kind(
 def sync_database(context: Context) -> None:
     """Have the database on disk before the answer."""
     context.db.save()
+
+
+@POOL.call(host="host ref")
+def eject(context: Context, host: str) -> None:
+    """The host and its local SRs leave the pool's records. A real one then begins anew, as a pool of its own."""
+    row, db = context.db.row("host", host), context.db
+    if host == db.get("pool", db.only("pool"), "master"):
+        raise Failure("OPERATION_NOT_ALLOWED", "the master cannot be ejected")
+    if set(row["resident_VMs"]) - {row["control_domain"]}:
+        raise Failure("HOST_HAS_RESIDENT_VMS", host)
+    for pbd in row["PBDs"]:
+        sr = db.get("PBD", pbd, "SR")
+        pbds.destroy_record(context, pbd)
+        if not db.get("SR", sr, "shared") and not db.get("SR", sr, "PBDs"):
+            _forget_with_disks(context, sr)
+    for pif in db.where("PIF", host=host):
+        db.destroy("PIF", pif)
+    for vm in db.where("VM", affinity=host):
+        db.set("VM", vm, affinity=NULL)
+    for kind_of, ref in (("VM", row["control_domain"]), ("host_metrics", row["metrics"]), ("host", host)):
+        db.destroy(kind_of, ref)
+
+
+def _forget_with_disks(context: Context, sr: str) -> None:
+    for vdi in context.db.get("SR", sr, "VDIs"):
+        for vbd in context.db.get("VDI", vdi, "VBDs"):
+            context.db.destroy("VBD", vbd)
+        context.db.destroy("VDI", vdi)
+    context.db.destroy("SR", sr)
 
 
 @POOL.call()

@@ -78,6 +78,11 @@ class Conversation:
         self._is_live = True
         return True
 
+    def announce(self, plan: Plan) -> None:
+        """A plan that follows the one that was agreed to."""
+        self._console.print(draw_plan(plan))
+        self.progress.expect(len(plan.changes))
+
     def end(self) -> None:
         if self._is_live:
             self.progress.__exit__(None, None, None)

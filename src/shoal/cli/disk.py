@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shoal import converge
 from shoal.cli import door
-from shoal.cli.apply import Conversation, exit_code, explain, outcome_to_dict
+from shoal.cli.apply import Conversation
+from shoal.cli.errand import Errand
 from shoal.cli.options import DEFAULT_SPEC, Basics, Json, SpecFile, StateFolder, Yes, need_answer
 from shoal.cli.plan import action_to_dict
-from shoal.cli.render import draw_plan, error_console, output_console
+from shoal.cli.render import output_console
 from shoal.facts import VirtualDisk, VirtualDisks
 from shoal.kit.folders import state_folder
 from shoal.kit.sizes import format_size
 from shoal.observe.virtual_disks import look_at_file
 from shoal.plan import disk_export, disk_import, disk_move
-from shoal.plan.action import Change, Plan
+from shoal.plan.action import Action, Change, Plan
 from shoal.plan.virtual_disk import no_sr, unfinished
-from shoal.spec.load import Document, read_spec
+from shoal.spec.load import read_spec
 
 Make = Callable[[VirtualDisks], Plan]
 Again = Callable[[str, VirtualDisks], Plan]
@@ -49,7 +51,8 @@ def _list(
     Example: shoal disk list --sr "Local storage"
     """
     document = read_spec(file)
-    seen = door.run(converge.look_at_disks(document, _state(document, state)), document)
+    folder = state_folder(document.spec.pool.url, state)
+    seen = door.run(converge.look_at_disks(document, folder), document)
     names = [sr] if sr else [wanted.name for wanted in document.spec.srs]
     srs = {one.uuid for one in seen.srs if one.name in names or one.uuid in names}
     if sr and not srs:
@@ -125,68 +128,34 @@ def _move(
 
 
 class _Work:
-    """One piece of work on disks from the command line: look, plan, say, do, say."""
+    """One piece of work on single disks."""
 
     def __init__(self, options: Basics, *, ask: bool = False) -> None:
-        self._document = read_spec(options.file)
-        self._state = _state(self._document, options.state)
-        self._json, self._dry_run, self._ask = options.json, options.dry_run, ask
-        self._console = error_console() if options.json else output_console()
+        self._errand = Errand(options, ask=ask, describe=_action_to_dict, close=_close)
 
     def run(self, make: Make, *, again: Again | None = None) -> int:
         """`again` plans once more when all is done, for the disk of this uuid: to say what the pool has now."""
-        if self._dry_run:
-            seen = door.run(converge.look_at_disks(self._document, self._state), self._document)
-            return self._say(converge.Result(make(seen)))
-        conversation = Conversation(self._console, ask=self._ask)
-        work = converge.work_on_disks(
-            self._document, self._state, make, confirm=conversation.confirm, watcher=conversation.progress
-        )
-        try:
-            result = door.run(work, self._document)
-        finally:
-            conversation.end()
-        if again and result.outcomes and not result.failures:
+        document, state = self._errand.document, self._errand.state
+
+        async def work(talk: Conversation) -> converge.Result:
+            result = await converge.work_on_disks(document, state, make, confirm=talk.confirm, watcher=talk.progress)
+            if not again or not result.outcomes or result.failures:
+                return result
             (action,) = result.plan.actions
-            seen = door.run(converge.look_at_disks(self._document, self._state), self._document)
-            result = replace(result, plan=again(str(action.settings["vdi"]), seen))
-        return self._say(result, refused=conversation.was_refused)
+            seen = await converge.look_at_disks(document, state)
+            return replace(result, plan=again(str(action.settings["vdi"]), seen))
 
-    def _say(self, result: converge.Result, *, refused: bool = False) -> int:
-        if self._json:
-            print(json_format.dumps(_result_to_dict(result), indent=2))
-        if result.plan.problems:
-            return door.refuse(result.plan.problems)
-        if refused:
-            self._console.print("Nothing was touched.")
-            return door.FAILED
-        for outcome in result.failures:
-            explain(outcome)
-        if result.failures:
-            return exit_code(result)
-        if self._dry_run:
-            self._console.print(draw_plan(result.plan, everything=True))
-            return door.OK
-        for action in result.plan.actions:
-            text = action.reason if action.change is Change.NONE else f"done in {result.seconds:.1f} s"
-            self._console.print(Text(text, "bold green"), soft_wrap=True)
-        return door.OK
+        return self._errand.run(lambda: make(self._errand.wait(converge.look_at_disks(document, state))), work)
 
 
-def _state(document: Document, chosen: Path | None) -> Path:
-    return state_folder(document.spec.pool.url, chosen)
+def _close(result: converge.Result, console: Console) -> None:
+    for action in result.plan.actions:
+        text = action.reason if action.change is Change.NONE else f"done in {result.seconds:.1f} s"
+        console.print(Text(text, "bold green"), soft_wrap=True)
 
 
-def _result_to_dict(result: converge.Result) -> dict[str, object]:
-    return {
-        "actions": [
-            {**action_to_dict(action), "vdi": action.settings.get("copy") or action.settings.get("vdi")}
-            for action in result.plan.actions
-        ],
-        "problems": [{"what": problem.what, "remedy": problem.remedy} for problem in result.plan.problems],
-        "outcomes": [outcome_to_dict(outcome) for outcome in result.outcomes.values()],
-        "seconds": round(result.seconds, 2),
-    }
+def _action_to_dict(action: Action) -> dict[str, object]:
+    return {**action_to_dict(action), "vdi": action.settings.get("copy") or action.settings.get("vdi")}
 
 
 def _disk_to_dict(disk: VirtualDisk, seen: VirtualDisks) -> dict[str, object]:

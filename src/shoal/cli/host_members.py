@@ -55,6 +55,9 @@ def _remove(
     wipe: Annotated[
         bool, Parameter(name="--wipe", negative="", help="ERASE the partitions of its OSDs; else they stay, renamed.")
     ] = False,
+    dead: Annotated[
+        bool, Parameter(name="--dead", negative="", help="It will not come back: only the other hosts forget it.")
+    ] = False,
     options: Options = AS_USUAL,
 ) -> int:
     """Take a host out of the storage: its data first, then all that Shoal has on it. It stays in the pool. Asks first.
@@ -62,12 +65,16 @@ def _remove(
     Example: shoal host remove xen4
     """
     options.need_answer("host remove")
+    if dead and wipe:
+        raise ShoalError("a dead host's partitions cannot be erased", resolution="Leave --wipe out.")
     change, edit = read_change(options.file, lambda _: Edit(REMOVE_HOST, name))
-    if not change.has_diff:
+    if not (change.has_diff or dead):
         known = ", ".join(host.name for host in change.before.spec.hosts)
         raise ShoalError(f"the spec has no host {name}", resolution=f"It has {known}.")
 
     def make(facts: Facts) -> Plan:
-        return plan_remove(Leave(change.before.spec, change.after.spec, options.file, edit, wipe=wipe), facts)
+        before, after = change.before.spec, change.after.spec
+        leave = Leave(before, after, options.file, edit, change.has_diff, wipe=wipe, is_dead=dead)
+        return plan_remove(leave, facts)
 
     return work(change, change.before, make, options)

@@ -70,9 +70,9 @@ class Change:
 def read_change(file: Path, edit: Callable[[Document], Edit]) -> tuple[Change, Edit]:
     """What the edit would make of the spec. Raises SpecMistakes when that is no spec any more."""
     before = read_spec(file)
-    wanted, text = edit(before), file.read_text()
-    new = apply_edit(text, wanted)
-    lines = difflib.unified_diff(text.splitlines(), new.splitlines(), str(file), str(file), lineterm="", n=1)
+    wanted = edit(before)
+    new = apply_edit(before.text, wanted)
+    lines = difflib.unified_diff(before.text.splitlines(), new.splitlines(), str(file), str(file), lineterm="", n=1)
     after = parse(new, file, Surroundings(folder=file.parent))
     return Change(before, after, "\n".join(lines)), wanted
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -31,6 +33,7 @@ WORDS = {
     "ceph_pool": "Ceph pool",
     "ceph_namespace": "Ceph namespace",
     "ceph_user": "Ceph user",
+    "volume_clients": "clients of the volume services",
     "volume_service": "volume service's files",
     "volume_services": "volume services",
     "volume_client": "volume client in dom0",
@@ -68,6 +71,7 @@ WORDS = {
     "storage_vm_removal": "storage VM leaves",
     "passthrough_sr_removal": "passthrough SR leaves",
     "dom0_kit_removal": "driver leaves dom0 of",
+    "host_marks_removal": "marks leave",
 }
 _SIGNS = {
     Change.NONE: ("=", "dim"),
@@ -85,18 +89,27 @@ _MARKS = {
 }
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
 _WIDTH_OF_FILES = 160  # where there is no terminal to tell its width
 
 
+class SafeConsole(Console):
+    """What a guest or a name in the pool says must not steer the terminal: control characters are shown, not sent."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), style, control)
+
+
 def output_console() -> Console:
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = SafeConsole(highlight=False, emoji=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_FILES
     return console
 
 
 def error_console() -> Console:
-    return Console(stderr=True, highlight=False, emoji=False, markup=False)
+    return SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 def name_action(action: Action) -> str:

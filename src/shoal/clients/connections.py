@@ -69,6 +69,8 @@ class Connections:
 
     async def storage_vm(self, host: str) -> Ssh:
         """The storage VM of a host. Raises Unreachable while there is no such VM or no key to it."""
+        if all(one.name != host for one in self.spec.hosts):
+            raise Unreachable(f"the spec does not say where the storage VM of {host} is")
         refs = await self.xenapi.call("VM.get_by_name_label", storage_vm_name(host))
         if not isinstance(refs, list) or not refs:
             raise Unreachable(f"{host} has no storage VM yet")
@@ -107,7 +109,7 @@ class Connections:
 
     async def _ceph_of(self, host: str) -> Ceph | str:
         try:
-            ceph = Ceph(await self.storage_vm(host), image=self.spec.ceph.image)
+            ceph = Ceph(await self.storage_vm(host))
             return ceph if await ceph.has_mon() else f"{host}: no monitor runs in its storage VM"
         except ShoalError as error:
             return f"{host}: {error.brief}"

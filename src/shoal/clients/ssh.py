@@ -25,6 +25,10 @@ FILE_TIMEOUT_S = 60.0
 SESSIONS = 8
 """At once on one connection: sshd's own limit (MaxSessions) is 10."""
 
+OUTPUT_MAX_BYTES = 64 << 20
+"""What a command may print: the machine asked may be somebody else's by now, and our memory is not its to fill."""
+_READ_BYTES = 64 << 10
+
 # Fixed here, so that a newer library with another order of preference does not see another key and call it a change.
 HOST_KEY_ALGORITHMS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
 
@@ -84,6 +88,10 @@ class CommandTimedOut(TemporaryError):
     """A remote command took too long; it was told to end."""
 
 
+class TooMuchOutput(ShoalError):
+    """A remote command printed without end; it was told to end."""
+
+
 class Ssh:
     """Connects at the first use. `identity` is what the host key is pinned under, if not the address."""
 
@@ -108,7 +116,7 @@ class Ssh:
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, input: bytes | None = None, check: bool = True
     ) -> Completed:
-        """Run to the end. Raises Unreachable, CommandTimedOut and, with check, CommandFailed."""
+        """Run to the end. Raises Unreachable, CommandTimedOut, TooMuchOutput and, with check, CommandFailed."""
         code, out, err = await self._run(argv, timeout_s, input)
         completed = Completed(out.decode(errors="replace"), err.decode(errors="replace"), code)
         if check and code != 0:
@@ -156,23 +164,27 @@ class Ssh:
         async with self._sessions, self._session(argv, timeout_s) as process:
             try:
                 async with asyncio.timeout(timeout_s):
-                    # communicate() alone never ends the input of a command that is given none.
                     if data:
                         process.stdin.write(data)
                     process.stdin.write_eof()
-                    out, err = await process.communicate()
+                    # Both at once: a full one would hold up the other. Not communicate(): it takes all that comes.
+                    out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
                     await process.wait_closed()
             except TimeoutError as error:
                 process.kill()
                 raise CommandTimedOut(
                     f"on {self.name}, a command took longer than {timeout_s:g} s: {_shown(argv)}"
                 ) from error
+            except _Flood as error:
+                process.kill()
+                most = f"{OUTPUT_MAX_BYTES >> 20} MiB"
+                raise TooMuchOutput(f"on {self.name}, a command printed more than {most}: {_shown(argv)}") from error
             except (OSError, asyncssh.Error) as error:
                 raise self._lost(argv, str(error)) from error
             if process.returncode is None or process.exit_status is None:
                 signal = process.exit_signal
                 raise self._lost(argv, f"ended by signal {signal[0]}" if signal else "the connection was lost")
-            return process.returncode, _bytes(out), _bytes(err)
+            return process.returncode, out, err
 
     @contextlib.asynccontextmanager
     async def _session(self, argv: Sequence[str], timeout_s: float) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
@@ -234,6 +246,7 @@ class Ssh:
                     client_factory=lambda: checker,
                     known_hosts=lambda *_: ([], [], []),  # nothing is known by itself: the checker decides
                     server_host_key_algs=HOST_KEY_ALGORITHMS,
+                    compression_algs=["none"],  # a packet of nothing unpacks to more than all memory
                     login_timeout=self._connect_timeout_s,
                     keepalive_interval=10,
                     keepalive_count_max=3,  # a login may be silent for 25 s while PAM waits for logind
@@ -309,5 +322,15 @@ def _divide(out: bytes, name: str) -> list[bytes | None]:
     return found
 
 
-def _bytes(data: bytes | str | None) -> bytes:
-    return data.encode() if isinstance(data, str) else (data or b"")
+class _Flood(Exception):
+    pass
+
+
+async def _read(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    """To the end, if that comes in time."""
+    data = bytearray()
+    while part := await stream.read(_READ_BYTES):
+        data += part
+        if len(data) > OUTPUT_MAX_BYTES:
+            raise _Flood
+    return bytes(data)

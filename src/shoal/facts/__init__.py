@@ -7,7 +7,7 @@ from shoal.facts.ceph import Ceph, CephHost, CephImage, CephPool, Mgr, Mon, Osd
 from shoal.facts.disk import Disk, Partition, Range
 from shoal.facts.host import Dom0, Host, Kit, LvmConf, Maps
 from shoal.facts.maintenance import Maintenance, OrdinaryVm
-from shoal.facts.pool import Facts, Pbd, Pool, Sr, Vdi
+from shoal.facts.pool import Facts, Pbd, Pool, Sr, SrUser, Vdi
 from shoal.facts.remains import Marked, OwnVm, Remains
 from shoal.facts.storage_vm import Guest, StorageVm
 from shoal.facts.virtual_disk import DiskUser, LocalFile, VirtualDisk, VirtualDisks
@@ -40,6 +40,7 @@ __all__ = [
     "Range",
     "Remains",
     "Sr",
+    "SrUser",
     "StorageVm",
     "Vdi",
     "VirtualDisk",

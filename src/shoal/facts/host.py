@@ -13,6 +13,7 @@ class Kit:
 
     digest: str  # sha256 over all installed files of the kit; "" when there are none
     has_client_certificate: bool = False
+    client: str = ""  # the common name of its client certificate; "" for one that is soon over
     certificate_authority: str = ""  # sha256 of the CA certificate that dom0 trusts for the volume services
     volume_service: str = ""  # /etc/shoal/host.json: this host's own volume service, "10.77.0.21:7443"
     keeper_runs: bool = False  # shoal-keeper.service is enabled and runs

@@ -40,6 +40,15 @@ class Vdi:
 
 
 @dataclass(frozen=True, slots=True)
+class SrUser:
+    """A VM that runs, and an SR that it has a disk of attached."""
+
+    vm: str  # name label
+    host: str
+    sr: str  # uuid
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     uuid: str
     name: str
@@ -61,6 +70,7 @@ class Facts:
     srs: tuple[Sr, ...] = ()
     vdis: tuple[Vdi, ...] = ()
     storage_vms: tuple[StorageVm, ...] = ()
+    sr_users: tuple[SrUser, ...] = ()
     ceph: Ceph | None = None
     seen_at: str = ""  # UTC, ISO 8601
     wanted_digests: dict[str, str] = field(default_factory=dict)

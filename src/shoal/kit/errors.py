@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+BRIEF_MAX, DETAILS_MAX = 2_000, 20_000
+"""Characters: what another machine said may be in them, without end."""
+
 
 class ShoalError(Exception):
     """Something went wrong that a person can act on.
@@ -13,9 +16,10 @@ class ShoalError(Exception):
     exit_code = 1
 
     def __init__(self, brief: str, *, details: str = "", resolution: str = "", doc: str = "", where: str = "") -> None:
+        brief = brief if len(brief) <= BRIEF_MAX else f"{brief[:BRIEF_MAX]}…"
         super().__init__(brief)
         self.brief = brief
-        self.details = details
+        self.details = details if len(details) <= DETAILS_MAX else f"…{details[-DETAILS_MAX:]}"
         self.resolution = resolution
         self.doc = doc
         self.where = where

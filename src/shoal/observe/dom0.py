@@ -8,6 +8,7 @@ import time
 from shoal.clients.ssh import Ssh
 from shoal.facts import Disk, Dom0, Kit, LvmConf, Maps, Partition, Range
 from shoal.kit import shipped
+from shoal.kit.certificate_name import lasting_name
 from shoal.observe.clock import skew_s
 from shoal.observe.reading import (
     Answer,
@@ -61,6 +62,7 @@ def read_dom0(answer: Answer, sent: float, received: float) -> Dom0:
         kit=Kit(
             digest=text(kit, "digest"),
             has_client_certificate=flag(kit, "has_client_certificate"),
+            client=lasting_name(text(kit, "client_certificate")),
             certificate_authority=text(kit, "certificate_authority"),
             volume_service=text(kit, "volume_service"),
             keeper_runs=flag(kit, "keeper_runs"),

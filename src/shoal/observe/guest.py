@@ -11,9 +11,10 @@ from pathlib import Path
 from shoal.clients.ssh import Ssh
 from shoal.facts import Guest
 from shoal.kit import shipped
+from shoal.kit.certificate_name import lasting_name
 from shoal.observe.clock import skew_s
 from shoal.observe.reading import Answer, flag, parse, seconds, table, text, text_table, texts
-from shoal.spec.names import VOLUME_SERVICE_PORT
+from shoal.spec.names import CLIENTS_FILE, VOLUME_SERVICE_PORT
 
 TIMEOUT_S = 15.0
 
@@ -30,7 +31,8 @@ class Seen:
 
 
 async def look_at_guest(ssh: Ssh) -> Seen:
-    request = {"volumes": shipped.VOLUMES_CODE, "listen": [ssh.address, VOLUME_SERVICE_PORT]}
+    listen = [ssh.address, VOLUME_SERVICE_PORT]
+    request = {"volumes": shipped.VOLUMES_CODE, "clients": CLIENTS_FILE, "listen": listen}
     source = Path(__file__).with_name("guest_probe.py").read_bytes()
     sent = time.time()
     done = await ssh.run(["python3", "-I", "-B", "-", json.dumps(request)], timeout_s=TIMEOUT_S, input=source)
@@ -47,6 +49,8 @@ def read_guest(answer: Answer, sent: float, received: float) -> Seen:
         clock_skew_s=round(skew_s(sent, received, seconds(answer, "clock") or [sent]), 3),
         images=texts(docker, "images"),
         volume_service=text(answer, "volume_service", ""),
+        volume_authority=text(answer, "volume_authority", "") if lasting_name(text(answer, "certificate", "")) else "",
+        volume_clients=texts(answer, "volume_clients") if answer.get("volume_clients") is not None else None,
         volume_service_answers=flag(answer, "volume_service_answers", default=False),
     )
     return Seen(

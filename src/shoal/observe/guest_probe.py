@@ -1,7 +1,7 @@
 """A read-only look at a storage VM. Prints one JSON object. Sent to `python3 - REQUEST` there, imported nowhere.
 
-Standard library only. REQUEST is a JSON object: `volumes` (folder of the volume service's code) and `listen` (address
-and port of the volume service). A part that fails stands in `errors` with its reason.
+Standard library only. REQUEST is a JSON object: `volumes` (folder of the volume service's code), `clients` (its list of
+them) and `listen` (its address and port). A part that fails stands in `errors` with its reason.
 """
 
 import hashlib
@@ -70,6 +70,19 @@ def volume_service(folder: str) -> str:
     return found if written.exists() and written.read_text().strip() == found else ""
 
 
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def volume_clients(file: str) -> list[str] | None:
+    """None where there is no list, or one that nobody can read: it is written anew."""
+    try:
+        found = json.loads(Path(file).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return [str(name) for name in found] if isinstance(found, list) else None
+
+
 def answers(address: str, port: int) -> bool:
     try:
         socket.create_connection((address, port), timeout=1).close()
@@ -86,12 +99,16 @@ def devices() -> dict[str, str]:
 
 
 def look(request: dict[str, Any]) -> dict[str, Any]:
+    settings = Path(request["clients"]).parent
     parts = {
         "is_initialised": lambda: Path("/var/lib/cloud/instance/boot-finished").exists(),
         "docker": docker,
         "fsid": cluster,
         "is_half_made": is_half_made,
         "volume_service": lambda: volume_service(request["volumes"]),
+        "volume_authority": lambda: digest(settings / "ca.pem"),
+        "certificate": lambda: (settings / "server.pem").read_text(),
+        "volume_clients": lambda: volume_clients(request["clients"]),
         "volume_service_answers": lambda: answers(*request["listen"]),
         "devices": devices,
     }

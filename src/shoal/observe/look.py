@@ -51,6 +51,7 @@ async def observe(spec: Spec, connections: Connections) -> facts.Facts:
             srs=pool.srs,
             vdis=pool.vdis,
             storage_vms=vms,
+            sr_users=pool.sr_users,
             seen_at=datetime.now(UTC).isoformat(timespec="seconds"),
             wanted_digests=await digests,
         )
@@ -106,7 +107,7 @@ async def _ceph(seen: facts.Facts, inside: Mapping[str, Seen], connections: Conn
     for host in mons:
         vm = seen.storage_vm(host)
         assert vm is not None
-        ceph = Ceph(await connections.storage_vm_with(host, vm.uuid), image=connections.spec.ceph.image)
+        ceph = Ceph(await connections.storage_vm_with(host, vm.uuid))
         try:
             found = await look_at_ceph(ceph, fsid, devices, images)
         except ShoalError as error:

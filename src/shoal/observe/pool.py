@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shoal.clients.connections import STORAGE_VM_KEY
 from shoal.clients.xenapi import XenApi, XenApiError
-from shoal.facts import Host, Pbd, Pool, Sr, StorageVm, Vdi
+from shoal.facts import Host, Pbd, Pool, Sr, SrUser, StorageVm, Vdi
 from shoal.observe.reading import Answer, NotUnderstood, flag, number, text, text_table, texts
 from shoal.plan.host_marks import MAINTENANCE_MARK, REBOOT_MARK
 from shoal.spec.names import storage_vm_name
@@ -29,6 +29,7 @@ class Seen:
     srs: tuple[Sr, ...]
     vdis: tuple[Vdi, ...]
     storage_vms: tuple[StorageVm, ...]
+    sr_users: tuple[SrUser, ...]
 
 
 async def look_at_pool(xenapi: XenApi, addresses: Mapping[str, str]) -> Seen:
@@ -67,6 +68,7 @@ def read_pool(records: Records, addresses: Mapping[str, str], secrets: tuple[str
         srs=tuple(read_sr(sr, records["PBD"], names) for sr in records["SR"].values()),
         vdis=tuple(_vdi(vdi, records["SR"]) for vdi in records["VDI"].values() if text(vdi, "SR") in records["SR"]),
         storage_vms=_storage_vms(records, addresses, names),
+        sr_users=_sr_users(records, names),
     )
 
 
@@ -151,6 +153,19 @@ def _storage_vm(host: str, vm: Answer, records: Records, address: str, names: Ma
         disks={device: text(vdi, "uuid") for device, vdi in sorted(vdis.items()) if vdi},
         settings_digest=text_table(vm, "other_config").get("shoal:settings", ""),
     )
+
+
+def _sr_users(records: Records, names: Mapping[str, str]) -> tuple[SrUser, ...]:
+    found = set()
+    for vm in records["VM"].values():
+        host = names.get(text(vm, "resident_on", NO_REF), "")
+        for ref in texts(vm, "VBDs") if host else ():
+            vbd = records["VBD"].get(ref, {})
+            if flag(vbd, "currently_attached", default=False):
+                vdi = records["VDI"].get(text(vbd, "VDI"), {})
+                sr = records["SR"].get(text(vdi, "SR", NO_REF), {})
+                found |= {SrUser(text(vm, "name_label"), host, text(sr, "uuid"))} if sr else set()
+    return tuple(sorted(found, key=lambda user: (user.host, user.vm, user.sr)))
 
 
 async def _is_secret(xenapi: XenApi, uuid: str) -> bool:

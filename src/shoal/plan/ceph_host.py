@@ -8,6 +8,8 @@ from shoal.plan.found import Verdict, judge_ceph
 from shoal.spec.model import Spec
 from shoal.spec.names import storage_vm_name
 
+DRAINED = "_no_schedule"  # the orchestrator's label of a host that gets no daemons
+
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     actions = []
@@ -24,6 +26,8 @@ def _judge(ceph: Ceph, name: str, address: str) -> Verdict:
     known = next((host for host in ceph.hosts if host.name == name), None)
     if known is None:
         return Change.CREATE, f"{name} is no host of the cluster"
+    if DRAINED in known.labels:
+        return Change.UPDATE, "a removal that was cut off has closed it to daemons"
     if known.address != address:
         return Change.UPDATE, f"the cluster has it at {known.address}"
     return Change.NONE, f"{name} is a host of the cluster"

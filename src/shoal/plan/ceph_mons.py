@@ -26,12 +26,13 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 
 
 def monitor_addresses(spec: Spec, facts: Facts) -> set[str]:
-    """v1 addresses, "10.77.0.21:6789", as the hosts' kernels need them: of those that there are, or are about to be."""
+    """v1 addresses, "10.77.0.21:6789", as the hosts' kernels need them: of those that there are and those to come."""
     if spec.ceph.existing is not None:
         return set(spec.ceph.existing.monitors)
-    if facts.ceph and facts.ceph.mons:
-        return {f"{mon.address}:{mon.v1_port}" for mon in facts.ceph.mons if mon.v1_port}
-    return {f"{host.storage_vm.address}:{MON_V1_PORT}" for host in mon_hosts(spec)}
+    mons = facts.ceph.mons if facts.ceph else ()
+    names, there = {mon.name for mon in mons}, {f"{mon.address}:{mon.v1_port}" for mon in mons if mon.v1_port}
+    coming = [host for host in mon_hosts(spec) if storage_vm_name(host.name) not in names]
+    return there | {f"{host.storage_vm.address}:{MON_V1_PORT}" for host in coming}
 
 
 def mon_hosts(spec: Spec) -> tuple[model.Host, ...]:

@@ -1,10 +1,11 @@
-"""Ceph's settings: what the kernels need and what the spec says. Others stay as they are."""
+"""Ceph's settings: what the kernels and a quick failover need, and what the spec says. Others stay as they are."""
 
 from __future__ import annotations
 
 from shoal.facts import Ceph, Facts
 from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict, judge_ceph, same_value
+from shoal.spec.detection import DETECTION
 from shoal.spec.model import Spec
 from shoal.spec.names import CEPH_CLUSTER
 from shoal.spec.versions import Tuning, ceph_version, parse_kernel, tune
@@ -24,7 +25,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
 
 def wanted(spec: Spec, facts: Facts) -> dict[str, str]:
     """ "section/name" → value. What the spec says wins."""
-    settings = {**BASE, **tuning(spec, facts).settings}
+    settings = {**BASE, **DETECTION, **tuning(spec, facts).settings}
     if spec.ceph.osd_memory is not None:
         settings["osd/osd_memory_target"] = str(spec.ceph.osd_memory)
         settings["osd/osd_memory_target_autotune"] = "false"

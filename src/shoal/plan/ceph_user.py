@@ -13,18 +13,26 @@ from shoal.spec.names import KERNEL_USER, VOLUMES_USER
 
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _IMAGE = re.compile(rf"/dev/rbd/(?P<pool>{_POOL.pattern})/lvm-[^/]+")
+# For a host that shuts down without being asked about: its OSDs stay in the cluster. No other flag, and no other order.
+NOOUT = ", ".join(f'allow command "osd {verb}-group" with flags=noout' for verb in ("set", "unset"))
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
-    caps = caps_for(spec, facts.srs)
+    rights = rights_for(spec, facts.srs)
     key_types = {KERNEL_USER: ceph_settings.tuning(spec, facts).kernel_key_type, VOLUMES_USER: ""}
     actions = []
     for user, key_type in key_types.items():
-        change, reason = judge_ceph(facts, _judge, user, caps)
-        settings = {"caps": caps, "key_type": key_type}
+        change, reason = judge_ceph(facts, _judge, user, rights[user])
+        settings = {"caps": rights[user], "key_type": key_type}
         needs = frozenset({"ceph_cluster/cluster"})
         actions.append(Action("ceph_user", user, change, reason, needs=needs, settings=settings))
     return tuple(actions)
+
+
+def rights_for(spec: Spec, srs: tuple[Sr, ...] = ()) -> dict[str, dict[str, str]]:
+    """Of both users of a cluster whose OSDs are in the pool's storage VMs."""
+    caps = caps_for(spec, srs)
+    return {KERNEL_USER: caps, VOLUMES_USER: {**caps, "mon": f"{caps['mon']}, {NOOUT}"}}
 
 
 def caps_for(spec: Spec, srs: tuple[Sr, ...] = ()) -> dict[str, str]:

@@ -75,7 +75,7 @@ def plan_replace(work: Work, facts: Facts) -> Plan:
     actions = []
     if found:
         drain = found.up and why_no_place(work.spec, facts.ceph, {found.id}) is None
-        actions.append(osd_removal.plan(host, number, found, keep_id=True, drain=drain))
+        actions.append(osd_removal.plan(host.name, number, found, keep_id=True, drain=drain))
     if is_old:
         actions.append(disk_removal.plan(facts, host.name, number, wipe=work.wipe, after=_ids(actions)))
     actions.append(spec_edit.plan(work.file, work.edit, changes=work.changes_spec, after=_ids(actions)))
@@ -97,7 +97,7 @@ def plan_remove(work: Work, facts: Facts) -> Plan:
         problems += [lack] if lack else []
     if problems:
         return Plan((), tuple(problems))
-    actions = [osd_removal.plan(host, number, found, keep_id=False, drain=True)] if found else []
+    actions = [osd_removal.plan(host.name, number, found, keep_id=False, drain=True)] if found else []
     if disk_removal.is_there(facts, host.name, number):
         actions.append(disk_removal.plan(facts, host.name, number, wipe=work.wipe, after=_ids(actions)))
     actions.append(spec_edit.plan(work.file, work.edit, changes=work.changes_spec, after=_ids(actions)))

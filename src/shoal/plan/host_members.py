@@ -12,7 +12,14 @@ from shoal.plan.redundancy import why_unseen
 from shoal.spec.edit import Edit
 from shoal.spec.model import Spec
 
-SHARED = ("ceph_mons", "ceph_mgrs", "volume_services", "shared_sr")  # what all hosts have together, and so changes
+SHARED = (
+    "ceph_mons",
+    "ceph_mgrs",
+    "volume_clients",
+    "volume_services",
+    "rbd_map",
+    "shared_sr",
+)  # what all hosts have together, and so changes
 
 
 def plan_add(edited: Spec, facts: Facts, file: Path, edit: Edit, *, changes_spec: bool) -> Plan:

@@ -43,18 +43,21 @@ def _is_on(osd: Osd, facts: Facts, host: str, number: int) -> bool:
     return osd.device == guest_device(number).removeprefix("/dev/") or bool(uuid and uuid in osd.partition_uuids)
 
 
-def plan(host: model.Host, number: int, osd: Osd, *, keep_id: bool, drain: bool) -> Action:
+def plan(host: str, number: int, osd: Osd, *, keep_id: bool, drain: bool, together: tuple[int, ...] = ()) -> Action:
+    """`together`: all that leave with it, so that none of them is filled with the data of another."""
     settings = {
         "osd": osd.id,
         "uuid": osd.uuid,
-        "name": storage_vm_name(host.name),
+        "name": storage_vm_name(host),
         "keep_id": keep_id,
         "drain": drain,
+        "together": together or (osd.id,),
+        "has_daemon": True,
     }
     after = "its id is kept" if keep_id else "then it is taken out of the cluster"
     reason = f"osd.{osd.id}: {_what_becomes(osd, drain=drain)}; {after}"
     change = Change.UPDATE if drain else Change.DESTROY
-    return Action("osd_removal", disk_target(host.name, number), change, reason, host.name, settings=settings)
+    return Action("osd_removal", disk_target(host, number), change, reason, host, settings=settings)
 
 
 def _what_becomes(osd: Osd, *, drain: bool) -> str:

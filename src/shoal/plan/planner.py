@@ -32,6 +32,7 @@ from shoal.plan import (
     system_disk,
     toolstack,
     volume_client,
+    volume_clients,
     volume_service,
     volume_services,
 )
@@ -58,6 +59,7 @@ KINDS: dict[str, Planner] = {
     "ceph_pool": ceph_pool.plan,
     "ceph_namespace": ceph_namespace.plan,
     "ceph_user": ceph_user.plan,
+    "volume_clients": volume_clients.plan,
     "volume_service": volume_service.plan,
     "volume_services": volume_services.plan,
     "volume_client": volume_client.plan,

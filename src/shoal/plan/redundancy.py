@@ -14,10 +14,13 @@ from shoal.spec.model import Spec
 LOST = ("unfound", "incomplete", "down", "stale", "unknown", "inconsistent")
 
 
-def find_dangers(spec: Spec, facts: Facts, leaving: Collection[int]) -> tuple[Problem, ...]:
-    """Why no OSD may be touched now, whatever becomes of its data. `leaving`: those that are about to go."""
+def find_dangers(spec: Spec, facts: Facts, leaving: Collection[int], *, lost: str = "") -> tuple[Problem, ...]:
+    """Why no OSD may be touched now, whatever becomes of its data. `leaving`: those that are about to go.
+
+    `lost`: the monitor that will not come back.
+    """
     unseen = why_unseen(spec, facts)
-    return unseen or tuple(_dangers(facts.ceph, leaving) if facts.ceph else ())
+    return unseen or tuple(_dangers(facts.ceph, leaving, lost) if facts.ceph else ())
 
 
 def why_unseen(spec: Spec, facts: Facts) -> tuple[Problem, ...]:
@@ -30,14 +33,14 @@ def why_unseen(spec: Spec, facts: Facts) -> tuple[Problem, ...]:
     return ()
 
 
-def _dangers(ceph: Ceph, leaving: Collection[int]) -> Iterator[Problem]:
+def _dangers(ceph: Ceph, leaving: Collection[int], lost: str) -> Iterator[Problem]:
     if ceph.health == "HEALTH_ERR":
         words = "; ".join(ceph.health_checks) or "no details"
         yield Problem(f"Ceph says HEALTH_ERR: {words}", "mend that first: ceph health detail, in any storage VM")
     for words in ceph.health_checks:
         if "unfound" in words and ceph.health != "HEALTH_ERR":  # a warning only, and in no state before recovery tries
             yield Problem(words, "start the OSD that has them; do not replace it")
-    silent = [mon.name for mon in ceph.mons if not mon.in_quorum]
+    silent = [mon.name for mon in ceph.mons if not mon.in_quorum and mon.name != lost]
     if silent:
         yield Problem(f"not in quorum: mon {', '.join(silent)}", "start its storage VM first")
     for osd in ceph.osds:

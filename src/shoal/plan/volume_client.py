@@ -7,7 +7,7 @@ from shoal.plan.action import Action, Change
 from shoal.plan.found import Verdict, hidden_ceph
 from shoal.spec import model
 from shoal.spec.model import Spec
-from shoal.spec.names import VOLUME_SERVICE_PORT
+from shoal.spec.names import VOLUME_SERVICE_PORT, client_name
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
@@ -15,9 +15,15 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     for host in spec.hosts:
         change, reason = _judge(spec, facts, host)
         needs = frozenset({f"dom0_kit/{host.name}", "ceph_cluster/cluster"})
-        settings = {"service": own_service(spec, host)}
+        settings = {"service": own_service(spec, host), "client": client_of(spec, facts, host.name)}
         actions.append(Action("volume_client", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
+
+
+def client_of(spec: Spec, facts: Facts, host: str) -> str:
+    """What its certificate calls it. A cluster of somebody else's is told of it before anybody looks at the pool."""
+    seen = facts.host(host)
+    return client_name(host, seen.uuid if seen and spec.ceph.existing is None else "")
 
 
 def own_service(spec: Spec, host: model.Host) -> str:
@@ -35,7 +41,9 @@ def _judge(spec: Spec, facts: Facts, host: model.Host) -> Verdict:
     kit = seen.dom0.kit
     if not kit.has_client_certificate:
         return Change.CREATE, "dom0 has no client certificate"
-    wanted = own_service(spec, host)
+    wanted, client = own_service(spec, host), client_of(spec, facts, host.name)
+    if kit.client != client:
+        return Change.UPDATE, f"its certificate is that of {kit.client or 'nobody'!r}, wanted {client!r}"
     if kit.volume_service != wanted:
         return Change.UPDATE, f"dom0 asks {kit.volume_service or 'no service'} first, wanted {wanted}"
     if spec.ceph.existing is not None:

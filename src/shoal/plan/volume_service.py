@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shoal.facts import Facts
 from shoal.plan.action import Action, Change
-from shoal.plan.found import Verdict
+from shoal.plan.found import Verdict, hidden_ceph
+from shoal.plan.volume_client import client_of
 from shoal.spec.model import Spec
 
 
@@ -14,7 +15,8 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     for host in spec.hosts:
         change, reason = _judge(facts, host.name, wanted)
         needs = frozenset({f"storage_vm_ready/{host.name}", "ceph_cluster/cluster", "ceph_user/client.shoal-volumes"})
-        settings = {"address": str(host.storage_vm.address), "digest": wanted}
+        client = client_of(spec, facts, host.name)
+        settings = {"address": str(host.storage_vm.address), "digest": wanted, "client": client}
         actions.append(Action("volume_service", host.name, change, reason, host.name, needs, settings))
     return tuple(actions)
 
@@ -29,4 +31,6 @@ def _judge(facts: Facts, host: str, wanted: str) -> Verdict:
         return Change.CREATE, "not installed"
     if vm.guest.volume_service != wanted:
         return Change.UPDATE, "the installed files are not those of this version"
+    if facts.ceph and not hidden_ceph(facts) and vm.guest.volume_authority != facts.ceph.certificate_authority:
+        return Change.UPDATE, "its certificate is by another CA than the cluster's, or soon over"
     return Change.NONE, "installed"

@@ -14,6 +14,7 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     files = volume_service.plan(spec, facts)
     change, reason = judge_ceph(facts, _judge, facts, files)
     needs = {action.id for action in files} | {f"ceph_host/{host.name}" for host in spec.hosts}
+    needs.add(f"volume_clients/{CEPH_CLUSTER}")  # a service without a list takes nobody
     settings = {
         "hosts": tuple(host.name for host in spec.hosts),
         "names": tuple(storage_vm_name(host.name) for host in spec.hosts),

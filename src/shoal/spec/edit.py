@@ -1,4 +1,4 @@
-"""Changes of a spec's text that the verbs make: a disk or a host more, other or fewer. The rest stays, with comments.
+"""Changes of a spec's text that the verbs make: disks, hosts, Ceph's image. The rest stays, with comments.
 
 Pure, and safe to repeat: an edit of what is so already changes nothing.
 """
@@ -15,11 +15,12 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 ADD_DISK, REPLACE_DISK, REMOVE_DISK = "add disk", "replace disk", "remove disk"
 ADD_HOST, REMOVE_HOST = "add host", "remove host"
+SET_IMAGE = "set Ceph's image"
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`device` is the disk that is meant; `entry` holds the keys of what comes into the spec."""
+    """`device` is the disk that is meant; `entry` holds the keys of what comes into the spec. `host` may be ""."""
 
     what: str
     host: str
@@ -31,12 +32,27 @@ def apply_edit(text: str, edit: Edit) -> str:
     """The text with this change made. The text is a spec that could be read."""
     yaml = _yaml(text)
     tree = yaml.load(text)
-    changed = _edit_hosts(tree, edit) if edit.what in (ADD_HOST, REMOVE_HOST) else _edit_disks(tree, edit)
-    if not changed:
+    if not _edit(tree, edit):
         return text
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
+
+
+def _edit(tree: Any, edit: Edit) -> bool:
+    """Whether anything has changed."""
+    if edit.what == SET_IMAGE:
+        return _set_image(tree["ceph"], edit.entry)
+    return _edit_hosts(tree, edit) if edit.what in (ADD_HOST, REMOVE_HOST) else _edit_disks(tree, edit)
+
+
+def _set_image(ceph: Any, entry: Mapping[str, Any]) -> bool:
+    """`version` goes with the image that it was written for."""
+    before = dict(ceph)
+    if "version" not in entry and ceph["image"] != entry["image"]:
+        ceph.pop("version", None)
+    ceph.update(entry)
+    return dict(ceph) != before
 
 
 def _yaml(text: str) -> YAML:

@@ -50,11 +50,12 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A spec and the file that it was read from: where each part stands."""
+    """A spec and the file that it was read from: where each part stands, and the text, for who changes it."""
 
     spec: Spec
     file: Path
     tree: Any
+    text: str
 
     def describe(self, problem: Problem) -> str:
         return _describe(self.file, self.tree, problem, at_key=False)
@@ -91,7 +92,7 @@ def parse(text: str, file: Path, surroundings: Surroundings) -> Document:
         spec = Spec.model_validate(positions.plain(tree), context=surroundings)
     except ValidationError as error:
         raise SpecMistakes(file, _lines_of(error, file, tree)) from None  # its text would show values
-    document = Document(spec, file, tree)
+    document = Document(spec, file, tree, text)
     found = check(spec)
     if found:
         raise SpecMistakes(file, map(document.describe, found))

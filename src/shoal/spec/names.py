@@ -15,6 +15,7 @@ IMAGE_NAME_MAX = 64
 IMAGE_FEATURES = ("layering",)  # of an image that all hosts write to at once: no exclusive lock, see decision 0015
 MAPS_FILE = "/etc/shoal/maps.json"  # in dom0: which images it maps at boot
 MAPS_KEY_FILE = "/etc/shoal/maps.key"
+CLIENTS_FILE = "/etc/shoal/volumes/clients.json"  # in a storage VM: whose certificates its volume service takes
 DEFAULT_SR_BEFORE = "shoal:default-sr-before"  # pool's other_config: uuid of the default SR before Shoal's, or ""
 AUTO_POWERON_BEFORE = "shoal:auto-poweron-before"  # its auto_poweron before Shoal's, or ""
 LVM_FOLDERS = ("/etc/lvm", "/etc/lvm/master")  # of a member, and of the master of an SR
@@ -23,6 +24,11 @@ LVM_FOLDERS = ("/etc/lvm", "/etc/lvm/master")  # of a member, and of the master 
 def storage_vm_name(host: str) -> str:
     """The storage VM's name in the pool, and its host name: so it is the name that Ceph knows it by, too."""
     return f"shoal-storage-{host}"
+
+
+def client_name(host: str, uuid: str = "") -> str:
+    """The common name of its dom0's certificate, 64 characters at most. Another installation is another client."""
+    return f"{host[:27]} {uuid}" if uuid else host[:64]
 
 
 def disk_name(host: str, number: int) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shoal.clients.ceph import Ceph, CephRefused
 from shoal.clients.ssh import Ssh
 from shoal.kit.errors import TemporaryError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
+from shoal.plan.ceph_host import DRAINED
 from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
+DRAINED_LABELS = (DRAINED, "_no_conf_keyring")
 ADD_TIMEOUT_S = 90.0
 TRY_FOR_S = 150.0
 # Appends the line of standard input unless it is there.
@@ -41,12 +45,16 @@ async def apply(action: Action, tools: Tools) -> None:
 
     watched = orchestrator.watch(add, ceph, tools)
     await wait_until(watched, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
+    for label in await _labels_of_drained(ceph, name):
+        await ceph.text(["orch", "host", "label", "rm", name, label], timeout_s=ADD_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    known = await _addresses(await tools.ceph())
-    address = known.get(settings.text(action, "name"))
-    return "" if address == settings.text(action, "address") else f"the cluster has it at {address or 'no address'}"
+    ceph, name = await tools.ceph(), settings.text(action, "name")
+    address = (await _addresses(ceph)).get(name)
+    if address != settings.text(action, "address"):
+        return f"the cluster has it at {address or 'no address'}"
+    return "it is closed to daemons" if await _labels_of_drained(ceph, name) else ""
 
 
 async def _authorize(guest: Ssh, key: str) -> None:
@@ -54,8 +62,17 @@ async def _authorize(guest: Ssh, key: str) -> None:
 
 
 async def _addresses(ceph: Ceph) -> dict[str, str]:
+    return {str(host["hostname"]): str(host["addr"]) for host in await _hosts(ceph)}
+
+
+async def _labels_of_drained(ceph: Ceph, name: str) -> list[str]:
+    own = [host for host in await _hosts(ceph) if host["hostname"] == name]
+    return [label for host in own for label in host.get("labels", ()) if label in DRAINED_LABELS]
+
+
+async def _hosts(ceph: Ceph) -> list[dict[str, Any]]:
     try:
         found = await ceph.command(["orch", "host", "ls"])
     except CephRefused as error:
         raise NotYet(error.brief) from error
-    return {str(host["hostname"]): str(host["addr"]) for host in found} if isinstance(found, list) else {}
+    return found if isinstance(found, list) else []

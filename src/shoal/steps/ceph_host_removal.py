@@ -1,6 +1,7 @@
 """A storage VM is no host of the Ceph cluster any more: its monitor, manager and volume service go, others take over.
 
-The others are in quorum before the orchestrator takes anything from it, and no OSD is left on it by then.
+The others are in quorum before the orchestrator takes anything from it, and no OSD is left on it by then. From one that
+is dead nothing can be taken: the cluster forgets it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.steps import orchestrator, settings
+from shoal.steps.ceph_mgrs import describe_missing
 from shoal.steps.tools import Tools
 from shoal.steps.volume_services import compose
 
@@ -26,24 +28,28 @@ class NotYet(TemporaryError):
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    name, mons = settings.text(action, "name"), settings.texts(action, "mons")
+    name, mons, mgrs = settings.text(action, "name"), settings.texts(action, "mons"), settings.texts(action, "mgrs")
+    is_dead = settings.flag(action, "is_dead")
+    leaving = "" if is_dead else name  # the orchestrator takes no daemon from a host that does not answer
     await _place(action, tools, ["orch", "apply", "mon", f"--placement={','.join(mons)}"])
-    await _wait(action, tools, lambda ceph: _look_at_mons(ceph, name, mons), f"monitors on {', '.join(mons)}")
-    mgrs = settings.texts(action, "mgrs")
+    await _wait(action, tools, lambda ceph: _look_at_mons(ceph, leaving, mons), f"monitors on {', '.join(mons)}")
     await _place(action, tools, ["orch", "apply", "mgr", f"--placement={','.join(mgrs)}"])
+    await _wait(action, tools, lambda ceph: _hand_over(ceph, name, mgrs), f"managers on {', '.join(mgrs)}")
     service = json.dumps(compose(settings.texts(action, "others"), settings.text(action, "image"))).encode()
     await _place(action, tools, ["orch", "apply", "-i", "-"], service)
     if name in await _hosts(await tools.ceph()):
         if admin := settings.text(action, "admin"):
             await _place(action, tools, ["orch", "host", "label", "add", admin, "_admin"])
-        await _place(action, tools, ["orch", "host", "drain", name])
-        await _wait(action, tools, lambda ceph: _look_at_daemons(ceph, name), f"all daemons to leave {name}")
-        await _place(action, tools, ["orch", "host", "rm", name, "--force"])
-    try:
-        await (await tools.ceph()).text(["osd", "crush", "rm", name])
-    except CephRefused as error:
-        if error.code != ENOENT:
-            raise
+        if not is_dead:
+            await _place(action, tools, ["orch", "host", "drain", name])
+            await _wait(action, tools, lambda ceph: _look_at_daemons(ceph, name), f"all daemons to leave {name}")
+    # Before the orchestrator forgets the host: by that a run that was cut off sees what is left to do.
+    await _forget(tools, ["osd", "crush", "rm", name])
+    if is_dead:
+        await _forget(tools, ["mon", "rm", name])
+    if name in await _hosts(await tools.ceph()):
+        offline = ["--offline"] if is_dead else []  # refused until the orchestrator has seen that it is
+        await _place(action, tools, ["orch", "host", "rm", name, *offline, "--force"])
 
 
 async def verify(action: Action, tools: Tools) -> str:
@@ -62,6 +68,30 @@ async def _place(action: Action, tools: Tools, command: list[str], data: bytes |
         return ""
 
     await _wait(action, tools, ask, f"Ceph to take: {' '.join(command)}")
+
+
+async def _forget(tools: Tools, command: list[str]) -> None:
+    try:
+        await (await tools.ceph()).text(command)
+    except CephRefused as error:
+        if error.code != ENOENT:
+            raise
+
+
+async def _hand_over(ceph: Ceph, name: str, mgrs: tuple[str, ...]) -> str:
+    """The orchestrator is a part of the active manager, and some releases of it never remove that one: it stands by."""
+    found = await ceph.command(["mgr", "dump"])
+    missing, active = (
+        describe_missing(found, mgrs),
+        str(found.get("active_name", "")) if isinstance(found, dict) else "",
+    )
+    if missing or active.rpartition(".")[0] != name:
+        return missing
+    try:
+        await ceph.text(["mgr", "fail", active])
+    except CephRefused as error:
+        raise NotYet(error.brief) from error
+    return f"{active} hands over"
 
 
 async def _wait(action: Action, tools: Tools, look: Any, what: str) -> None:

@@ -32,7 +32,11 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _look(ceph: Ceph, names: tuple[str, ...]) -> str:
-    found = await ceph.command(["mgr", "dump"])
+    return describe_missing(await ceph.command(["mgr", "dump"]), names)
+
+
+def describe_missing(found: object, names: tuple[str, ...]) -> str:
+    """Which of these hosts have no manager in `ceph mgr dump`; "" when all have."""
     if not isinstance(found, dict):
         return "no manager map"
     # A manager is called HOST.SUFFIX.

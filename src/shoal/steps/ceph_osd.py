@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from shoal.clients.ceph import Ceph, CephRefused
-from shoal.clients.ssh import Ssh, Unreachable
+from shoal.clients.ssh import CommandFailed, Ssh, Unreachable
 from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
@@ -126,8 +126,8 @@ async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
             return
         try:
             on_disk = await _uuids_on_disks(tools)
-        except Unreachable:
-            return  # the OSD may be on a host that is away
+        except (Unreachable, CommandFailed):
+            return  # the OSD may be on a host that is away, or on a disk that its storage VM has not got yet
         for uuid, osd in half.items():
             if uuid not in on_disk:
                 await ceph.text(["osd", "purge-new", str(osd["osd"]), "--yes-i-really-mean-it"])
@@ -163,7 +163,7 @@ async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None
     tools.progress(action, f"preparing {device}")
     if not await guest_unit.is_running(guest, unit):
         await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
-    words = (ceph.image, await _fsid(ceph), conf_file, device, await left_id(action, tools, ceph))
+    words = (await _image(ceph), await _fsid(ceph), conf_file, device, await left_id(action, tools, ceph))
     script = guest_unit.Script(unit, PREPARE, words)
     await guest_unit.run(guest, script, timeout_s=PREPARE_TIMEOUT_S)
 
@@ -183,7 +183,7 @@ async def left_id(action: Action, tools: Tools, ceph: Ceph) -> str:
 
 async def _deploy(ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:
     name = f"osd.{osd['osd']}"
-    argv = ["cephadm", "--image", ceph.image, "deploy", "--fsid", await _fsid(ceph), "--name", name]
+    argv = ["cephadm", "--image", await _image(ceph), "deploy", "--fsid", await _fsid(ceph), "--name", name]
     argv += ["--osd-fsid", str(osd["uuid"]), "--skip-firewalld", "--config-json", "-"]
     await guest.run(argv, timeout_s=DEPLOY_TIMEOUT_S, input=await _config(ceph, name))
 
@@ -200,6 +200,11 @@ async def _config(ceph: Ceph, user: str) -> bytes:
     conf = await ceph.text(["config", "generate-minimal-conf"])
     keyring = await ceph.text(["auth", "get", user])
     return json.dumps({"config": conf, "keyring": keyring}).encode()
+
+
+async def _image(ceph: Ceph) -> str:
+    """What the orchestrator would deploy. The spec may name another already, or still, when an upgrade is due."""
+    return (await ceph.text(["config", "get", "osd", "container_image"])).strip()
 
 
 async def _fsid(ceph: Ceph) -> str:

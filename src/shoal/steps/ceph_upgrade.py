@@ -8,26 +8,32 @@ from __future__ import annotations
 import asyncio
 import time
 
-from shoal.clients.ceph import CephUnreachable
+from shoal.clients.ceph import CephRefused
 from shoal.facts.ceph_upgrade import CephUpgrade
-from shoal.kit.errors import ShoalError
+from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.observe.ceph_upgrade import look_at_upgrade
+from shoal.observe.reading import NotUnderstood
 from shoal.plan.action import Action
-from shoal.plan.ceph_upgrade import is_on
-from shoal.steps import settings
+from shoal.plan.ceph_upgrade import is_on, is_target
+from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 6 * 3600.0
 SILENCE_S = 600.0  # without an answer: a manager that fails over takes a minute or two
-EVERY_S = 5.0
+EVERY_S = 10.0  # each look costs Ceph four processes
 FAILED = "UPGRADE_"  # the orchestrator's own health checks: UPGRADE_FAILED_PULL, UPGRADE_REDEPLOY_DAEMON, …
 
 
 async def apply(action: Action, tools: Tools) -> None:
     image = settings.text(action, "image")
     seen = await look_at_upgrade(await tools.ceph())
-    if seen.is_paused or (not seen.in_progress and _left(action, seen)):
-        # One that is paused goes on; `resume` would go on with one to another image, too, and `start` is refused then.
+    if seen.in_progress and seen.target and not is_target(seen.target, image, settings.text(action, "digest")):
+        raise ShoalError(f"an upgrade to {seen.target} is under way", resolution="Name that image to follow it.")
+    if seen.is_paused:
+        # `start` would go on, too, but leaves the error that it stopped for among Ceph's health checks.
+        tools.progress(action, f"going on with the upgrade to {image}")
+        await (await tools.ceph()).text(["orch", "upgrade", "resume"], timeout_s=120)
+    elif not seen.in_progress and _left(action, seen):
         tools.progress(action, f"starting the upgrade to {image}")
         await (await tools.ceph()).text(["orch", "upgrade", "start", "--image", image], timeout_s=120)
     await _follow(action, tools)
@@ -39,44 +45,56 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _follow(action: Action, tools: Tools) -> None:
-    """Until nothing is in progress any more. A manager that is being upgraded itself may be silent for a while."""
+    """Until nothing is in progress any more. The manager is replaced, too: for a while it may be silent, or refuse."""
     heard = time.monotonic()
     while True:
         try:
             ceph = await tools.ceph()
-            seen = await look_at_upgrade(ceph)
-            await _refuse_failed(seen, await ceph.command(["health", "detail"]))
+            seen, health = await look_at_upgrade(ceph), await ceph.command(["health", "detail"])
+            if orchestrator.failed_module(health):
+                tools.progress(action, await orchestrator.revive(ceph, tools) or "the manager starts anew")
             heard = time.monotonic()
-        except CephUnreachable as error:
+        except (CephRefused, NotUnderstood, TemporaryError) as error:
             if time.monotonic() - heard > SILENCE_S:
                 raise
             tools.progress(action, f"{error.brief}; waiting")
         else:
-            left = _left(action, seen)
-            if not seen.in_progress and not left:
+            if _has_ended(action, seen, health):
                 return
-            if not seen.in_progress:
-                raise ShoalError(
-                    f"the upgrade ended, and {len(left)} daemons do not run {settings.text(action, 'image')}",
-                    details=", ".join(left),
-                    resolution="See ceph -W cephadm, then run the same command again.",
-                )
-            done = len(seen.daemons) - len(left)
+            done = len(seen.daemons) - len(_left(action, seen))
             tools.progress(action, f"{done} of {len(seen.daemons)} daemons done. {seen.message}".strip())
         await asyncio.sleep(EVERY_S)
 
 
-def _left(action: Action, seen: CephUpgrade) -> list[str]:
-    image, version = settings.text(action, "image"), settings.text(action, "version")
-    return [daemon.name for daemon in seen.daemons if not is_on(daemon, image, version)]
-
-
-async def _refuse_failed(seen: CephUpgrade, health: object) -> None:
-    checks = health.get("checks", {}) if isinstance(health, dict) else {}
-    failed = {name: check for name, check in checks.items() if name.startswith(FAILED)}
-    if failed and (seen.is_paused or not seen.in_progress):
+def _has_ended(action: Action, seen: CephUpgrade, health: object) -> bool:
+    """Well. Raises when it has ended otherwise."""
+    left = _left(action, seen)
+    if seen.is_paused:
+        failed = _failed(health)
         raise ShoalError(
-            f"cephadm stopped the upgrade: {', '.join(sorted(failed))}",
-            details="\n".join(str(check.get("summary", {}).get("message", "")) for check in failed.values()),
+            f"cephadm stopped the upgrade: {', '.join(failed) or 'it is paused'}",
+            details="\n".join([seen.message, *failed.values()]),
             resolution="Mend that, then run the same command again: it goes on.",
         )
+    if not seen.in_progress and left:
+        raise ShoalError(
+            f"the upgrade ended, and {len(left)} daemons do not run {settings.text(action, 'image')}",
+            details=", ".join(left),
+            resolution="See ceph -W cephadm, then run the same command again.",
+        )
+    return not seen.in_progress and bool(seen.daemons)  # a manager that has only just begun knows none
+
+
+def _left(action: Action, seen: CephUpgrade) -> list[str]:
+    image, digest = settings.text(action, "image"), settings.text(action, "digest")
+    return [daemon.name for daemon in seen.daemons if not is_on(daemon, image, digest)]
+
+
+def _failed(health: object) -> dict[str, str]:
+    """What the orchestrator says of its own upgrade: name of the check → what it found."""
+    checks = health.get("checks", {}) if isinstance(health, dict) else {}
+    found = {}
+    for name in sorted(name for name in checks if name.startswith(FAILED)):
+        said = [str(row.get("message", "")) for row in checks[name].get("detail", ())]
+        found[name] = "; ".join([str(checks[name].get("summary", {}).get("message", "")), *said])
+    return found

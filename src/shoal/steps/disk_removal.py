@@ -5,11 +5,11 @@ So a run that was killed is seen to be unfinished until all is done. A disk that
 
 from __future__ import annotations
 
-from shoal.clients.ssh import Ssh
+from shoal.clients.ssh import Ssh, Unreachable
 from shoal.clients.xenapi import Record, XenApi, XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
-from shoal.spec.names import PASSTHROUGH_FOLDER, retired_name, storage_vm_name
+from shoal.spec.names import PASSTHROUGH_FOLDER, guest_device, retired_name, storage_vm_name
 from shoal.steps import gpt, passthrough_sr, records, settings
 from shoal.steps.destroy import partition
 from shoal.steps.tools import Tools
@@ -17,6 +17,12 @@ from shoal.steps.tools import Tools
 timeout_s = 600.0
 UNPLUG_TIMEOUT_S = 120.0
 SCRIPT_TIMEOUT_S = 120.0
+RELEASE_TIMEOUT_S = 60.0
+BLOCK_DEVICES = "/sys/class/block"
+# $1 the storage VM's name of the disk, $2 where its kernel shows block devices. An OSD of method lvm lies on a volume,
+# which stays when the OSD has stopped; and with a volume on it, the guest's kernel does not let the disk go.
+RELEASE = """set -e; d=$(readlink -e "$1") || exit 0; for h in "$2/${d##*/}"/holders/*; do
+[ ! -e "$h/dm/name" ] || dmsetup remove --retry "$(cat "$h/dm/name")" >&2; done"""
 # $1 stable name of the disk; nothing for one that is not there
 FIND = """d=$(readlink -e "$1") || exit 0; echo "$d"; sgdisk --print "$d" 2>&1"""
 # $1 disk, $2 number, $3 partition's device, $4 new name. The kernel and udev keep the old name until they are told.
@@ -30,6 +36,8 @@ async def apply(action: Action, tools: Tools) -> None:
     vbd = await _find_vbd(xenapi, action)
     if vbd is not None:
         tools.progress(action, "unplugging it from the storage VM")
+        if vbd["currently_attached"]:
+            await _release(action, tools)
         await _unplug(xenapi, vbd)
         await xenapi.call("VBD.destroy", vbd["ref"])
     dom0, name = await tools.dom0(host), settings.text(action, "disk")
@@ -63,6 +71,16 @@ async def _find_vbd(xenapi: XenApi, action: Action) -> Record | None:
         if vbd["userdevice"] == settings.text(action, "position") and vbd["type"] == "Disk":
             return {**vbd, "ref": ref}
     return None
+
+
+async def _release(action: Action, tools: Tools) -> None:
+    """A storage VM that does not answer is left to the unplugging, which says if it does not let go."""
+    device = guest_device(int(settings.text(action, "position")) - 1)
+    try:
+        guest = await tools.storage_vm(action.host)
+        await guest.run(["sh", "-c", RELEASE, "sh", device, BLOCK_DEVICES], timeout_s=RELEASE_TIMEOUT_S)
+    except Unreachable as error:
+        tools.progress(action, f"the storage VM does not answer: {error.brief}")
 
 
 async def _unplug(xenapi: XenApi, vbd: Record) -> None:

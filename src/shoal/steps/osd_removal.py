@@ -1,6 +1,7 @@
 """An OSD leaves: emptied first where that is planned, then stopped, then destroyed or taken out of the cluster.
 
-How far it came stands in Ceph itself: an OSD that is out is being emptied. Its uuid says that it is still the same one.
+How far it came stands in Ceph itself: an OSD that is out is being emptied, with those that leave together. Its uuid
+says that it is still the same one.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ async def apply(action: Action, tools: Tools) -> None:
         return
     name, drain = str(osd["osd"]), settings.flag(action, "drain")
     if drain:
-        await ceph.text(["osd", "out", name])
+        await ceph.text(["osd", "out", *settings.texts(action, "together")])
         await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
     elif osd["up"]:
         await _wait(action, tools, lambda: _lacks_leave(ceph, name), f"Ceph to do without osd.{name}")
     if not drain:
         await _wait_until_safe(action, tools, ceph)
-    tools.progress(action, f"stopping osd.{name}")
-    await _remove_daemon(action, tools, ceph, name)
+    if settings.flag(action, "has_daemon"):
+        tools.progress(action, f"stopping osd.{name}")
+        await _remove_daemon(action, tools, ceph, name)
     await _wait_until_down(action, ceph, name)
     if not drain:
         await _wait_until_safe(action, tools, ceph)

@@ -28,6 +28,7 @@ from shoal.steps import (
     dom0_kit,
     host_enabled,
     host_mark,
+    host_marks,
     host_restart,
     lvm_conf,
     osd_noout,
@@ -49,6 +50,7 @@ from shoal.steps import (
     vm_away,
     vm_back,
     volume_client,
+    volume_clients,
     volume_service,
     volume_services,
     volume_services_image,
@@ -85,6 +87,7 @@ _STEPS: Mapping[str, Step] = {
     "ceph_pool": ceph_pool,
     "ceph_namespace": ceph_namespace,
     "ceph_user": ceph_user,
+    "volume_clients": volume_clients,
     "volume_service": volume_service,
     "volume_services": volume_services,
     "volume_client": volume_client,
@@ -134,6 +137,7 @@ MEMBER_STEPS: Mapping[str, Step] = {
     "storage_vm_removal": patient(storage_vm_gone),
     "passthrough_sr_removal": patient(passthrough_sr_gone),
     "dom0_kit_removal": patient(dom0_kit_gone),
+    "host_marks_removal": patient(host_marks),
 }
 
 # What `destroy` does, in the order in which it is done.
@@ -154,4 +158,5 @@ DESTROY_STEPS: Mapping[str, Step] = {
 UPGRADE_STEPS: Mapping[str, Step] = {
     "ceph_upgrade": patient(ceph_upgrade),
     "volume_services_image": patient(volume_services_image),
+    "spec_edit": patient(spec_edit),
 }

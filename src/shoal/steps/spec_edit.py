@@ -20,9 +20,8 @@ async def apply(action: Action, tools: Tools) -> None:  # noqa: ARG001  as all s
     file, edit = Path(settings.text(action, "file")), _edit(action)
 
     def change() -> None:
-        read_spec(file)  # not one that a person is in the middle of
-        text = file.read_text()
-        write_atomically(file.resolve(), apply_edit(text, edit).encode(), mode=file.stat().st_mode & 0o777)
+        before = read_spec(file)  # not one that a person is in the middle of; once, so that this one is changed
+        write_atomically(file.resolve(), apply_edit(before.text, edit).encode(), mode=file.stat().st_mode & 0o777)
 
     try:
         await asyncio.to_thread(change)

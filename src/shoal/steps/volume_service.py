@@ -11,7 +11,7 @@ import json
 
 from shoal.kit.shipped import VOLUMES_CODE, ShippedFile, pack, volume_service_files
 from shoal.plan.action import Action
-from shoal.spec.names import VOLUME_SERVICE_PORT, VOLUMES_USER
+from shoal.spec.names import CLIENTS_FILE, VOLUME_SERVICE_PORT, VOLUMES_USER
 from shoal.steps import authority, certificates, container_service, settings
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
@@ -51,7 +51,7 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str = "") -> bytes:
-    """config.json. File names are relative to its folder. `host`: whose dom0 may ask the container service."""
+    """config.json. File names are relative to its folder. `host`: the one client of the container service."""
     config = {
         "listen": [address, port],
         "ceph_conf": f"{FOLDER}/ceph.conf",
@@ -60,6 +60,7 @@ def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str
         "certificate": "server.pem",
         "key": "server.key",
         "ca": "ca.pem",
+        "clients": CLIENTS_FILE,
         **({"host": host} if host else {}),
     }
     return (json.dumps(config, indent=1) + "\n").encode()
@@ -67,7 +68,7 @@ def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str
 
 async def _configuration(action: Action, tools: Tools) -> list[ShippedFile]:
     ceph, address, ca = await tools.ceph(), settings.text(action, "address"), await authority.find_or_make(tools)
-    key = await read_key(ceph, VOLUMES_USER)
+    key, client = await read_key(ceph, VOLUMES_USER), settings.text(action, "client")
     server = certificates.make_server(ca, f"volume service of {action.target}", address)
     conf = await ceph.text(["config", "generate-minimal-conf"])
     keyring = f"[{VOLUMES_USER}]\nkey = {key.reveal()}\n"
@@ -77,6 +78,6 @@ async def _configuration(action: Action, tools: Tools) -> list[ShippedFile]:
         ShippedFile(f"{FOLDER}/server.pem", server.certificate.encode()),
         ShippedFile(f"{FOLDER}/ca.pem", ca.certificate.encode()),
         ShippedFile(f"{FOLDER}/ceph.conf", conf.encode()),
-        ShippedFile(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT, host=action.target)),
+        ShippedFile(f"{FOLDER}/config.json", write_config(address, VOLUME_SERVICE_PORT, host=client)),
         ShippedFile(START, START_TEXT.encode(), 0o755),
     ]

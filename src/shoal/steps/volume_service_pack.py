@@ -15,8 +15,10 @@ from shoal.kit.files import write_atomically
 from shoal.kit.shipped import volume_service_files
 from shoal.plan.ceph_user import caps_for
 from shoal.spec.model import ExistingCeph, Spec
+from shoal.spec.names import CLIENTS_FILE, client_name
 from shoal.steps import authority_files, certificates
 from shoal.steps.certificates import Pair
+from shoal.steps.volume_clients import write_clients
 from shoal.steps.volume_service import FOLDER, START, START_TEXT, write_config
 from shoal.steps.volume_services import compose_for
 
@@ -39,6 +41,8 @@ def write(spec: Spec, to: Path) -> Iterator[str]:
             folder = to / service.replace(":", "-")
             _write_host(folder, service, authority)
             write_atomically(folder / f"{FOLDER}/config.json".lstrip("/"), _config(service, volumes_user(existing)))
+            clients = write_clients(tuple(client_name(host.name) for host in spec.hosts))
+            write_atomically(folder / CLIENTS_FILE.lstrip("/"), clients)
             yield f"{folder}: files for the machine that answers at {service}"
         write_atomically(to / "service.yaml", _service(spec))
         yield f"{to / 'service.yaml'}: for ceph orch apply -i"
@@ -54,7 +58,9 @@ def write_commands(spec: Spec) -> str:
     assert existing is not None
     lines = ["#!/bin/sh -e", "# Each may be run again. Pools that are there already stay as they are."]
     for pool in dict.fromkeys(pool for sr in spec.srs for pool in (sr.pool, sr.data_pool) if pool):
-        lines += [_line("ceph", "osd", "pool", "create", pool)]
+        # An erasure coded one that is there would be refused by a plain "create".
+        there = f"ceph osd pool ls | {_line('grep', '-qxF', '--', pool)}"
+        lines += [f"{there} || {_line('ceph', 'osd', 'pool', 'create', pool)}"]
         lines += [_line("rbd", "pool", "init", pool)]
     for sr in spec.srs:
         if sr.namespace:
@@ -63,7 +69,8 @@ def write_commands(spec: Spec) -> str:
     words = [word for pair in caps_for(spec).items() for word in pair]
     volumes = volumes_user(existing)
     for user in (f"client.{existing.user}", volumes):
-        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user, *words)} >/dev/null")
+        # Without rights: with others than one has that is there, it would be refused.
+        lines.append(f"{_line('ceph', 'auth', 'get-or-create', user)} >/dev/null")
         lines.append(_line("ceph", "auth", "caps", user, *words))
     lines += [
         f"# On each machine that runs the service, with its files in place ({FOLDER}, /opt/shoal/volumes):",

@@ -101,7 +101,7 @@ def test_plan(spec: Path, seeing: Callable[..., None], capsys: pytest.CaptureFix
 def test_plan_of_a_finished_pool(spec: Path, seeing: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     seeing(finished(make_facts(3, 2), spec))
     assert run("plan", "-f", spec, "--exit-code") == 0
-    assert capsys.readouterr().out.strip() == "nothing to do; 46 already as wanted"
+    assert capsys.readouterr().out.strip() == "nothing to do; 47 already as wanted"
     assert run("plan", "-f", spec, "--json") == 0
     assert json.loads(capsys.readouterr().out)["changes"] == 0
 

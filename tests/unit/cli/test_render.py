@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
+from rich.text import Text
 
 from shoal.cli.progress import Progress
-from shoal.cli.render import WORDS, draw_plan, draw_results, name_action, summarize
+from shoal.cli.render import WORDS, SafeConsole, draw_plan, draw_results, name_action, summarize
 from shoal.engine.outcome import Outcome, State
 from shoal.plan.action import Action, Change, Plan
 from shoal.plan.planner import KINDS
@@ -23,6 +25,19 @@ def console(*, terminal: bool = False) -> Console:
     return Console(
         file=io.StringIO(), width=100, force_terminal=terminal, highlight=False, emoji=False, color_system=None
     )  # fmt: skip
+
+
+def test_what_others_say_does_not_steer_the_terminal() -> None:
+    target = SafeConsole(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
+    evil = "a\x1b]0;title\x07b\x9b2Jc\x00d"
+    action = Action("vm_away", evil, Change.UPDATE, evil, host=evil)
+    target.print(draw_plan(Plan((action,))))
+    target.print(Text(evil, "bold red"), soft_wrap=True)
+    target.print(evil)
+    said = written(target)
+    own = re.compile("\x1b\\[[0-9;]*m")  # colours
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", own.sub("", said))
+    assert said.count("title") == 5 and "\x1b[1;31m" in said
 
 
 def written(target: Console) -> str:

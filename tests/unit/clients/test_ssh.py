@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from shoal.clients.pins import PinChanged, Pins
-from shoal.clients.ssh import Access, AccessDenied, CommandFailed, CommandTimedOut, Ssh, Unreachable
+from shoal.clients.ssh import Access, AccessDenied, CommandFailed, CommandTimedOut, Ssh, TooMuchOutput, Unreachable
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
 from shoal.kit.shipped import ShippedFile, pack
@@ -18,6 +18,7 @@ PASSWORD = "correct horse"
 class Server(asyncssh.SSHServer):
     logins = 0
     passwords_seen = 0
+    floods_ended = 0
     connections = []
 
     def connection_made(self, conn):
@@ -40,6 +41,14 @@ async def execute(process):
     if process.command == "drop":
         process.channel.get_connection().abort()
         return
+    if process.command.startswith("flood"):
+        stream = process.stderr if "stderr" in process.command else process.stdout
+        try:
+            while True:
+                stream.write(bytes(1 << 16))
+                await stream.drain()
+        finally:
+            Server.floods_ended += 1
     child = await asyncio.create_subprocess_exec(
         "sh", "-c", process.command, stdin=-1, stdout=-1, stderr=-1, start_new_session=True
     )
@@ -56,10 +65,16 @@ async def execute(process):
 
 
 @contextlib.asynccontextmanager
-async def server(port=0, key=None):
+async def server(port=0, key=None, **settings):
     key = key or asyncssh.generate_private_key("ssh-ed25519")
     listener = await asyncssh.listen(
-        "127.0.0.1", port, server_factory=Server, server_host_keys=[key], process_factory=execute, encoding=None
+        "127.0.0.1",
+        port,
+        server_factory=Server,
+        server_host_keys=[key],
+        process_factory=execute,
+        encoding=None,
+        **settings,
     )
     try:
         yield listener
@@ -165,6 +180,38 @@ async def test_a_slow_command_times_out_and_the_connection_stays_good(client):
             await ssh.run(["sleep", "20"], timeout_s=0.3)
         assert (await ssh.run(["echo", "yes"], timeout_s=5)).stdout == "yes\n"
         await ssh.close()
+
+
+async def test_much_output_on_both_streams_comes_whole(client):
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        done = await ssh.run(["sh", "-c", "head -c 4000000 /dev/zero | tee /dev/stderr"], timeout_s=20)
+        assert done.stdout == done.stderr == "\0" * 4000000
+        await ssh.close()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_a_command_that_prints_without_end_is_ended_and_said(client, monkeypatch, stream):
+    monkeypatch.setattr("shoal.clients.ssh.OUTPUT_MAX_BYTES", 3 << 20)
+    async with server() as listener:
+        ssh = client(listener.get_port())
+        before = Server.floods_ended
+        with pytest.raises(
+            TooMuchOutput, match=f"on xen1, a command printed more than 3 MiB: flood {stream}"
+        ) as raised:
+            await ssh.run(["flood", stream], timeout_s=20)
+        assert not isinstance(raised.value, TemporaryError)
+        async with asyncio.timeout(10):
+            while Server.floods_ended == before:  # noqa: ASYNC110  the server is in this loop, and has no event
+                await asyncio.sleep(0.01)
+        assert (await ssh.run(["echo", "yes"], timeout_s=5)).stdout == "yes\n"
+        await ssh.close()
+
+
+async def test_a_server_that_insists_on_compression_is_not_talked_to(client):
+    async with server(compression_algs=["zlib@openssh.com"]) as listener:
+        with pytest.raises(Unreachable, match="compression"):
+            await client(listener.get_port()).run(["true"], timeout_s=5)
 
 
 async def test_a_lost_connection_is_said_and_made_again(client):

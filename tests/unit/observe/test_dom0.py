@@ -195,6 +195,7 @@ GOOD = {
     "kit": {
         "digest": "d",
         "has_client_certificate": True,
+        "client_certificate": "",
         "certificate_authority": "c",
         "volume_service": "a:7443",
         "keeper_runs": True,

@@ -1,6 +1,7 @@
 """guest_probe.py run for real here, and the reading of what it answers."""
 
 import contextlib
+import datetime
 import json
 import runpy
 import socket
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 
 import shoal.observe
 from shoal.kit import shipped
+from shoal.kit.certificate_name import lasting_name
 from shoal.kit.errors import ShoalError
 from shoal.observe.guest import read_guest
 from shoal.observe.reading import parse
+from shoal.steps import certificates
 from tests.unit.observe.answers import JSON, places, with_value
 
 PROBE = Path(shoal.observe.__file__).with_name("guest_probe.py")
+AUTHORITY = certificates.make_authority()
 FSID = "795f48c2-e050-4316-9193-7661eb96f238"
 GOOD = {
     "is_initialised": True,
@@ -28,6 +32,9 @@ GOOD = {
     "is_half_made": False,
     "volume_service": "d",
     "volume_service_answers": True,
+    "volume_clients": ["xen1 a"],
+    "volume_authority": "ca",
+    "certificate": "",
     "devices": {"xvda": "loop3", "xvdc": "loop7"},
     "errors": {},
     "clock": [100.0, 100.1],
@@ -64,13 +71,33 @@ def test_without_docker_it_is_not_ready_yet():
 
 def test_the_whole_probe_runs_and_is_understood(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        request = {"volumes": str(tmp_path), "listen": ["127.0.0.1", listener.getsockname()[1]]}
+        listen = ["127.0.0.1", listener.getsockname()[1]]
+        (tmp_path / "clients.json").write_text('["xen1 a", "xen2 b"]')
+        request = {"volumes": str(tmp_path), "clients": str(tmp_path / "clients.json"), "listen": listen}
         done = subprocess.run(
             [sys.executable, "-I", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
         )
     seen = read_guest(parse(done.stdout.decode(), "here"), 0, 9e9)
     assert seen.guest.volume_service_answers
     assert seen.guest.volume_service == ""
+    assert seen.guest.volume_clients == ("xen1 a", "xen2 b")
+
+
+@pytest.mark.parametrize(("life", "seen"), [(3650, "ca"), (29, ""), (0, "")])
+def test_a_certificate_that_is_soon_over_counts_as_none(monkeypatch, life, seen):
+    monkeypatch.setattr(certificates, "LIFE", datetime.timedelta(days=life))
+    pair = certificates.make_server(AUTHORITY, "volume service of xen1", "10.77.0.21")
+    assert read_guest({**GOOD, "certificate": pair.certificate}, 0, 1).guest.volume_authority == seen
+    assert bool(lasting_name(certificates.make_client(AUTHORITY, "xen1").certificate)) == bool(seen)
+
+
+@pytest.mark.parametrize("text", [None, "", "[", "{}", "1"])
+def test_a_list_of_clients_that_is_none_is_not_there(probe, tmp_path, text):
+    if text is not None:
+        (tmp_path / "clients.json").write_text(text)
+    assert probe["volume_clients"](str(tmp_path / "clients.json")) is None
+    answer = {key: value for key, value in GOOD.items() if key != "volume_clients"}
+    assert read_guest(answer, 0, 1).guest.volume_clients is None
 
 
 def test_the_volume_service_counts_once_its_step_came_to_the_end(probe, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shoal.facts import Pbd, Sr
-from shoal.plan.ceph_user import caps_for
+from shoal.plan.ceph_user import NOOUT, caps_for, rights_for
+from shoal.spec.names import KERNEL_USER, VOLUMES_USER
 from tests.model.world import make_spec
 
 
@@ -27,3 +28,8 @@ def test_the_sr_of_somebody_else_gives_no_rights() -> None:
     spec = make_spec()
     strangers = (sr(user="admin", pool="gold"), sr(device="/dev/sdb"), sr(user="shoal-xen", pool="a pool, profile rbd"))
     assert caps_for(spec, strangers) == caps_for(spec)
+
+
+def test_only_the_volume_service_may_keep_osds_in_the_cluster() -> None:
+    rights = {user: caps["mon"] for user, caps in rights_for(make_spec()).items()}
+    assert rights == {KERNEL_USER: "profile rbd", VOLUMES_USER: f"profile rbd, {NOOUT}"}

@@ -27,7 +27,7 @@ def finished() -> World:
 def test_an_untouched_pool_gets_everything() -> None:
     plan = make_plan(SPEC, make_facts())
     assert {action.change for action in plan.actions} == {Change.CREATE, Change.UPDATE}
-    assert len(plan.actions) == 55
+    assert len(plan.actions) == 56
 
 
 def test_after_a_power_cut_nothing_is_made_anew() -> None:
@@ -107,7 +107,7 @@ def test_a_host_that_cannot_be_asked_stops_everything() -> None:
     hosts = (replace(facts.hosts[0], dom0=None, unreachable="connection refused"), *facts.hosts[1:])
     plan = make_plan(SPEC, replace(facts, hosts=hosts))
     assert [problem.where for problem in plan.problems] == ["hosts.0"]
-    assert len(plan.actions) == 55
+    assert len(plan.actions) == 56
 
 
 def test_a_storage_vm_on_another_host_is_brought_back() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.spec.edit import ADD_DISK, ADD_HOST, REMOVE_DISK, REMOVE_HOST, REPLACE_DISK, Edit, apply_edit
+from shoal.spec.edit import ADD_DISK, ADD_HOST, REMOVE_DISK, REMOVE_HOST, REPLACE_DISK, SET_IMAGE, Edit, apply_edit
 from shoal.spec.load import parse
 from shoal.spec.sources import Surroundings
 
@@ -72,3 +72,15 @@ def test_a_host_more_and_less() -> None:
 def test_what_is_not_there_changes_nothing(what: str) -> None:
     assert apply_edit(TEXT, Edit(what, "xen1", "/dev/disk/by-id/none", {"device": NEW})) == TEXT
     assert apply_edit(TEXT, Edit(what, "xen9", OLD, {"device": NEW})) == TEXT
+
+
+def test_another_image_of_ceph() -> None:
+    (line,) = [line for line in TEXT.splitlines() if line.startswith("  image: ") and "ceph" in line]
+    old = line.split()[1]
+    new = Edit(SET_IMAGE, "", entry={"image": "quay.io/ceph/ceph:v20.1.0"})
+    assert diff(new) == [f"-{line}", f"+{line.replace(old, 'quay.io/ceph/ceph:v20.1.0')}"]
+    # The version was written for the image before.
+    with_version = TEXT.replace(line, f"{line}\n  version: 19.2.3")
+    assert "+  version: 19.2.3" not in diff(new, with_version) and "-  version: 19.2.3" in diff(new, with_version)
+    named = Edit(SET_IMAGE, "", entry={"image": "quay.io/ceph/ceph:latest", "version": "20.1.0"})
+    assert "+  version: 20.1.0" in diff(named, with_version)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from shoal.clients.ceph import CephUnreachable
+from shoal.clients.ceph import CephRefused, CephUnreachable
+from shoal.clients.ssh import Completed
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action, Change
 from shoal.steps import ceph_upgrade
 
 OLD, NEW = "ceph:18.2.7", "ceph:18.2.7-b"
-ACTION = Action("ceph_upgrade", "cluster", Change.UPDATE, "", settings={"image": NEW, "version": "18.2.7"})
+ACTION = Action("ceph_upgrade", "cluster", Change.UPDATE, "", settings={"image": NEW, "digest": ""})
 
 
 class Orchestrator:
@@ -23,6 +24,7 @@ class Orchestrator:
     def __init__(self, *, under_way: bool = False, silent: int = 0, stops_at: int = 9) -> None:
         self.images = {"mon": OLD, "mgr": OLD, "osd": OLD}
         self.under_way, self.paused, self.silent, self.stops_at = under_way, False, silent, stops_at
+        self.target, self.failed = NEW, False
         self.asked: list[list[str]] = []
         self.said: list[str] = []
 
@@ -34,28 +36,32 @@ class Orchestrator:
 
     async def text(self, argv: Sequence[str], *, timeout_s: float) -> str:
         self.asked.append([*argv])
+        if argv[2] == "resume" or not self.under_way:
+            self.failed = False  # `start` leaves what an upgrade that is paused has failed for
         self.under_way, self.paused = True, False
         return ""
 
     async def command(self, argv: Sequence[str]) -> object:
         assert [*argv] == ["health", "detail"]
         failed = {"UPGRADE_FAILED_PULL": {"summary": {"message": "no such image"}}}
-        return {"checks": failed if self.paused else {}}
+        return {"checks": failed if self.failed else {}}
 
     async def commands(self, many: Sequence[Sequence[str]]) -> list[object]:
         assert [" ".join(argv) for argv in many] == ["orch upgrade status", "orch ps", "orch host ls"]
         if self.under_way and self.silent:
             self.silent -= 1
+            if self.silent % 2:
+                raise CephRefused(["orch", "ps"], Completed("", "Module 'orchestrator' is not enabled/loaded", 95))
             raise CephUnreachable("the manager fails over")
         old = [name for name, image in self.images.items() if image == OLD]
         if self.under_way and old and not self.paused:
             if len(self.images) - len(old) >= self.stops_at:
-                self.paused = True
+                self.paused = self.failed = True
             else:
                 self.images[old[0]] = NEW
         elif self.under_way and not old:
             self.under_way = False
-        status = {"in_progress": self.under_way, "is_paused": self.paused, "target_image": NEW, "message": ""}
+        status = {"in_progress": self.under_way, "is_paused": self.paused, "target_image": self.target, "message": ""}
         daemons = [
             {"daemon_type": name, "daemon_id": "a", "container_image_name": image, "version": "18.2.7"}
             for name, image in self.images.items()
@@ -92,14 +98,23 @@ async def test_a_manager_that_fails_over_is_waited_for() -> None:
     orchestrator = Orchestrator(silent=2)
     assert await carry_out(orchestrator) == ""
     assert "the manager fails over; waiting" in orchestrator.said
+    assert "ceph orch ps: Module 'orchestrator' is not enabled/loaded; waiting" in orchestrator.said
 
 
 async def test_one_that_cephadm_stopped_says_why_and_goes_on_the_next_time() -> None:
     orchestrator = Orchestrator(stops_at=1)
     with pytest.raises(ShoalError, match="UPGRADE_FAILED_PULL") as caught:
         await carry_out(orchestrator)
-    assert caught.value.details == "no such image"
+    assert caught.value.details.strip() == "no such image"
     orchestrator.stops_at = 9
     assert await carry_out(orchestrator) == ""
-    # Not `resume`, which would go on with an upgrade to any other image, too.
-    assert orchestrator.asked == [["orch", "upgrade", "start", "--image", NEW]] * 2
+    assert orchestrator.asked == [["orch", "upgrade", "start", "--image", NEW], ["orch", "upgrade", "resume"]]
+    assert not orchestrator.failed, "Ceph's health would tell of it for ever"
+
+
+async def test_one_to_another_image_is_not_gone_on_with() -> None:
+    orchestrator = Orchestrator(under_way=True)
+    orchestrator.target, orchestrator.paused = "ceph:19.2.3", True
+    with pytest.raises(ShoalError, match="an upgrade to ceph:19.2.3 is under way"):
+        await carry_out(orchestrator)
+    assert orchestrator.asked == []

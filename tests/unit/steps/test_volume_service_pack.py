@@ -43,6 +43,7 @@ def test_each_machine_gets_code_settings_and_a_certificate_of_its_own(spec: Spec
         assert (own / "server.key").stat().st_mode & 0o077 == 0
         assert (own / "run").stat().st_mode & 0o111
         assert not (own / "keyring").exists()
+        assert json.loads((own / "clients.json").read_text()) == [host.name for host in spec.hosts]
     service = json.loads((tmp_path / "pack/service.yaml").read_text())
     assert (service["placement"], service["spec"]["image"]) == (
         {"label": "shoal-volumes"},

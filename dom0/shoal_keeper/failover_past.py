@@ -1,0 +1,45 @@
+"""Ceph clients that this host was before its boot, and that still count as alive there: shut out, so that nobody waits
+half a minute for Ceph to miss them.
+
+That they are dead is sure: they had this host's own address, and its kernel does not know them.
+"""
+
+from shoal_dom0 import datapath
+
+from .services import Silent
+
+BOOTED_S = 300.0  # so long after a boot there may be any
+SETTLE_S = 4.0  # the kernel has an image's lock a moment before it shows the device
+
+
+class Past:
+    def __init__(self, services, say):
+        self._services = services
+        self._say = say
+        self._since = {}  # address → uptime at which it was first seen
+        self._is_over = False
+
+    def update(self, roster, uptime_s):
+        if self._is_over or uptime_s > BOOTED_S:
+            return
+        try:
+            self._update(roster, uptime_s)
+        except Silent:
+            pass  # the pool is not active yet, and the keeper says so
+
+    def _update(self, roster, uptime_s):
+        held = {
+            (client, address)
+            for place in roster.pools
+            for image, client, address in self._services.clients(place)
+            if image.startswith("vdi-") and roster.host_at(address) == roster.own
+        }
+        known = datapath.clients()  # after that: a disk that was mapped meanwhile is known
+        strange = {address for client, address in held if client not in known}
+        strange -= self._services.fenced(roster.pools[0])
+        self._since = {address: self._since.get(address, uptime_s) for address in strange}
+        past = {address for address, since in self._since.items() if uptime_s - since >= SETTLE_S}
+        if past:
+            self._services.fence(roster.pools[0], past)
+            self._say("failover: fenced %s: this host, before its boot" % ", ".join(sorted(past)), False)
+        self._is_over = not strange - past
