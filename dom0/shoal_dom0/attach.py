@@ -6,7 +6,7 @@ active on the source, and a map is exclusive. What vdi_attach returns are links 
 
 import errno
 
-from . import datapath, log, tapctl, tapdisk
+from . import datapath, log, tapctl
 from .errors import BadRequest, SRError, SRInUse, VDIInUse, VDIUnavailable
 
 _RENAMES_MAX = 3  # an image gets another name when its disk is deleted or reverted, at most once in a moment
@@ -18,10 +18,11 @@ def vdi_attach(call):
     _writable(call)
     path = datapath.link_path(call.sr_uuid, call.vdi_uuid)
     answer = {"params_nbd": "", "o_direct": True, "o_direct_reason": "", "xenstore_data": {}}
-    through_tapdisk = _wants_tapdisk(call)
-    if through_tapdisk:
-        answer["params_nbd"] = "nbd:unix:%s:exportname=%s" % (tapdisk.nbd_link(_name(call)), call.vdi_uuid)
-    if not through_tapdisk or tapdisk.has_devices():
+    if not _wants_tapdisk(call):
+        return dict(answer, params=path)
+    tapdisk = _tapdisk()
+    answer["params_nbd"] = "nbd:unix:%s:exportname=%s" % (tapdisk.nbd_link(_name(call)), call.vdi_uuid)
+    if tapdisk.has_devices():
         answer["params"] = path  # with it, xapi looks at params_nbd no more
     return answer
 
@@ -31,9 +32,9 @@ def vdi_activate(call):
     found = _activate_snapshot(call) if call.is_snapshot else _activate_volume(call, writable)
     device = found.device
     if through_tapdisk:
-        device = tapdisk.start(_name(call), device, writable, call.deadline).device or device
+        device = _tapdisk().start(_name(call), device, writable, call.deadline).device or device
     elif tapctl.available():
-        tapdisk.stop(_name(call), [device], call.deadline)  # the VBD has been told to do without since
+        _tapdisk().stop(_name(call), [device], call.deadline)  # the VBD has been told to do without since
     datapath.make_link(datapath.link_path(call.sr_uuid, call.vdi_uuid), device)
 
 
@@ -49,7 +50,7 @@ def vdi_detach(call):
 def refresh(call):
     """After a resize: this host's tapdisk, if the disk has one here, opens the device anew. The kernel knows."""
     for found in _maps(call):
-        tapdisk.refresh(_name(call), found.device, call.deadline)
+        _tapdisk().refresh(_name(call), found.device, call.deadline)
 
 
 def release_all(call):
@@ -68,7 +69,7 @@ def _release(call, uuid, maps):
     """The link goes first: the device behind it becomes another disk's some day."""
     datapath.remove_link(datapath.link_path(call.sr_uuid, uuid))
     if tapctl.available():
-        tapdisk.stop("%s/%s" % (call.sr_uuid, uuid), [found.device for found in maps], call.deadline)
+        _tapdisk().stop("%s/%s" % (call.sr_uuid, uuid), [found.device for found in maps], call.deadline)
     for found in maps:
         datapath.unmap(found, call.deadline)
 
@@ -83,6 +84,13 @@ def _writable(call):
 def _name(call):
     """What tapdisk and its links know the disk by."""
     return "%s/%s" % (call.sr_uuid, call.vdi_uuid)
+
+
+def _tapdisk():
+    """The module, where it is needed: its import takes a while."""
+    from . import tapdisk
+
+    return tapdisk
 
 
 def _wants_tapdisk(call):
@@ -165,7 +173,7 @@ def _usable_map(call, fits):
             continue
         log.info("%s: map %s is stale: unmapped" % (call.location, found.device))
         if tapctl.available():
-            tapdisk.stop(_name(call), [found.device], call.deadline)
+            _tapdisk().stop(_name(call), [found.device], call.deadline)
         datapath.unmap(found, call.deadline)
     return usable
 

@@ -1,17 +1,16 @@
 """One call of xapi: its request, and what serving it needs, each made when first asked for."""
 
-import re
-
+from . import names
 from .deadline import Deadline
 from .errors import BadRequest, SRUnavailable, VDIType, VDIUnavailable
-from .settings import LOCATION, UUID, Settings, own_first
+from .settings import Settings, own_first
 
 # xapi plugs PBDs one after the other under one lock and waits without end, so SR calls are short. A scan may be long,
 # and so may comparing two snapshots of a large disk.
 TIMEOUTS_S = {"sr_scan": 45.0, "sr_update": 30.0, "vdi_list_changed_blocks": 120.0}
 SR_TIMEOUT_S = 9.0
 VDI_TIMEOUT_S = 30.0
-_DECIMAL = re.compile(r"[0-9]{1,20}\Z")
+_SIZE_DIGITS_MAX = 20
 
 
 class Call:
@@ -57,7 +56,7 @@ class Call:
     def location(self):
         """Where the disk or snapshot is: the volume service's name for it, checked."""
         value = self.text("vdi_location")
-        if not LOCATION.match(value):
+        if not names.uuid_of(value):
             raise BadRequest("%s: vdi_location is no location of this SR: %r" % (self.command, value[:60]))
         return value
 
@@ -68,7 +67,7 @@ class Call:
     @property
     def vdi_uuid(self):
         """Part of the location: what xapi calls vdi_uuid is a copy of it."""
-        return LOCATION.match(self.location).group(1)
+        return names.uuid_of(self.location)
 
     @property
     def volume_uuid(self):
@@ -95,7 +94,7 @@ class Call:
 
     def uuid(self, key):
         value = self.text(key)
-        if not UUID.match(value):
+        if not names.is_uuid(value):
             raise BadRequest("%s: %s is not a uuid: %r" % (self.command, key, value[:60]))
         return value
 
@@ -108,7 +107,7 @@ class Call:
     def size(self, number):
         """A size in bytes from the arguments."""
         value = self.argument(number, "size")
-        if not _DECIMAL.match(value):
+        if not 0 < len(value) <= _SIZE_DIGITS_MAX or not names.DIGITS.issuperset(value):
             raise BadRequest("%s: not a size in bytes: %r" % (self.command, value[:40]))
         return int(value)
 

@@ -3,6 +3,7 @@
 The handshake is most of what a short call costs.
 """
 
+import select
 import socket
 import ssl
 import sys
@@ -17,22 +18,29 @@ CONNECT_TIMEOUT_S = 3.0
 class Connection:
     """Many requests, one after the other. After any error the caller closes it; the next request opens it anew.
 
-    `folder` has the certificates, if they are others than the driver's; an answer may be `most_bytes` long.
+    `folder` has the certificates, if they are others than the driver's; with a `context` they have been read already. An
+    answer may be `most_bytes` long.
     """
 
-    def __init__(self, endpoint, folder=None, most_bytes=wire.ANSWER_MAX_BYTES):
+    def __init__(self, endpoint, folder=None, most_bytes=wire.ANSWER_MAX_BYTES, context=None):
         self.endpoint = endpoint
         self._folder = folder
+        self._context = context
         self._most_bytes = most_bytes
         self._open = None
+
+    def open(self, deadline):
+        """Connect, unless it is connected. Raises OSError or ValueError."""
+        if self._open is None:
+            self._open = self._connect(deadline)
 
     def ask(self, method, target, data, deadline):
         """(HTTP status, body). Raises OSError or ValueError."""
         if self._open is None:
-            self._open = self._connect(deadline)
-            return self._exchange(method, target, data, deadline)
+            self.open(deadline)
+            return self.exchange(method, target, data, deadline)
         try:
-            return self._exchange(method, target, data, deadline)
+            return self.exchange(method, target, data, deadline)
         except (OSError, ValueError):
             if deadline.passed():
                 raise
@@ -45,7 +53,12 @@ class Connection:
             self._open.close()
             self._open = None
 
-    def _exchange(self, method, target, data, deadline):
+    def has_ended(self):
+        """Whether there is none, or the service has closed it: between two requests it has nothing to say."""
+        return self._open is None or bool(select.select([self._open], [], [], 0)[0])
+
+    def exchange(self, method, target, data, deadline):
+        """As `ask`, on the open connection and no other."""
         status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self._most_bytes)
         if not stays:
             self.close()
@@ -61,13 +74,14 @@ class Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(deadline.remaining())
-            return _make_context(self._folder or FOLDER).wrap_socket(plain, server_hostname=name)
+            context = self._context or make_context(self._folder or FOLDER)
+            return context.wrap_socket(plain, server_hostname=name)
         except BaseException:
             plain.close()
             raise
 
 
-def _make_context(folder):
+def make_context(folder):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
     try:

@@ -3,16 +3,14 @@
 What can block in the kernel a child does, and this process waits no longer than it may.
 """
 
-import collections
 import errno
 import os
-import re
 import select
-import signal
 import time
 
 from .deadline import Deadline
 from .errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
+from .names import is_uuid
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
@@ -27,11 +25,19 @@ READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"
 
-_WORD = re.compile(r"[!-+\--~]{1,512}\Z")  # ASCII without space, comma and control characters
+_WORD = frozenset(map(chr, range(33, 127))) - {","}  # ASCII without space, comma and control characters
+_WORD_MAX = 512
 
-_OWN_NAME = re.compile(r"(?:vdi-([0-9a-f-]{36})@-|.*@snap-([0-9a-f-]{36}))\Z")
 
-Map = collections.namedtuple("Map", "number client device read_only image_id")
+class Map:
+    """One image or snapshot that this host's kernel has mapped."""
+
+    def __init__(self, number, client, device, read_only, image_id):
+        self.number = number
+        self.client = client
+        self.device = device
+        self.read_only = read_only
+        self.image_id = image_id
 
 
 class MapRefused(Exception):
@@ -75,9 +81,10 @@ def mapped(settings):
         except FileNotFoundError:
             continue  # unmapped while we looked
         if settings.fsid and place == (settings.pool, settings.namespace, settings.fsid):
-            match = _OWN_NAME.match("%s@%s" % names)
-            if match:
-                found.add(match.group(1) or match.group(2))
+            image, snap = names
+            prefix, name = ("vdi-", image) if snap == NO_SNAP else ("snap-", snap)
+            if name.startswith(prefix) and is_uuid(name[len(prefix) :]):
+                found.add(name[len(prefix) :])
     return found
 
 
@@ -120,11 +127,15 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
 
 def _check_words(settings, secret, image, snap):
     """The kernel takes one line of words and options: a space or comma within one would be the start of another."""
-    if not _WORD.match(secret):
+    if not _is_word(secret):
         raise InvalidSecret("the CephX key holds what no key holds: a space, a comma or a character that is not ASCII")
     for word in settings.monitors + [settings.user, settings.pool, settings.namespace or "-", image, snap]:
-        if not _WORD.match(word):
+        if not _is_word(word):
             raise SRError("%r cannot be part of a map request to the kernel" % word[:60])
+
+
+def _is_word(text):
+    return 0 < len(text) <= _WORD_MAX and _WORD.issuperset(text)
 
 
 def reads(found, deadline):
@@ -259,6 +270,8 @@ def _bounded(work, deadline):
     if answer:
         os.waitpid(child, 0)
         return int(answer)
+    import signal  # which brings much along, and is for once in a long while
+
     os.kill(child, signal.SIGKILL)
     _reap(child)
     return None

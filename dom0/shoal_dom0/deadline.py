@@ -6,14 +6,14 @@ import time
 class Deadline:
     def __init__(self, seconds):
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
 
     def remaining(self):
         """Seconds left, never less than a hundredth: a time-out of 0 means something else to sockets."""
-        return max(0.01, self._end - time.monotonic())
+        return max(0.01, self.end - time.monotonic())
 
     def passed(self):
-        return time.monotonic() >= self._end
+        return time.monotonic() >= self.end
 
     def share(self, attempts):
         """For the first of so many attempts: half of what is left, for the last one all.

@@ -4,8 +4,7 @@ The taking itself is the kernel's: it finds that the owner watches no more, has 
 its lock.
 """
 
-import re
-import socket
+import _socket  # see xapi
 import time
 
 from . import datapath, log
@@ -16,7 +15,7 @@ WATCH_TIMEOUT_S = 30
 JUST_STARTED_S = 90  # where the watch's own OSD went down with this host, its 30 s begin anew with the next one
 LOOK_EVERY_S = 1.0
 LEFT_FOR_MAP_S = 10.0
-_PROTOCOL = re.compile(r"^(v1|v2|any):")
+_PROTOCOLS = ("v1:", "v2:", "any:")
 
 
 def owners(holders):
@@ -65,13 +64,15 @@ def _uptime_s():
 def _own_address(endpoint):
     """This host's address on the way to a monitor. Nothing is sent."""
     host, _, port = endpoint.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host.strip("[]"), int(port)))
-        except OSError:
-            return None  # no way there
+    family = _socket.AF_INET6 if host.startswith("[") else _socket.AF_INET
+    probe = _socket.socket(family, _socket.SOCK_DGRAM)
+    try:
+        probe.connect((host.strip("[]"), int(port)))
         return probe.getsockname()[0]
+    except OSError:
+        return None  # no way there
+    finally:
+        probe.close()
 
 
 def _client(lock):
@@ -80,4 +81,9 @@ def _client(lock):
 
 def _host(lock):
     """The host's address of a lock's owner: that is address:port/nonce, with the protocol before it or without."""
-    return _PROTOCOL.sub("", lock["address"]).split("/")[0].rpartition(":")[0].strip("[]")
+    address = lock["address"]
+    for protocol in _PROTOCOLS:
+        if address.startswith(protocol):
+            address = address[len(protocol) :]
+            break
+    return address.split("/")[0].rpartition(":")[0].strip("[]")

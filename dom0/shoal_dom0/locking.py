@@ -4,7 +4,6 @@ xapi runs all of those on the pool's master, so a lock of this host is enough: i
 vdi_create has made and not yet told xapi of.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -15,19 +14,34 @@ from .errors import LockFailed
 FOLDER = "/run/lock"
 
 
-@contextlib.contextmanager
 def hold(sr_uuid, deadline):
-    """The kernel frees the lock when the process ends, however it ends."""
-    path = os.path.join(FOLDER, "shoal-sr-" + sr_uuid)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        while not _try(descriptor):
-            if deadline.passed():
-                raise LockFailed("another operation on SR %s has not ended in %.0f s" % (sr_uuid, deadline.seconds))
+    """For a `with`. The kernel frees the lock when the process ends, however it ends."""
+    return _Lock(sr_uuid, deadline)
+
+
+class _Lock:
+    def __init__(self, sr_uuid, deadline):
+        self._sr_uuid = sr_uuid
+        self._deadline = deadline
+
+    def __enter__(self):
+        path = os.path.join(FOLDER, "shoal-sr-" + self._sr_uuid)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._wait()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __exit__(self, *_):
+        os.close(self._descriptor)
+
+    def _wait(self):
+        while not _try(self._descriptor):
+            if self._deadline.passed():
+                reason = "another operation on SR %s has not ended in %.0f s"
+                raise LockFailed(reason % (self._sr_uuid, self._deadline.seconds))
             time.sleep(0.05)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _try(descriptor):

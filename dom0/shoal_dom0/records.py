@@ -1,13 +1,12 @@
 """xapi's records of an SR's disks, and the same facts as metadata in the images, from which records can be made again."""
 
-import re
-
 from .errors import InvalidSecret
 from .xapi import NULL, XenAPIError, ignore_gone, is_gone
 
 NO_TIME = "19700101T00:00:00Z"
 TEXT_MAX = 2000  # characters of a name kept with the image: at most 8000 bytes
-_TIME = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_TIMES = ("00000000T00:00:00Z", "0000-00-00T00:00:00Z")  # their forms, each digit as 0
+_DIGITS_AS_0 = str.maketrans("123456789", "0" * 9)
 _BLANK = {
     "name_label": "",
     "name_description": "",
@@ -79,7 +78,7 @@ def from_snapshot(snapshot, snapshot_of):
     metadata = snapshot["metadata"]
     time = metadata.get("snapshot_time", "")
     record = dict(from_volume(snapshot), location=snapshot["location"], is_a_snapshot=True, snapshot_of=snapshot_of)
-    record["snapshot_time"] = time if _TIME.match(time) else NO_TIME
+    record["snapshot_time"] = time if time.translate(_DIGITS_AS_0) in _TIMES else NO_TIME
     if metadata.get("data_destroyed") == "true":
         record["type"] = "cbt_metadata"
     return record

@@ -4,7 +4,7 @@ import collections
 
 from . import locking, records, sr
 from .errors import ScanFailed
-from .settings import LOCATION, UUID
+from .names import is_uuid, uuid_of
 from .xapi import NULL, ignore_gone
 
 Known = collections.namedtuple("Known", "ref size_bytes cbt_enabled is_a_snapshot snapshot_of")
@@ -18,11 +18,11 @@ def sr_scan(call):
         # Records first: a disk that is in them and not in the later list is really gone.
         known = read_known(call)
         listing = call.volumes.list()
-        volumes = {volume["id"]: volume for volume in listing["volumes"] if UUID.match(volume["id"])}
+        volumes = {volume["id"]: volume for volume in listing["volumes"] if is_uuid(volume["id"])}
         snapshots = {
             snapshot["location"]: snapshot
             for snapshot in listing.get("snapshots", ())
-            if LOCATION.match(snapshot["location"]) and "@" in snapshot["location"]
+            if uuid_of(snapshot["location"]) and "@" in snapshot["location"]
         }
         lost = sorted(set(known) - set(volumes) - set(snapshots))
         _refuse_if_unreadable(lost, listing["broken"])

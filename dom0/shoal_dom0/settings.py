@@ -1,15 +1,9 @@
 """What an SR is told by its device_config, and this host by /etc/shoal/host.json. Checked here, trusted elsewhere."""
 
-import re
-
+from . import names
 from .errors import ConfigMissing, InvalidArgument
 
 HOST_FILE = "/etc/shoal/host.json"
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-# A disk's location is its uuid, a snapshot's the id of the image that holds it, "@", and the snapshot's uuid.
-LOCATION = re.compile(r"(?:[0-9A-Za-z]{1,64}@)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
-_ENDPOINT = re.compile(r"([0-9.]{7,15}|\[[0-9a-fA-F:]{2,45}\]):([0-9]{1,5})\Z")
 
 KEYS = (
     ("monitors", "Addresses of all Ceph monitors (v1), with ports, separated by commas"),
@@ -47,11 +41,11 @@ def own_first(endpoints):
 
 def own_service():
     """The volume service on this host, None if none is known."""
-    import json
+    from . import plain_json
 
     try:
         with open(HOST_FILE) as file:
-            return json.load(file).get("volume_service")
+            return plain_json.loads(file.read()).get("volume_service")
     except (OSError, ValueError, AttributeError):
         return None  # only the order depends on it
 
@@ -66,21 +60,20 @@ def _required(config, key):
 def _endpoints(config, key):
     found = [part.strip() for part in _required(config, key).split(",")]
     for endpoint in found:
-        match = _ENDPOINT.match(endpoint)
-        if not match or not 0 < int(match.group(2)) < 65536:
+        if not names.is_endpoint(endpoint):
             raise InvalidArgument("device_config %s: not a list of address:port: %r" % (key, endpoint[:60]))
     return found
 
 
 def _name(config, key):
     value = _required(config, key)
-    if not _NAME.match(value):
+    if not names.is_name(value):
         raise InvalidArgument("device_config %s: letters, digits, '.', '_' and '-' only" % key)
     return value
 
 
 def _uuid(config, key):
     value = _required(config, key)
-    if not UUID.match(value):
+    if not names.is_uuid(value):
         raise InvalidArgument("device_config %s: not a uuid" % key)
     return value

@@ -4,7 +4,7 @@ import time
 
 from . import locking, records
 from .errors import SnapshotFailed, SRError, VDIMissing, VDIType
-from .settings import UUID
+from .names import is_uuid
 from .vdi import describe, new_uuid
 
 
@@ -47,7 +47,7 @@ def vdi_revert(call):
     snapshot = call.snapshot_location
     _read_whole(call)
     target = records.read(call, target_ref)
-    if target["SR"] != call.sr_ref or not UUID.match(target["location"]):
+    if target["SR"] != call.sr_ref or not is_uuid(target["location"]):
         raise VDIMissing("%s is no disk of this SR" % target["uuid"])
     with locking.hold(call.sr_uuid, call.deadline):  # a scan must not look while one image takes the place of another
         volume = call.volumes.revert(target["location"], snapshot)

@@ -3,10 +3,8 @@
 What the commands are for is in `tapdisk`.
 """
 
-import collections
 import errno
 import os
-import re
 import time
 
 from . import log
@@ -19,10 +17,17 @@ RETRIES = 10
 
 # A tapdisk that ends while it is being asked shows as one of these; so does SM's own work beside ours.
 _PASSING = {"list": (errno.EPROTO, errno.ENOENT), "spawn": (errno.EPERM,)}
-_HEAD = re.compile(r"(?:pid=([0-9]{1,9}))?(?:(?:^|(?<=[0-9]) )minor=([0-9]{1,9}))?(?: state=(0(?:x[0-9a-f]{1,8})?))?\Z")
+_HEAD = r"(?:pid=([0-9]{1,9}))?(?:(?:^|(?<=[0-9]) )minor=([0-9]{1,9}))?(?: state=(0(?:x[0-9a-f]{1,8})?))?\Z"
 
-# `pid` is None for a number without a process, `minor` for a process without a disk; `args` is its image, type:path.
-Row = collections.namedtuple("Row", "pid minor state args")
+
+class Row:
+    """`pid` is None for a number without a process, `minor` for a process without a disk; `args` is its image, type:path."""
+
+    def __init__(self, pid, minor, state, args):
+        self.pid = pid
+        self.minor = minor
+        self.state = state
+        self.args = args
 
 
 class Failed(SRError):
@@ -92,8 +97,10 @@ def _text(data):
 
 
 def _row(line):
+    import re  # where there is no tap-ctl, nothing of it is read
+
     head, has_args, args = line.partition(" args=")
-    match = _HEAD.match(head)
+    match = re.match(_HEAD, head)
     if not match or not head or (has_args and ":" not in args):
         raise SRError("tap-ctl list printed what is not understood: %r" % line[:80])
     pid, minor, state = match.groups()

@@ -4,7 +4,7 @@ import os
 
 from . import locking, records
 from .errors import InvalidArgument, SRError, VDISize
-from .settings import UUID
+from .names import is_uuid
 
 MIB = 1024 * 1024
 SIZE_MAX_BYTES = 1 << 57  # 128 PiB; beyond, sums of sizes leave 63 bits soon
@@ -87,7 +87,7 @@ def new_uuid():
     data[8] = data[8] & 0x3F | 0x80
     text = "".join("%02x" % byte for byte in data)
     uuid = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-    assert UUID.match(uuid)
+    assert is_uuid(uuid)
     return uuid
 
 

@@ -4,11 +4,9 @@ Every call may be repeated anywhere, so one that is cut off is simply made again
 either a value or an SRError that says what was tried. A disk or snapshot is named by its location.
 """
 
-import json
-import socket
+import _socket  # see xapi
 
-from . import log
-from .connection import Connection
+from . import log, plain_json
 from .errors import (
     ChangedBlocksFailed,
     NoSpace,
@@ -21,6 +19,8 @@ from .errors import (
     VDIMissing,
     VDISize,
 )
+from .relay import Relay
+from .route import Route
 
 # The service's codes that are a final answer; all others mean: ask the next service.
 _FINAL = {
@@ -54,7 +54,8 @@ class Volumes:
 
     def __init__(self, settings, endpoints, deadline, unavailable):
         self._settings = settings
-        self._connections = [Connection(endpoint) for endpoint in endpoints]
+        relay = Relay()
+        self._routes = [Route(endpoint, relay) for endpoint in endpoints]
         self._deadline = deadline
         self._unavailable = unavailable
 
@@ -66,7 +67,7 @@ class Volumes:
         return self._ask("GET", "", None, self._settings.data_pool or self._settings.pool)
 
     def list(self):
-        return self._ask("GET", "/volumes", None)
+        return self._ask("GET", "/volumes", None, is_long=True)
 
     def create(self, uuid, size_bytes, metadata):
         body = {"size_bytes": size_bytes, "metadata": metadata}
@@ -94,7 +95,7 @@ class Volumes:
         return self._ask("DELETE", "/volumes/%s/reset_point" % volume, None)
 
     def changes(self, snapshot, to):
-        return self._ask("POST", "/changes", {"from": snapshot, "to": to})
+        return self._ask("POST", "/changes", {"from": snapshot, "to": to}, is_long=True)
 
     def stat(self, location):
         return self._ask("GET", _path(location), None)
@@ -114,34 +115,34 @@ class Volumes:
     def release(self, sr):
         return self._ask("DELETE", "/owner", {"sr": sr})
 
-    def _ask(self, method, path, body, pool=None):
+    def _ask(self, method, path, body, pool=None, is_long=False):
         settings = self._settings
         target = "/v1/pools/" + (pool or settings.pool) + path
         if settings.namespace:
             target += "?namespace=" + settings.namespace
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else plain_json.dumps(body).encode()
         failures = []
-        for number, connection in enumerate(self._connections):
-            share = self._deadline.share(len(self._connections) - number)
+        for number, route in enumerate(self._routes):
+            share = self._deadline.share(len(self._routes) - number)
             try:
-                value = _understand(*connection.ask(method, target, data, share))
+                value = _understand(*route.ask((method, target, data), share, is_long))
             except Refused as refusal:
                 raise self._final(refusal, path)
             except (OSError, ValueError, RecursionError) as error:
-                connection.close()
-                failures.append("%s (%s)" % (connection.endpoint, _describe(error)))
+                route.close()
+                failures.append("%s (%s)" % (route.endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
                 continue
-            self._prefer(connection)
+            self._prefer(route)
             return value
         raise self._unavailable(
             "no volume service could answer: %s. The monitors of this SR are %s. See that the storage VMs run and reach"
             " Ceph: shoal status" % ("; ".join(failures), ", ".join(settings.monitors))
         )
 
-    def _prefer(self, connection):
+    def _prefer(self, route):
         """The one that answered is asked first from now on: the others' time-outs are not waited for again."""
-        self._connections.sort(key=lambda other: other is not connection)
+        self._routes.sort(key=lambda other: other is not route)
 
     def _final(self, refusal, path):
         if refusal.code == "not_found" and not path.startswith(_ABOUT_DISKS):
@@ -154,7 +155,7 @@ def _path(location):
 
 
 def _understand(status, answer):
-    value = json.loads(answer.decode())
+    value = plain_json.loads(answer.decode())
     if not isinstance(value, dict):
         raise ValueError("the answer is no JSON object")
     if status == 200:
@@ -168,6 +169,6 @@ def _understand(status, answer):
 
 
 def _describe(error):
-    if isinstance(error, socket.timeout):
+    if isinstance(error, _socket.timeout):
         return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -22,7 +22,7 @@ def exchange(connection, version, request, deadline, most_bytes=ANSWER_MAX_BYTES
     if "transfer-encoding" in fields:
         raise ValueError("the answer has no length")
     if "content-length" in fields:
-        answer = _read_exactly(connection, rest, int(fields["content-length"]), deadline, most_bytes)
+        answer = read_exactly(connection, rest, int(fields["content-length"]), deadline, most_bytes)
     else:
         answer = _read_to_end(connection, rest, deadline, most_bytes)
     stays = words[0] == "HTTP/1.1" and "content-length" in fields and fields.get("connection", "").strip() != "close"
@@ -43,7 +43,8 @@ def _read_head(connection, deadline):
     return head.decode("latin-1").split("\r\n"), rest
 
 
-def _read_exactly(connection, start, length, deadline, most_bytes):
+def read_exactly(connection, start, length, deadline, most_bytes=ANSWER_MAX_BYTES):
+    """A body of so many bytes, of which `start` was read already."""
     if not 0 <= length <= most_bytes:
         raise ValueError("the answer is too long")
     answer = bytearray(length)

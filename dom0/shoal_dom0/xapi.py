@@ -3,10 +3,9 @@
 JSON-RPC, since reading thousands of records as XML takes seconds. The session is a credential: it is in no message.
 """
 
-import json
-import socket
+import _socket  # `socket` adds names to it, and takes as long to import as all else here
 
-from . import wire
+from . import plain_json, wire
 from .errors import SRError
 
 SOCKET = "/var/lib/xcp/xapi"
@@ -30,7 +29,7 @@ class Xapi:
         """What xapi answers. `slim` is made of each object as soon as it is read: whole records may fill the memory."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [self._session] + list(params)}
         try:
-            answer = json.loads(self._post(json.dumps(request).encode()), object_hook=slim)
+            answer = plain_json.loads(self._post(plain_json.dumps(request).encode()), slim)
         except (OSError, ValueError) as error:
             raise SRError("xapi did not answer %s: %s" % (method, type(error).__name__))
         if not isinstance(answer, dict):
@@ -40,10 +39,13 @@ class Xapi:
         return answer.get("result")
 
     def _post(self, body):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
             connection.settimeout(self._deadline.remaining())
             connection.connect(SOCKET)
             status, answer, _ = wire.exchange(connection, "1.0", ("POST", "/jsonrpc", body), self._deadline)
+        finally:
+            connection.close()
         if status != 200:
             raise ValueError("HTTP status %d" % status)
         return answer.decode()

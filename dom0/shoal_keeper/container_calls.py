@@ -7,7 +7,7 @@ does it. What the other functions of that name do is not done.
 import re
 import sys
 
-from shoal_dom0 import settings, xapi, xmlrpc
+from shoal_dom0 import names, xapi, xmlrpc
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.errors import BadRequest, SRError
 
@@ -61,7 +61,7 @@ def _read(argv):
 
 def _run(function, session, arguments):
     vm_uuid, container = arguments.get("vmuuid"), arguments.get("container")
-    if not isinstance(vm_uuid, str) or not settings.UUID.match(vm_uuid):
+    if not isinstance(vm_uuid, str) or not names.is_uuid(vm_uuid):
         raise Unwilling("vmuuid is not a uuid")
     if not isinstance(container, str) or not NAME.match(container):
         raise Unwilling("container is not the name or the id of a container")

@@ -6,13 +6,14 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from shoal_dom0 import connection, datapath, fencing, locking, settings, tapctl, tapdisk, xapi  # noqa: E402
+from shoal_dom0 import connection, datapath, fencing, locking, relay, settings, tapctl, tapdisk, xapi  # noqa: E402
 from shoal_dom0.protocol import main  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
 settings.HOST_FILE = os.path.join(folder, "host.json")
 connection.FOLDER = os.path.join(folder, "volumes", "")
+relay.SOCKET = os.path.join(folder, "relay")
 locking.FOLDER = folder
 datapath.BUS = os.path.join(folder, "bus")
 datapath.BLOCK = os.path.join(folder, "block")

@@ -72,6 +72,7 @@ class PaperPool:
 
             def do_GET(self) -> None:
                 pool.requests.append(self.path)
+                self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 figures = {"total_bytes": 100 * GIB, "used_bytes": GIB, "owner": None, "fsid": "x"}
                 data = json.dumps(pool.listing if self.path.endswith("/volumes") else figures).encode()
                 self.send_response(200)

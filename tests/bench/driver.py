@@ -1,7 +1,7 @@
 """`python -m tests.bench.driver`: how long the driver's calls take, beside `rbd` commands with the same results.
 
 Native Python, a real volume service and a real small Ceph; the toolstack and the kernel are those of the driver's
-tests. Prints JSON; asserts nothing. Aims stand beside the figures.
+tests. The relay runs, as on a host; each call's figures without it stand beside. Prints JSON; asserts nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dom0.tests.ceph_kernel import Agent, CephKernel
+from dom0.tests.relay_process import RelayProcess
 from tests.bench.driver_calls import measure_calls, measure_reverts
 from tests.bench.driver_clock import TimedHost, figures
 from tests.bench.driver_commands import CommandLine
@@ -39,20 +40,36 @@ def main() -> int:
 def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
     load = round(os.getloadavg()[0], 1)
     say(f"{CALLS} of each call")
-    calls = measure_calls(host, commands, CALLS)
+    relay = RelayProcess(host.folder, host.folder.parent / "client")
+    calls = measure_calls(host, commands, CALLS, relay)
+    relay_figures = cost_of(relay, host)
     say("reverts")
     reverts = measure_reverts(host, commands, max(5, CALLS // 10))
     scans = measure_scans(host, SCAN_SIZES, say)
+    relay.stop()
     return {
-        "what": "driver calls in milliseconds, the interpreter's start taken out; `rbd` commands with the same result",
+        "what": "driver calls in milliseconds, with the relay running, the interpreter's start taken out; beside them"
+        " the same calls without the relay, and `rbd` commands with the same result",
         "load_average_at_start": load,
         "interpreter_start_ms": figures([spent.wall_s for spent in host.starts]),
         "interpreter_start_cpu_ms": round(host.start_s().cpu_s * 1000, 1),
         "ceph_settings": SETTINGS,
         "calls": calls,
+        "relay": relay_figures,
         "revert": reverts,
         "scan": scans,
         "memory_peak_mib": {"figure": scans["memory_peak_mib"], "aim": 64},
+    }
+
+
+def cost_of(relay: RelayProcess, host: TimedHost) -> dict[str, float]:
+    """What the relay itself takes, which is in no call's processor time: for a call that asks the service once."""
+    before_s, count = relay.cpu_s(), max(20, CALLS)
+    for _ in range(count):
+        host.call("sr_probe")
+    return {
+        "cpu_ms_per_request": round((relay.cpu_s() - before_s) * 1000 / count, 1),
+        "memory_peak_mib": round(relay.status("VmHWM") / 1024, 1),
     }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from dom0.tests.relay_process import RelayProcess
 from tests.bench import driver_commands as command
 from tests.bench.driver_clock import Spent, TimedHost, figures, total
 from tests.bench.driver_commands import CommandLine
 
 GIB = 1 << 30
 COMMANDS_EVERY = 4  # of the driver's calls: a command takes many times as long
+WITHOUT_RELAY_EVERY = 2
 AIMS_MS = {"create": 40, "delete": 40, "clone": 70, "snapshot": 150}
 AIM_RATIO = 4
 STARTS = {"attach_activate": 2, "deactivate_detach": 2}  # interpreters in one figure; else one
@@ -20,21 +24,48 @@ DATA_BLOCKS = 64
 ROLLBACK_BYTES_MAX = 16 * GIB  # `snap rollback` looks at every object that a disk could have
 
 
-def measure_calls(host: TimedHost, commands: CommandLine, count: int) -> dict[str, Any]:
+def measure_calls(host: TimedHost, commands: CommandLine, count: int, relay: RelayProcess) -> dict[str, Any]:
+    """With the relay, which is what a host has; now and then without it, beside."""
     able = capabilities(host)
     driver: dict[str, list[Spent]] = defaultdict(list)
+    direct: dict[str, list[Spent]] = defaultdict(list)
     plain: dict[str, list[Spent]] = defaultdict(list)
     for number in range(count):
         for name, spent in one_life(host, commands, able).items():
             driver[name].append(spent)
+        if number % WITHOUT_RELAY_EVERY == 0:
+            with hidden(relay):
+                for name, spent in one_life(host, commands, able).items():
+                    direct[name].append(spent)
         if number % COMMANDS_EVERY == 0:
             for name, spent in one_life_by_commands(commands, f"plain-{number}").items():
                 plain[name].append(spent)
-    found = {name: compare(name, driver[name], plain[name], host.start_s()) for name in driver}
+    start = host.start_s()
+    found = {name: compare(name, driver[name], plain[name], start) for name in driver}
+    for name, row in found.items():
+        row["without_relay"] = without(name, direct[name], row, start)
     for name in ("snapshot", "clone"):
         if name not in driver:
             found[name] = {"left_out": f"this driver does not declare VDI_{name.upper()}"}
     return found
+
+
+@contextmanager
+def hidden(relay: RelayProcess) -> Iterator[None]:
+    """No relay for the driver's calls. It goes on running."""
+    away = relay.path.with_name("relay-away")
+    relay.path.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(relay.path)
+
+
+def without(name: str, direct: list[Spent], row: dict[str, Any], start: Spent) -> dict[str, float]:
+    plain = compare(name, direct, [], start)
+    figures = {"driver_ms": plain["driver_ms"]["median"], "driver_cpu_ms": plain["driver_cpu_ms"]}
+    figures["cpu_to_with_relay"] = round(plain["driver_cpu_ms"] / max(row["driver_cpu_ms"], 0.1), 1)
+    return figures
 
 
 def compare(name: str, driver: list[Spent], plain: list[Spent], start: Spent) -> dict[str, Any]:
@@ -50,6 +81,7 @@ def compare(name: str, driver: list[Spent], plain: list[Spent], start: Spent) ->
         row["commands_cpu_ms"] = figures([spent.cpu_s for spent in plain])["median"]
         row["times_faster"] = round(row["commands_ms"]["median"] / max(ours["median"], 0.1), 1)
         row["times_faster_aim"] = AIM_RATIO
+        row["times_less_cpu"] = round(row["commands_cpu_ms"] / max(ours_cpu["median"], 0.1), 1)
     else:
         row["commands_left_out"] = NO_MAP
     return row

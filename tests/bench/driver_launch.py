@@ -19,13 +19,14 @@ def below(*names):
 
 def write_to_kernel(path, data):
     """As a write to sysfs: returns when the kernel has done it, or fails with its error number."""
-    import socket
+    import _socket
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as kernel:
-        kernel.connect(below("kernel"))
-        kernel.sendall(path.rpartition("/")[2].encode() + b"\n" + data)
-        kernel.shutdown(socket.SHUT_WR)
-        code = int(kernel.recv(16))
+    kernel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    kernel.connect(below("kernel"))
+    kernel.sendall(path.rpartition("/")[2].encode() + b"\n" + data)
+    kernel.shutdown(_socket.SHUT_WR)
+    code = int(kernel.recv(16))
+    kernel.close()
     if code:
         raise OSError(code, os.strerror(code))
 
@@ -34,6 +35,7 @@ MOVED = {
     "xapi": {"SOCKET": below("xapi")},
     "settings": {"HOST_FILE": below("host.json")},
     "connection": {"FOLDER": below("volumes", "")},
+    "relay": {"SOCKET": below("relay")},
     "locking": {"FOLDER": FOLDER},
     "datapath": {
         "BUS": below("bus"),

@@ -8,9 +8,12 @@ meanwhile is heard late, not lost, and marked so; what was heard before is passe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
+
+import asyncssh
 
 from lab.dom0 import Dom0, Dom0Unreachable
 from lab.topology import Host, Lab
@@ -92,7 +95,9 @@ class Listener:
     def _run(self) -> None:
         async def all_hosts() -> None:
             self._tasks = [asyncio.create_task(self._follow(host)) for host in self._lab.hosts]
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for task in asyncio.as_completed(self._tasks):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task  # an ear that ends by itself is a bug, and not to be passed over
 
         self._loop.run_until_complete(all_hosts())
 
@@ -102,7 +107,7 @@ class Listener:
             try:
                 async with Dom0(host, self._lab) as dom0:
                     await self._listen(ear, dom0)
-            except (Dom0Unreachable, OSError, TimeoutError):
+            except (Dom0Unreachable, asyncssh.Error, OSError):
                 pass  # it is off, or was: that is what this is about
             await asyncio.sleep(AGAIN_S)
 

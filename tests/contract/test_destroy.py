@@ -142,6 +142,7 @@ def install_kit(site: Site) -> None:
         "/etc/shoal/host.json": "{}",
         "/etc/shoal/maps.json": json.dumps({"fsid": "f", "user": "u", "monitors": [], "images": ["lvm/lvm-other"]}),
         "/var/lib/shoal/keeper.json": "{}",
+        "/run/shoal/relay": "",
         "/etc/lvm/lvmlocal.conf": merge(LvmConf("/etc/lvm", "", "# mine\n")),
         "/etc/lvm/master/lvmlocal.conf": merge(LvmConf("/etc/lvm/master", "", "")),
     }

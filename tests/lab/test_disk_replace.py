@@ -109,7 +109,11 @@ def test_a_spare_disk_is_added_and_removed(lab: Lab, shoal: Run, spec: Path) -> 
     assert f"shoal-osd-{OTHER}-2" in in_dom0("sgdisk", "--print", "/dev/vda", host=OTHER)
     plan_is_empty(shoal, spec)
 
-    done = disk(spec, "remove", OTHER, spare, "--wipe", "--yes")
+    leaves = ("remove", OTHER, spare, "--wipe")
+    witness_vm.wait_for(  # while placement groups peer anew, nothing may leave
+        lambda: disk(spec, *leaves, "--dry-run"), lambda looked: looked.returncode == 0, timeout_s=120, what="leave"
+    )
+    done = disk(spec, *leaves, "--yes")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert osds(shoal, spec) == before
     assert "shoal" not in in_dom0(

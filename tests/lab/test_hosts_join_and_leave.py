@@ -133,6 +133,16 @@ def plan_is_empty(shoal: Run, spec: Path) -> None:
     )
 
 
+def wait_until_clean(shoal: Run, spec: Path) -> None:
+    """While placement groups peer anew, nothing may leave."""
+    witness_vm.wait_for(
+        lambda: ceph(shoal, spec),
+        lambda seen: 0 < seen["pgs"] == seen["clean_pgs"],
+        timeout_s=WAIT_S,
+        what="all placement groups to be clean",
+    )
+
+
 def writes_on(lab: Lab, host: str) -> int:
     """From now on, so many records more; the last one that was acknowledged."""
     before = witness_vm.read_console(lab, host, VM).acked
@@ -190,9 +200,10 @@ def test_a_fourth_host_joins(lab: Lab, shoal: Run, spec: Path, session: witness_
 
 
 def test_a_host_with_running_vms_and_the_master_stay(
-    lab: Lab, spec: Path, session: witness_vm.Session, leaving: str
+    lab: Lab, shoal: Run, spec: Path, session: witness_vm.Session, leaving: str
 ) -> None:
     start_witness(lab, session, leaving)
+    wait_until_clean(shoal, spec)
     before = spec.read_text()
     for host, why in ((leaving, f"{VM} on {leaving} has disks"), (master(session), "is the pool's master")):
         refused = run_host(spec, "remove", host, "--yes")
@@ -212,7 +223,9 @@ def test_a_host_with_a_monitor_leaves(
     assert found >= last
     make_manager_active(lab, shoal, spec, leaving)
     words = ("remove", leaving, "--wipe", "--yes")
+    wait_until_clean(shoal, spec)
     kill_at(spec, rf"OSD leaves disk {leaving}:1  [\d.]+ s", *words)
+    wait_until_clean(shoal, spec)
     must(run_host(spec, *words))
     assert f"name: {leaving}" not in spec.read_text()
     check_nothing_is_left(session, leaving)

@@ -99,7 +99,8 @@ class Tls:
 
 
 def outside(answers: Iterator[bytes]) -> dict[str, Any]:
-    """What stands in for the modules `socket` and `ssl`."""
+    """What stands in for the modules `socket` and `ssl`, and for what lies under the first."""
+    import _socket
     import socket
     import ssl
 
@@ -107,7 +108,8 @@ def outside(answers: Iterator[bytes]) -> dict[str, Any]:
         return Wire(answers)
 
     fake_socket = SimpleNamespace(**{**vars(socket), "socket": make, "create_connection": make})
-    return {"socket": fake_socket, "ssl": SimpleNamespace(**{**vars(ssl), "SSLContext": Tls})}
+    beneath = SimpleNamespace(**{**vars(_socket), "socket": make})
+    return {"socket": fake_socket, "_socket": beneath, "ssl": SimpleNamespace(**{**vars(ssl), "SSLContext": Tls})}
 
 
 PATHS = {

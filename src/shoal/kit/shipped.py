@@ -21,16 +21,19 @@ DOM0_PLUGIN = f"{DOM0_CODE}/container_plugin.py"
 DOM0_PLUGIN_LINK = "/etc/xapi.d/plugins/xscontainer"
 DOM0_UNITS = ("/etc/systemd/system/shoal-map.service", "/etc/systemd/system/shoal-map-retry.service")
 DOM0_KEEPER_UNIT = "/etc/systemd/system/shoal-keeper.service"
+DOM0_RELAY_UNIT = "/etc/systemd/system/shoal-relay.service"
+DOM0_RUN = "/run/shoal"
 DOM0_RULES = "/etc/udev/rules.d/59-shoal.rules"
-DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_KEEPER_UNIT, DOM0_RULES, DOM0_DRIVER)
+DOM0_OUTSIDE = (*DOM0_UNITS, DOM0_RELAY_UNIT, DOM0_KEEPER_UNIT, DOM0_RULES, DOM0_DRIVER)
 """Where the kit's files lie that are not below DOM0_CODE. The driver last, as it is what others call."""
 DOM0_WHITELIST = "/etc/xapi.conf.d/99-shoal.conf"
 DOM0_MODULES = "/etc/modules-load.d/shoal.conf"
-DOM0_SERVICES = tuple(path.rpartition("/")[2] for path in (DOM0_KEEPER_UNIT, *DOM0_UNITS))
+DOM0_SERVICES = tuple(path.rpartition("/")[2] for path in (DOM0_KEEPER_UNIT, DOM0_RELAY_UNIT, *DOM0_UNITS))
 DOM0_WANTS = tuple(f"/etc/systemd/system/multi-user.target.wants/{unit}" for unit in DOM0_SERVICES)
-DOM0_OWN = ("/opt/shoal", "/etc/shoal", "/var/lib/shoal", *DOM0_OUTSIDE, *DOM0_WANTS, DOM0_WHITELIST, DOM0_MODULES)
+_FOLDERS = ("/opt/shoal", "/etc/shoal", "/var/lib/shoal", DOM0_RUN)
+DOM0_OWN = (*_FOLDERS, *DOM0_OUTSIDE, *DOM0_WANTS, DOM0_WHITELIST, DOM0_MODULES)
 """All files and folders in a dom0 that are Shoal's alone: what `destroy` removes."""
-DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper")
+DOM0_PACKAGES = ("shoal_dom0", "shoal_keeper", "shoal_relay")
 VOLUMES_CODE = "/opt/shoal/volumes"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -55,12 +58,12 @@ def folder(name: str) -> Path:
 
 
 def dom0_files() -> tuple[ShippedFile, ...]:
-    """The kit of a dom0: driver, keeper, what maps images, plugin, and their code. The probe is sent, not installed."""
+    """The kit of a dom0: driver, relay, keeper, mapper, plugin, and their code. The probe is sent, not installed."""
     source = folder("dom0")
     driver = ShippedFile(DOM0_DRIVER, (source / "RBDSR").read_bytes(), 0o755)
     mapper = ShippedFile(DOM0_MAPPER, (source / "map_images.py").read_bytes())
     plugin = ShippedFile(DOM0_PLUGIN, (source / "container_plugin.py").read_bytes(), 0o755)
-    names = (*DOM0_UNITS, DOM0_KEEPER_UNIT)
+    names = (*DOM0_UNITS, DOM0_RELAY_UNIT, DOM0_KEEPER_UNIT)
     units = (ShippedFile(path, (source / "units" / Path(path).name).read_bytes()) for path in names)
     rules = ShippedFile(DOM0_RULES, (source / "udev" / Path(DOM0_RULES).name).read_bytes())
     packages = (file for name in DOM0_PACKAGES for file in _code(source / name, f"{DOM0_CODE}/{name}"))

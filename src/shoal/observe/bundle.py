@@ -39,11 +39,11 @@ _JOURNAL = "journalctl --no-pager -o short-iso -n 5000"
 DOM0 = {
     "system.txt": "uname -a; uptime; free -m; df -h; xl info 2>/dev/null | head -40; true",
     "sm-plugins.txt": "grep -H sm-plugins /etc/xapi.conf /etc/xapi.conf.d/* 2>/dev/null; true",
-    "keeper.log": f"{_JOURNAL} -u shoal-keeper -u shoal-map -u shoal-map-retry",
+    "keeper.log": f"{_JOURNAL} -u shoal-keeper -u shoal-relay -u shoal-map -u shoal-map-retry",
     "SMlog.txt": "grep -hE 'RBDSR|shoal' /var/log/SMlog.1 /var/log/SMlog 2>/dev/null | tail -n 8000; true",
     "kernel.txt": "dmesg | grep -iE 'rbd|libceph|xen-blkback' | tail -n 1000; true",
     "rbd.txt": "cd /sys/bus/rbd/devices && grep -H . */pool */name */size 2>/dev/null; true",
-    "units.txt": "systemctl --no-pager status shoal-keeper shoal-map shoal-map-retry; true",
+    "units.txt": "systemctl --no-pager status shoal-keeper shoal-relay shoal-map shoal-map-retry; true",
     "files.txt": "ls -lR /opt/shoal /etc/shoal; true",
 }
 STORAGE_VM = {

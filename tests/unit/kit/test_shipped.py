@@ -6,6 +6,8 @@ from shoal.kit.shipped import (
     DOM0_MAPPER,
     DOM0_OUTSIDE,
     DOM0_PLUGIN,
+    DOM0_RELAY_UNIT,
+    DOM0_RUN,
     DOM0_UNITS,
     ShippedFile,
     digest,
@@ -21,8 +23,18 @@ def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     assert files["/opt/shoal/dom0/shoal_keeper/__main__.py"].mode == 0o644
     assert b"/opt/shoal/dom0/shoal_keeper/__main__.py" in files[DOM0_KEEPER_UNIT].data
     assert {DOM0_MAPPER, *DOM0_OUTSIDE} <= set(files)
+    assert b"/opt/shoal/dom0/shoal_relay/__main__.py" in files[DOM0_RELAY_UNIT].data
+    assert "/opt/shoal/dom0/shoal_relay/__main__.py" in files
     assert all(DOM0_MAPPER in files[unit].data.decode() for unit in DOM0_UNITS)
     assert not [path for path in files if "test" in path or path.endswith("probe.py")]
+
+
+def test_the_relay_starts_and_ends_with_the_keeper_and_needs_no_place_of_its_own_at_boot():
+    files = {file.path: file.data.decode() for file in dom0_files()}
+    assert "\nWants=shoal-relay.service\n" in files[DOM0_KEEPER_UNIT]
+    assert "\nPartOf=shoal-keeper.service\n" in files[DOM0_RELAY_UNIT]
+    assert f"\nRuntimeDirectory={DOM0_RUN.rpartition('/')[2]}\n" in files[DOM0_RELAY_UNIT]
+    assert "[Install]" not in files[DOM0_RELAY_UNIT]
 
 
 def test_the_volume_service_has_its_entry_and_no_tests():

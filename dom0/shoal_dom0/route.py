@@ -1,0 +1,24 @@
+"""The way to one volume service: by the relay while that serves, else over a TLS connection of this call's own."""
+
+
+class Route:
+    def __init__(self, endpoint, relay):
+        self.endpoint = endpoint
+        self._relay = relay
+        self._direct = None
+
+    def ask(self, request, deadline, is_long=False):
+        """(HTTP status, body) for method, target and body. Raises OSError or ValueError. A long answer never takes the relay."""
+        if self._direct is None:
+            answer = None if is_long else self._relay.ask(self.endpoint, request, deadline)
+            if answer is not None:
+                return answer
+            from .connection import Connection  # with TLS, which takes longer to import than most calls take
+
+            self._direct = Connection(self.endpoint)
+        return self._direct.ask(request[0], request[1], request[2], deadline)
+
+    def close(self):
+        """After an error. The next request opens it anew."""
+        if self._direct is not None:
+            self._direct.close()
