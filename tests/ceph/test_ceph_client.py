@@ -24,7 +24,7 @@ sleep 1.5; echo late >>/scratch/late
 def ceph(cluster: Cluster) -> Iterator[Ceph]:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    yield Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    yield Ceph(Inside(cluster))  # type: ignore[arg-type]
     for name in ("ceph", "rbd", "python3"):
         (cluster.files / "bin" / name).unlink(missing_ok=True)
 

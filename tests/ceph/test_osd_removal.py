@@ -158,7 +158,7 @@ async def test_an_id_that_waits_is_purged_when_its_host_leaves(ceph: Ceph, clust
     osd = int(cluster.ceph("osd", "new", str(uuid.uuid4())))
     cluster.ceph("osd", "destroy", str(osd), "--force", "--yes-i-really-mean-it")
     own = next(one["uuid"] for one in (await ceph.command(["osd", "dump"]))["osds"] if one["osd"] == osd)  # type: ignore[index, call-overload]
-    wanted, asked = removal(osd, own, keep_id=False, drain=True), Asked(ceph.ssh, image="")
+    wanted, asked = removal(osd, own, keep_id=False, drain=True), Asked(ceph.ssh)
     await osd_removal.apply(wanted, tools(asked))
     assert [argv for argv in asked.all if "purge" in argv] == [["osd", "purge", str(osd)]]  # any flag is force
     assert str(osd) not in cluster.ceph("osd", "ls").split()

@@ -36,7 +36,7 @@ USER = ("--id", KERNEL_USER.removeprefix("client."), "-k", "/scratch/steps.keyri
 def ceph(cluster: Cluster) -> Iterator[Ceph]:
     copies = "cp /scratch/ceph.conf /etc/ceph/ceph.conf; cp /scratch/admin.keyring /etc/ceph/ceph.client.admin.keyring"
     cluster.run("sh", "-c", f"mkdir -p /etc/ceph; {copies}")
-    yield Ceph(Inside(cluster), image="")  # type: ignore[arg-type]
+    yield Ceph(Inside(cluster))  # type: ignore[arg-type]
     for pool in ("steps", "steps-bulk"):
         cluster.ceph("osd", "pool", "rm", pool, pool, "--yes-i-really-really-mean-it")
     cluster.ceph("auth", "rm", KERNEL_USER)

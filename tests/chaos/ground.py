@@ -87,7 +87,7 @@ class Ground:
         failures = []
         for host in self.lab.hosts:
             try:
-                return asyncio.run(question(Ceph(StorageVmShell(self.lab, host), image="")))
+                return asyncio.run(question(Ceph(StorageVmShell(self.lab, host))))
             except (ShoalError, CommandError) as error:
                 failures.append(str(error))
         raise CommandError("Ceph was not reached:\n" + "\n".join(failures))
