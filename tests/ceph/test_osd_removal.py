@@ -48,8 +48,8 @@ class Connections:
 class Asked(Ceph):
     """Keeps what it was asked."""
 
-    def __init__(self, ssh: Ssh, *, image: str) -> None:
-        super().__init__(ssh, image=image)
+    def __init__(self, ssh: Ssh) -> None:
+        super().__init__(ssh)
         self.all: list[list[str]] = []
 
     async def text(self, argv: Sequence[str], **how: Any) -> str:
