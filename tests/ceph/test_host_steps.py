@@ -31,7 +31,7 @@ def tools(cluster: Cluster) -> Iterator[Any]:
         return ceph
 
     tree = json.loads(cluster.ceph("osd", "tree", "-f", "json"))
-    (name,) = [node["name"] for node in tree["nodes"] if node["type"] == "host"]
+    (name,) = [node["name"] for node in tree["nodes"] if node["type"] == "host" and 0 in node["children"]]
     cluster.ceph("osd", "crush", "rename-bucket", name, HOST)
     connections = SimpleNamespace(ceph=give, spec=SimpleNamespace(hosts=[]))
     yield SimpleNamespace(ceph=give, connections=connections, progress=lambda action, text: None)
