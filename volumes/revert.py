@@ -96,7 +96,12 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
             raise
         return _roll_back(pool, volume_id, current, source)
     header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
-    takeover.run(pool, volume_id, current, new)
+    try:
+        takeover.run(pool, volume_id, current, new)
+    except ServiceError:
+        now = images.get(pool, volume_id)
+        if now.image_id == current.image_id or now.metadata.get(SOURCE_MARK) != source.label:
+            raise  # else a copy of this request was quicker; what ours has made is left to the sweep
     return images.stat(pool, volume_id)
 
 

@@ -73,6 +73,8 @@ class Connection:
         plain = socket.create_connection((host.encode(), int(port)), min(CONNECT_TIMEOUT_S, deadline.remaining()))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A peer that is gone acknowledges nothing: told in the time of a connect, not at the deadline's end.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(CONNECT_TIMEOUT_S * 1000))
             plain.settimeout(deadline.remaining())
             context = self._context or make_context(self._folder or FOLDER)
             return context.wrap_socket(plain, server_hostname=name)

@@ -5,7 +5,7 @@ The relay is a convenience: whatever is wrong with it, the caller asks the servi
 
 import _socket  # see xapi
 
-from . import plain_json, wire
+from . import log, plain_json, wire
 
 SOCKET = "/run/shoal/relay"
 PATIENCE_S = 2.0  # with a relay that says nothing: it gives a sign of life every half second, whatever the service does
@@ -26,7 +26,9 @@ class Relay:
             return None
         try:
             told, body = _exchange(endpoint, request, deadline)
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError) as error:
+            if not isinstance(error, FileNotFoundError):  # it does not run
+                log.info("relay: %s" % (getattr(error, "strerror", None) or error))
             self._is_usable = False
             told, body = {"in_time": not deadline.passed()}, b""
         if told.get("in_time") is False:  # a second try would be as long, and in vain

@@ -36,15 +36,22 @@ class Upstream:
         deadline = Deadline(min(request.until - time.monotonic(), ASK_MAX_S))
         files, context = self._read_files()
         kept = self._take(request.endpoint, files)
-        if kept is None:
+        is_new = kept is None
+        if is_new:
             kept = connection.Connection(request.endpoint, most_bytes=BODY_MAX_BYTES, context=context)
         try:
+            if not is_new and request.method != "GET":
+                _see_alive(kept, deadline)
             kept.open(deadline)
             if deadline.passed() or has_gone():
                 raise Gone()
             answer = kept.exchange(request.method, request.target, request.body, deadline)
+        except Gone:
+            kept.close()
+            raise
         except BaseException:
             kept.close()
+            self._close_all(request.endpoint)
             raise
         self._keep(kept, files)
         return answer
@@ -86,12 +93,31 @@ class Upstream:
                 return kept
             kept.close()
 
+    def _close_all(self, endpoint):
+        """The others to a service that has just failed are as dead."""
+        with self._lock:
+            gone = [entry for entry in self._idle if entry[0].endpoint == endpoint]
+            self._idle = [entry for entry in self._idle if entry[0].endpoint != endpoint]
+        for entry in gone:
+            entry[0].close()
+
     def _keep(self, kept, files):
+        if kept.has_ended():
+            kept.close()
+            return
         with self._lock:
             self._idle.append((kept, files, time.monotonic()))
             old, self._idle = self._idle[:-IDLE_MAX], self._idle[-IDLE_MAX:]
         for entry in old:
             entry[0].close()
+
+
+def _see_alive(kept, deadline):
+    """Raises OSError or ValueError if the service stands still. What it was told on an open connection it would do when it
+    goes on, long after another service has done it; a handshake shows that it runs, and so does an answer to anything.
+    """
+    soon = Deadline(min(connection.CONNECT_TIMEOUT_S, deadline.remaining()))
+    kept.exchange("GET", "/v1/alive", b"", soon)
 
 
 def _stamp(path):

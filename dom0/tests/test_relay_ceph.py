@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,22 @@ def test_a_relay_that_fails_in_mid_call_leaves_one_disk(
     time.sleep(0.5)
     assert service.ask("GET", "pools/rbd/volumes")[1]["volumes"] == []
     host.create()
+
+
+def test_a_service_that_stands_still_is_told_nothing(host: Host, service: Service, relay: RelayProcess) -> None:
+    """On the open connection it would find the request when it goes on, long after another service has done it."""
+    assert service.process is not None
+    (child,) = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    host.call("sr_attach")
+    disk = host.create()
+    os.kill(int(child), signal.SIGSTOP)
+    try:
+        with pytest.raises(xmlrpc.client.Fault):
+            host.call("vdi_resize", disk, args=(str(2 * GIB),))
+    finally:
+        os.kill(int(child), signal.SIGCONT)
+    time.sleep(1)
+    assert [volume["size_bytes"] for volume in service.ask("GET", "pools/rbd/volumes")[1]["volumes"]] == [GIB]
 
 
 def test_nobody_but_its_own_user_may_ask(service: Service) -> None:
