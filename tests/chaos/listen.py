@@ -12,6 +12,7 @@ import contextlib
 import re
 import threading
 import time
+from collections import Counter
 
 import asyncssh
 
@@ -39,15 +40,20 @@ LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged|old) (?P<number>\d
 
 
 class Ear:
-    """What one host's consoles have said, line by line. Not bound to a connection; `begin` when there is a new one."""
+    """What one host's consoles have said, line by line. Not bound to a connection; `begin` when there is a new one.
+
+    A log may hold the same line several times: a VM that starts twice finds the same number. So lines are counted.
+    """
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._known: set[tuple[str, str, int]] = set()
+        self._known: Counter[tuple[str, str, int]] = Counter()  # how often it was heard at most
+        self._read: Counter[tuple[str, str, int]] = Counter()  # how often over this connection
         self._old: dict[str, int] = {}
 
     def begin(self) -> None:
         self._old = {}
+        self._read.clear()
 
     def take(self, text: str, at_s: float) -> Heard | None:
         if not text.endswith("\n"):
@@ -63,9 +69,10 @@ class Ear:
         if match is None:
             return None
         key = (vm, match["word"], int(match["number"]))
-        if late and key in self._known:
+        self._read[key] += 1
+        if late and self._read[key] <= self._known[key]:
             return None
-        self._known.add(key)
+        self._known[key] = max(self._known[key], self._read[key])
         return Heard(at_s, self._host, *key, late=late)
 
 

@@ -29,6 +29,19 @@ def test_what_a_log_held_before_is_heard_late_and_only_once() -> None:
     assert hear(ear, "vm-1 ack 4", "vm-1 witness start", "vm-1 highest 4") == [("ack", 4, False), ("highest", 4, False)]
 
 
+def test_a_late_line_that_a_later_run_has_said_again_is_heard_again() -> None:
+    """The VM was started anew on the same host while nobody listened, and had lost its records."""
+    ear = Ear("xen1")
+    ear.begin()
+    first = ["vm highest 5", "vm ack 6", "vm ack 7"]
+    assert len(hear(ear, *first)) == 3
+    ear.begin()
+    again = hear(ear, "vm old 6", *first, "vm witness start", "vm highest 5", "vm ack 6")
+    assert again == [("highest", 5, True), ("ack", 6, True)]
+    ear.begin()
+    assert hear(ear, "vm old 6", *first, "vm witness start", "vm highest 5", "vm ack 6") == []
+
+
 def test_half_a_line_is_not_heard() -> None:
     """The host died in the middle of `ack 12`."""
     ear = Ear("xen1")
