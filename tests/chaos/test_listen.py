@@ -1,16 +1,8 @@
-"""What is heard of consoles whose logs are read again, and what is found on the witnesses' disks."""
+"""What is heard of consoles whose logs are read again."""
 
 from __future__ import annotations
 
-import struct
-import zlib
-
-import pytest
-
-from tests.chaos.judge import Heard
 from tests.chaos.listen import Ear
-from tests.chaos.proof import acknowledged, compare
-from tests.chaos.records import RECORD_BYTES, survey
 
 
 def hear(ear: Ear, *lines: str) -> list[tuple[str, int, bool]]:
@@ -54,48 +46,3 @@ def test_a_live_line_is_heard_even_if_another_run_has_said_it() -> None:
     ear = Ear("xen1")
     ear.begin()
     assert hear(ear, "vm highest 1", "vm ack 2") == hear(ear, "vm highest 1", "vm ack 2")
-
-
-def record(number: int) -> bytes:
-    body = struct.pack("<8sQQQ", b"SHOALWIT", 7, number, 99).ljust(RECORD_BYTES - 4, b"x")
-    return body + struct.pack("<I", zlib.crc32(body))
-
-
-def found(disk: bytes) -> dict[str, int]:
-    whole = disk.ljust(4096 * RECORD_BYTES, b"\0")
-    return survey(lambda offset, length: whole[offset : offset + length], len(whole))
-
-
-def test_records_are_counted_as_far_as_all_are_valid() -> None:
-    disk = b"".join(record(number) for number in range(1, 1501))
-    assert found(disk) == {"highest": 1500, "last": 1500}
-    assert found(b"") == {"highest": 0, "last": 0}
-    for place in (0, 40, RECORD_BYTES - 1):
-        torn = bytearray(disk)
-        torn[1199 * RECORD_BYTES + place] ^= 1
-        assert found(bytes(torn)) == {"highest": 1199, "last": 1500}
-
-
-def test_a_valid_record_in_anothers_place_is_none() -> None:
-    assert found(record(1) + record(3)) == {"highest": 1, "last": 1}
-
-
-@pytest.mark.parametrize(
-    ("seen", "crimes"),
-    [
-        ({"highest": 9, "last": 9}, []),
-        ({"highest": 8, "last": 8}, ["vm: 9 were acknowledged, and on its disk all are valid up to 8 only"]),
-        ({"highest": 9, "last": 11}, ["vm: on its disk record 10 is damaged, of 11"]),
-    ],
-)
-def test_a_disk_with_less_than_was_acknowledged_is_told(seen: dict[str, int], crimes: list[str]) -> None:
-    assert compare("vm", seen, 9) == crimes
-
-
-def test_the_highest_acknowledged_record_counts_however_late_it_was_heard() -> None:
-    heard = [
-        Heard(1, "xen1", "vm", "ack", 3),
-        Heard(2, "xen1", "vm", "ack", 5, late=True),
-        Heard(3, "xen2", "vm", "highest", 9),
-    ]
-    assert acknowledged(heard) == {"vm": 5}
