@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.chaos.listen import Ear
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.topology import Lab
+from tests.chaos import run as chaos_run
+from tests.chaos.ground import Ground
+from tests.chaos.listen import Ear, Listener
+from tests.chaos.run import Run, wait_until_whole
 
 
 def hear(ear: Ear, *lines: str) -> list[tuple[str, int, bool]]:
@@ -46,3 +55,29 @@ def test_a_live_line_is_heard_even_if_another_run_has_said_it() -> None:
     ear = Ear("xen1")
     ear.begin()
     assert hear(ear, "vm highest 1", "vm ack 2") == hear(ear, "vm highest 1", "vm ack 2")
+
+
+def test_who_waits_says_what_for_and_which_host_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chaos_run, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(chaos_run, "LOOK_EVERY_S", 0.01)
+    lab = Lab(tmp_path, tmp_path, host_count=1)
+    run = Run(Ground(lab), Listener(lab, "vm"), {"vm-1": "a ref"})
+    assert not wait_until_whole(run, "after a crash", within_s=0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert "after a crash, waits on: no record of vm-1 (xen1 says nothing: not connected yet)" in lines[0]
+    assert "not whole again within 0.3 s after a crash: no record of vm-1" in lines[-1]
+
+
+def test_a_listener_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, tmp_path, host_count=1)
+    key = lab.host("xen1").dir / "ssh" / "ssh_host_ed25519_key.pub"
+    key.parent.mkdir(parents=True)
+    key.write_text("no key")
+    with Listener(lab, "vm") as listener:
+        run = Run(Ground(lab), listener, {"vm-1": "a ref"})
+        began_s = time.monotonic()
+        with pytest.raises(RuntimeError, match="not listened to any more: KeyImportError"):
+            wait_until_whole(run, "at first", within_s=30)
+        assert time.monotonic() - began_s < 10
