@@ -6,6 +6,7 @@ For the lab (toolstack, `shoal-lab run`); the product has its own way in. Must n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lab.topology import Host, Lab
 
 # A host that says nothing for so long is taken for gone.
 KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 5, 3
+CLOSE_TIMEOUT_S = 10.0
 WRITE_FILE = 'umask 077; mkdir -p "${1%/*}" && cat > "$1.tmp" && chmod "$2" "$1.tmp" && mv "$1.tmp" "$1"'
 
 
@@ -59,7 +61,9 @@ class Dom0:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-            await connection.wait_closed()
+            with contextlib.suppress(TimeoutError):  # it is aborted, whether asyncssh has tidied up or not
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.wait_closed()
 
     async def run(self, argv: Sequence[str], *, input: str | None = None, timeout_s: float) -> Answer:
         """Run a command to its end. Any exit code is an answer; raises only when there is none."""

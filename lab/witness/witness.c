@@ -4,6 +4,8 @@
  *   witness verify DISK    say "highest N" and, per damaged record below a valid one, "damaged K"; exit 1 if any is
  *
  * Record N lies at (N - 1) * 4096. It never wraps. The disk is opened with O_DIRECT and every record is fsynced.
+ * A record names its run (one start of the guest) and the run's first record: if that one is another run's by now, a
+ * write of an earlier run, which should have been fenced, came over it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,7 +27,9 @@ struct record {
     uint64_t guest;
     uint64_t number;
     uint64_t time_ns;
-    uint8_t filling[RECORD_BYTES - 36];
+    uint64_t run;
+    uint64_t run_first;
+    uint8_t filling[RECORD_BYTES - 52];
     uint32_t crc;
 } __attribute__((packed));
 _Static_assert(sizeof(struct record) == RECORD_BYTES, "a record is one block");
@@ -108,13 +112,11 @@ static int search(int disk, struct record *chunk, struct found *found)
     return 0;
 }
 
-static int append(int disk, struct record *record, uint64_t guest, uint64_t number)
+static int append(int disk, struct record *record, uint64_t number)
 {
-    memset(record, (int)(number & 0xff), sizeof *record);
-    memcpy(record->magic, MAGIC, sizeof MAGIC);
-    record->guest = guest;
     record->number = number;
     record->time_ns = now_ns();
+    memset(record->filling, (int)(number & 0xff), sizeof record->filling);
     record->crc = crc32_of((const uint8_t *)record, RECORD_BYTES - sizeof record->crc);
     ssize_t wrote = pwrite(disk, record, RECORD_BYTES, (off_t)(number - 1) * RECORD_BYTES);
     if (wrote >= 0 && wrote != RECORD_BYTES)
@@ -125,10 +127,13 @@ static int append(int disk, struct record *record, uint64_t guest, uint64_t numb
 static void write_for_ever(int disk, struct record *record, struct found found)
 {
     const struct timespec pause = {0, PAUSE_NS}, long_pause = {1, 0};
-    uint64_t guest = found.guest ? found.guest : now_ns();
+    memcpy(record->magic, MAGIC, sizeof MAGIC);
+    record->run = now_ns();
+    record->run_first = found.last + 1;
+    record->guest = found.guest ? found.guest : record->run;
     off_t size = lseek(disk, 0, SEEK_END);
     for (uint64_t number = found.last + 1; (off_t)(number * RECORD_BYTES) <= size;) {
-        if (append(disk, record, guest, number) != 0) {
+        if (append(disk, record, number) != 0) {
             printf("failed %llu: %s\n", (unsigned long long)number, strerror(errno));
             nanosleep(&long_pause, NULL);
             continue; /* the same record again: a number is acknowledged once, or never */

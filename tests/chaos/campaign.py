@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lab import witness_vm
 from lab.topology import Lab
@@ -21,6 +22,8 @@ from tests.chaos.schedule import Event, draw
 SR = "shoal"
 MARKS = {"auto_poweron": "true", "shoal:restart": "true"}
 CRASH_LASTS_S = 60.0
+REMOVE_WITHIN_S = 180.0
+REMOVE_CALL_TIMEOUT_S = 60.0  # a call that is forwarded to a dead host is answered by nobody
 BY_DEFAULT = "crash with Ceph's defaults"
 NOTES = (
     "clock-skew: dom0's clock only; storage VMs have the machine's in this lab",
@@ -63,17 +66,30 @@ def make_vms(run: Run, prefix: str) -> None:
 
 
 def remove_vms(run: Run) -> None:
-    """With their disks; unmarked first, so that no keeper starts one again."""
-    session = run.ground.session()
-    for vm in run.vms.values():
-        for key in MARKS:
-            session.call("VM.remove_from_other_config", vm, key)
-        if session.call("VM.get_power_state", vm) != "Halted":
-            session.call("VM.hard_shutdown", vm)
-        disks = [session.call("VBD.get_VDI", vbd) for vbd in session.call("VM.get_VBDs", vm)]
-        session.call("VM.destroy", vm)
-        for disk in disks:
-            session.call("VDI.destroy", disk)
+    """With their disks, each as far as its host answers, and not for ever: a host may have been left dead."""
+    run.say(f"removes the witnesses, for up to {REMOVE_WITHIN_S:g} s")
+    deadline_s = time.monotonic() + REMOVE_WITHIN_S
+    session = run.ground.session(timeout_s=REMOVE_CALL_TIMEOUT_S)
+    for name, vm in run.vms.items():
+        attempt(run, f"the witness {name} could not be removed", lambda vm=vm: remove_vm(session, vm, deadline_s))
+
+
+def remove_vm(session: witness_vm.Session, vm: str, deadline_s: float) -> None:
+    """Unmarked first, so that no keeper starts it again."""
+
+    def call(method: str, *parameters: str) -> Any:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"no time was left for {method}")
+        return session.call(method, *parameters)
+
+    for key in MARKS:
+        call("VM.remove_from_other_config", vm, key)
+    if call("VM.get_power_state", vm) != "Halted":
+        call("VM.hard_shutdown", vm)
+    disks = [call("VBD.get_VDI", vbd) for vbd in call("VM.get_VBDs", vm)]
+    call("VM.destroy", vm)
+    for disk in disks:
+        call("VDI.destroy", disk)
 
 
 def choose(names: Sequence[str]) -> list[Fault]:

@@ -92,8 +92,8 @@ class Ground:
                 failures.append(str(error))
         raise CommandError("Ceph was not reached:\n" + "\n".join(failures))
 
-    def session(self, *, shunned: str = "") -> witness_vm.Session:
-        return witness_vm.log_in(self.lab, shunned=shunned, timeout_s=SESSION_TIMEOUT_S)
+    def session(self, *, shunned: str = "", timeout_s: float = SESSION_TIMEOUT_S) -> witness_vm.Session:
+        return witness_vm.log_in(self.lab, shunned=shunned, timeout_s=timeout_s)
 
     def master(self) -> str:
         session = self.session()

@@ -12,6 +12,7 @@ import contextlib
 import re
 import threading
 import time
+from collections import Counter
 
 import asyncssh
 
@@ -39,15 +40,20 @@ LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged|old) (?P<number>\d
 
 
 class Ear:
-    """What one host's consoles have said, line by line. Not bound to a connection; `begin` when there is a new one."""
+    """What one host's consoles have said, line by line. Not bound to a connection; `begin` when there is a new one.
+
+    A log may hold the same line several times: a VM that starts twice finds the same number. So lines are counted.
+    """
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._known: set[tuple[str, str, int]] = set()
+        self._known: Counter[tuple[str, str, int]] = Counter()  # how often it was heard at most
+        self._read: Counter[tuple[str, str, int]] = Counter()  # how often over this connection
         self._old: dict[str, int] = {}
 
     def begin(self) -> None:
         self._old = {}
+        self._read.clear()
 
     def take(self, text: str, at_s: float) -> Heard | None:
         if not text.endswith("\n"):
@@ -63,9 +69,10 @@ class Ear:
         if match is None:
             return None
         key = (vm, match["word"], int(match["number"]))
-        if late and key in self._known:
+        self._read[key] += 1
+        if late and self._read[key] <= self._known[key]:
             return None
-        self._known.add(key)
+        self._known[key] = max(self._known[key], self._read[key])
         return Heard(at_s, self._host, *key, late=late)
 
 
@@ -75,6 +82,9 @@ class Listener:
     def __init__(self, lab: Lab, prefix: str) -> None:
         self._lab, self._prefix = lab, prefix
         self._heard: list[Heard] = []
+        self._line_s: dict[str, float] = {}  # host → when its shell last said anything
+        self._lost: dict[str, str] = {}  # host → why its connection ended last
+        self._deaf: Exception | None = None
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,6 +102,14 @@ class Listener:
         with self._lock:
             return list(self._heard)
 
+    def unheard(self) -> str:
+        """Hosts that have said nothing for long, and why. Raises RuntimeError when nobody listens any more."""
+        if self._deaf is not None:
+            raise RuntimeError(f"the consoles are not listened to any more: {self._deaf!r}") from self._deaf
+        since_s = time.monotonic() - SILENT_S
+        hosts = [host.name for host in self._lab.hosts if self._line_s.get(host.name, 0.0) < since_s]
+        return "; ".join(f"{host} says nothing: {self._lost.get(host, 'not connected yet')}" for host in hosts)
+
     def _run(self) -> None:
         async def all_hosts() -> None:
             self._tasks = [asyncio.create_task(self._follow(host)) for host in self._lab.hosts]
@@ -99,25 +117,31 @@ class Listener:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task  # an ear that ends by itself is a bug, and not to be passed over
 
-        self._loop.run_until_complete(all_hosts())
+        try:
+            self._loop.run_until_complete(all_hosts())
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise it to: `unheard` does
+            self._deaf = error
 
     async def _follow(self, host: Host) -> None:
         ear = Ear(host.name)
         while True:
+            lost = "its shell ended"
             try:
                 async with Dom0(host, self._lab) as dom0:
-                    await self._listen(ear, dom0)
-            except (Dom0Unreachable, asyncssh.Error, OSError):
-                pass  # it is off, or was: that is what this is about
+                    await self._listen(ear, dom0, host.name)
+            except (Dom0Unreachable, asyncssh.Error, OSError) as error:
+                lost = str(error) or type(error).__name__  # it is off, or was: that is what this is about
+            self._lost[host.name] = lost
             await asyncio.sleep(AGAIN_S)
 
-    async def _listen(self, ear: Ear, dom0: Dom0) -> None:
+    async def _listen(self, ear: Ear, dom0: Dom0, host: str) -> None:
         """Until the connection breaks."""
         process = await dom0.open(["sh", "-c", FOLLOW, "sh", self._prefix], timeout_s=OPEN_TIMEOUT_S)
         ear.begin()
         try:
             while line := await asyncio.wait_for(process.stdout.readline(), SILENT_S):
-                if one := ear.take(line.decode(errors="replace"), time.monotonic()):
+                self._line_s[host] = time.monotonic()
+                if one := ear.take(line.decode(errors="replace"), self._line_s[host]):
                     with self._lock:
                         self._heard.append(one)
         finally:

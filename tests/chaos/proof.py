@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.chaos import records
 from tests.chaos.ground import Ground
@@ -35,10 +36,16 @@ def read(ground: Ground, vms: Mapping[str, str], acked: Mapping[str, int]) -> li
     return crimes
 
 
-def compare(vm: str, seen: Mapping[str, int], acked: int) -> list[str]:
+def compare(vm: str, seen: Mapping[str, Any], acked: int) -> list[str]:
+    """A run writes without a gap: where a stretch of its records does not begin with its first one, another wrote."""
     crimes = []
     if seen["highest"] < acked:
         crimes.append(f"{vm}: {acked} were acknowledged, and on its disk all are valid up to {seen['highest']} only")
     if seen["last"] > seen["highest"]:
         crimes.append(f"{vm}: on its disk record {seen['highest'] + 1} is damaged, of {seen['last']}")
+    for began, first, last in seen["runs"]:
+        if first != began:
+            crimes.append(
+                f"{vm}: the start that began with record {began} wrote {first} to {last}, but not {first - 1}"
+            )
     return crimes

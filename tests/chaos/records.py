@@ -11,31 +11,39 @@ import zlib
 RECORD_BYTES = 4096
 CHUNK_RECORDS = 1024
 QUIET_RECORDS = 1024  # so many that are not valid, in a row, end the search, as in lab/witness/witness.c
-HEAD = struct.Struct("<8sQQQ")  # magic, guest, number, time
+HEAD = struct.Struct("<8sQQQQQ")  # magic, guest, number, time, run, the run's first record
 MAGIC = b"SHOALWIT"
 
 
-def is_valid(record, number):
-    """Whether it is whole, and the one that belongs there."""
+def run_of(record, number):
+    """The run that wrote it, and that run's first record; None if it is not whole, or does not belong there."""
     if len(record) < RECORD_BYTES:
-        return False
-    magic, _, own, _ = HEAD.unpack_from(record)
+        return None
+    magic, _, own, _, run, run_first = HEAD.unpack_from(record)
     (crc,) = struct.unpack_from("<I", record, RECORD_BYTES - 4)
-    return magic == MAGIC and own == number and crc == zlib.crc32(record[: RECORD_BYTES - 4])
+    is_valid = magic == MAGIC and own == number and crc == zlib.crc32(record[: RECORD_BYTES - 4])
+    return (run, run_first) if is_valid else None
 
 
 def survey(read, size_bytes):
-    """`read(offset, length)`: the highest record up to which all are valid, and the last valid one."""
+    """`read(offset, length)`: the highest record up to which all are valid, the last valid one, and the runs.
+
+    Of each stretch of records of one run: the record that the run began with, and the stretch's first and last one.
+    """
     highest = last = offset = 0
+    runs, last_run = [], None
     while offset < size_bytes and offset // RECORD_BYTES <= last + QUIET_RECORDS:
         chunk = read(offset, min(CHUNK_RECORDS * RECORD_BYTES, size_bytes - offset))
         for begin in range(0, len(chunk), RECORD_BYTES):
             number = (offset + begin) // RECORD_BYTES + 1
-            if is_valid(chunk[begin : begin + RECORD_BYTES], number):
+            if run := run_of(chunk[begin : begin + RECORD_BYTES], number):
                 last = number
                 highest = number if highest == number - 1 else highest
+                if run != last_run:
+                    runs.append([run[1], number, number])
+                runs[-1][2], last_run = number, run
         offset += CHUNK_RECORDS * RECORD_BYTES
-    return {"highest": highest, "last": last}
+    return {"highest": highest, "last": last, "runs": runs}
 
 
 def main():

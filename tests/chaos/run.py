@@ -26,6 +26,7 @@ from tests.chaos.schedule import Event
 WHOLE_WITHIN_S = 720.0
 FRESH_S = 15.0  # a VM that was heard within these writes
 LOOK_EVERY_S = 3.0
+SAY_EVERY_S = 30.0  # what is waited for
 CALM_S = 15.0  # between two faults, to see that all write
 TROUBLE = (CommandError, ShoalError, *witness_vm.TROUBLE)
 
@@ -160,11 +161,15 @@ def look_at_osds(run: Run) -> dict[str, dict[int, int]]:
 
 def wait_until_whole(run: Run, when: str, *, within_s: float = WHOLE_WITHIN_S) -> bool:
     """Every VM writes, every SR is plugged, Ceph is clean: `shoal status` says so, and the witnesses do."""
-    deadline_s, lack = time.monotonic() + within_s, "nothing seen"
+    said_s = time.monotonic()
+    deadline_s, lack = said_s + within_s, "nothing seen"
     while time.monotonic() < deadline_s:
         lack = look_for_lacks(run)
         if not lack:
             return True
+        if time.monotonic() >= said_s + SAY_EVERY_S:
+            said_s = time.monotonic()
+            run.say(f"{when}, waits on: {lack}")
         time.sleep(LOOK_EVERY_S)
     run.blame(f"not whole again within {within_s:g} s {when}: {lack}")
     return False
@@ -173,8 +178,9 @@ def wait_until_whole(run: Run, when: str, *, within_s: float = WHOLE_WITHIN_S) -
 def look_for_lacks(run: Run) -> str:
     fresh_s = time.monotonic() - FRESH_S
     writing = {one.vm for one in run.listener.heard() if one.word == "ack" and one.at_s > fresh_s and not one.late}
+    unheard = run.listener.unheard()
     if silent := sorted(set(run.vms) - writing):
-        return f"no record of {', '.join(silent)}"
+        return f"no record of {', '.join(silent)}" + (f" ({unheard})" if unheard else "")
     try:
         done = run.ground.shoal("status", timeout_s=180, check=False)
     except CommandError as error:

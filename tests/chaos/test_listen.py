@@ -1,16 +1,17 @@
-"""What is heard of consoles whose logs are read again, and what is found on the witnesses' disks."""
+"""What is heard of consoles whose logs are read again."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.chaos.judge import Heard
-from tests.chaos.listen import Ear
-from tests.chaos.proof import acknowledged, compare
-from tests.chaos.records import RECORD_BYTES, survey
+from lab.topology import Lab
+from tests.chaos import run as chaos_run
+from tests.chaos.ground import Ground
+from tests.chaos.listen import Ear, Listener
+from tests.chaos.run import Run, wait_until_whole
 
 
 def hear(ear: Ear, *lines: str) -> list[tuple[str, int, bool]]:
@@ -29,6 +30,19 @@ def test_what_a_log_held_before_is_heard_late_and_only_once() -> None:
     assert hear(ear, "vm-1 ack 4", "vm-1 witness start", "vm-1 highest 4") == [("ack", 4, False), ("highest", 4, False)]
 
 
+def test_a_late_line_that_a_later_run_has_said_again_is_heard_again() -> None:
+    """The VM was started anew on the same host while nobody listened, and had lost its records."""
+    ear = Ear("xen1")
+    ear.begin()
+    first = ["vm highest 5", "vm ack 6", "vm ack 7"]
+    assert len(hear(ear, *first)) == 3
+    ear.begin()
+    again = hear(ear, "vm old 6", *first, "vm witness start", "vm highest 5", "vm ack 6")
+    assert again == [("highest", 5, True), ("ack", 6, True)]
+    ear.begin()
+    assert hear(ear, "vm old 6", *first, "vm witness start", "vm highest 5", "vm ack 6") == []
+
+
 def test_half_a_line_is_not_heard() -> None:
     """The host died in the middle of `ack 12`."""
     ear = Ear("xen1")
@@ -43,46 +57,27 @@ def test_a_live_line_is_heard_even_if_another_run_has_said_it() -> None:
     assert hear(ear, "vm highest 1", "vm ack 2") == hear(ear, "vm highest 1", "vm ack 2")
 
 
-def record(number: int) -> bytes:
-    body = struct.pack("<8sQQQ", b"SHOALWIT", 7, number, 99).ljust(RECORD_BYTES - 4, b"x")
-    return body + struct.pack("<I", zlib.crc32(body))
+def test_who_waits_says_what_for_and_which_host_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chaos_run, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(chaos_run, "LOOK_EVERY_S", 0.01)
+    lab = Lab(tmp_path, tmp_path, host_count=1)
+    run = Run(Ground(lab), Listener(lab, "vm"), {"vm-1": "a ref"})
+    assert not wait_until_whole(run, "after a crash", within_s=0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert "after a crash, waits on: no record of vm-1 (xen1 says nothing: not connected yet)" in lines[0]
+    assert "not whole again within 0.3 s after a crash: no record of vm-1" in lines[-1]
 
 
-def found(disk: bytes) -> dict[str, int]:
-    whole = disk.ljust(4096 * RECORD_BYTES, b"\0")
-    return survey(lambda offset, length: whole[offset : offset + length], len(whole))
-
-
-def test_records_are_counted_as_far_as_all_are_valid() -> None:
-    disk = b"".join(record(number) for number in range(1, 1501))
-    assert found(disk) == {"highest": 1500, "last": 1500}
-    assert found(b"") == {"highest": 0, "last": 0}
-    for place in (0, 40, RECORD_BYTES - 1):
-        torn = bytearray(disk)
-        torn[1199 * RECORD_BYTES + place] ^= 1
-        assert found(bytes(torn)) == {"highest": 1199, "last": 1500}
-
-
-def test_a_valid_record_in_anothers_place_is_none() -> None:
-    assert found(record(1) + record(3)) == {"highest": 1, "last": 1}
-
-
-@pytest.mark.parametrize(
-    ("seen", "crimes"),
-    [
-        ({"highest": 9, "last": 9}, []),
-        ({"highest": 8, "last": 8}, ["vm: 9 were acknowledged, and on its disk all are valid up to 8 only"]),
-        ({"highest": 9, "last": 11}, ["vm: on its disk record 10 is damaged, of 11"]),
-    ],
-)
-def test_a_disk_with_less_than_was_acknowledged_is_told(seen: dict[str, int], crimes: list[str]) -> None:
-    assert compare("vm", seen, 9) == crimes
-
-
-def test_the_highest_acknowledged_record_counts_however_late_it_was_heard() -> None:
-    heard = [
-        Heard(1, "xen1", "vm", "ack", 3),
-        Heard(2, "xen1", "vm", "ack", 5, late=True),
-        Heard(3, "xen2", "vm", "highest", 9),
-    ]
-    assert acknowledged(heard) == {"vm": 5}
+def test_a_listener_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, tmp_path, host_count=1)
+    key = lab.host("xen1").dir / "ssh" / "ssh_host_ed25519_key.pub"
+    key.parent.mkdir(parents=True)
+    key.write_text("no key")
+    with Listener(lab, "vm") as listener:
+        run = Run(Ground(lab), listener, {"vm-1": "a ref"})
+        began_s = time.monotonic()
+        with pytest.raises(RuntimeError, match="not listened to any more: KeyImportError"):
+            wait_until_whole(run, "at first", within_s=30)
+        assert time.monotonic() - began_s < 10

@@ -11,6 +11,8 @@ from lab.command import Completed, run
 from lab.topology import Host, Lab
 from lab.witness_vm import log_in
 
+LOOK_TIMEOUT_S = 30.0  # for the key: quick calls, and another host is asked then
+
 
 def in_storage_vm(lab: Lab, host: Host, argv: list[str], *, timeout_s: float = 120) -> str:
     return ask_storage_vm(lab, host, argv, timeout_s=timeout_s).stdout
@@ -31,7 +33,7 @@ def ask_storage_vm(
 
 
 def ssh_key(lab: Lab) -> str:
-    session = log_in(lab)
+    session = log_in(lab, timeout_s=LOOK_TIMEOUT_S)
     (pool,) = session.call("pool.get_all")
     secret = session.call("secret.get_by_uuid", session.call("pool.get_other_config", pool)["shoal:ssh-key"])
     return str(session.call("secret.get_value", secret))
