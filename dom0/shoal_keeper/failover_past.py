@@ -26,8 +26,8 @@ class Past:
             return
         try:
             self._update(roster, uptime_s)
-        except Silent:
-            pass  # the pool is not active yet, and the keeper says so
+        except (Silent, OSError):
+            pass  # the pool is not active yet, and the keeper says so; or a device went while the kernel was asked of it
 
     def _update(self, roster, uptime_s):
         held = {

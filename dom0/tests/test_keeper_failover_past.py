@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from dom0.shoal_keeper.failover_past import SETTLE_S, Past
@@ -42,5 +44,16 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_address_that_another_host_has_by_now_is_not_fenced() -> None:
     ceph = Ceph("127.0.1.2:0/1", "192.0.2.9:0/2", "[2001:db8::9]:0/3")
+    run(ceph)
+    assert ceph.fences == {"127.0.1.2:0/1"}
+
+
+def test_a_device_that_goes_while_the_kernel_is_asked_of_it_costs_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask() -> set[str]:
+        monkeypatch.setattr(datapath, "clients", set)
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(datapath, "clients", ask)
+    ceph = Ceph("127.0.1.2:0/1")
     run(ceph)
     assert ceph.fences == {"127.0.1.2:0/1"}
