@@ -6,6 +6,7 @@ back whose time is over. A flag that somebody else has set is never touched.
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from volumes.pool import Pool
 
 RECORD = "shoal.noout"  # machine → until when, by the clock
 _MACHINES_MAX = 1024
+_REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)  # the monitors have not done it, and will not
 
 
 class Monitors(Protocol):
@@ -26,7 +28,8 @@ class Monitors(Protocol):
 
 def hold(pool: Pool, monitors: Monitors, machine: str, ttl_s: int) -> dict[str, Any]:
     """Set it, or make it last longer. `held` is false where somebody else has set it: then it has no end."""
-    if machine not in _read(pool):
+    is_new = machine not in _read(pool)
+    if is_new:
         flags = monitors.command(prefix="osd dump").get("crush_node_flags", {})
         if "noout" in flags.get(machine, ()):
             return {"machine": machine, "held": False}
@@ -34,8 +37,10 @@ def hold(pool: Pool, monitors: Monitors, machine: str, ttl_s: int) -> dict[str, 
     _write(pool, machine, time.time() + ttl_s)
     try:
         monitors.order(prefix="osd set-group", flags="noout", who=[machine])
-    except ServiceError:
-        _forget(pool, machine)
+    except ServiceError as error:
+        # After a time-out the monitors may do it yet: then the record is what ends it.
+        if is_new and error.detail.get("errno") in _REFUSED:
+            _forget(pool, machine)
         raise
     return {"machine": machine, "held": True}
 
