@@ -107,9 +107,12 @@ def resize(pool: Pool, volume_id: str, size_bytes: int) -> dict[str, Any]:
     if size_bytes < found.size_bytes:
         message = f"volume {volume_id} has {found.size_bytes} bytes and cannot shrink to {size_bytes}"
         raise ServiceError(409, "shrink", message)
-    if size_bytes > found.size_bytes and not header.grow(pool.ioctx, found.image_id, found.size_bytes, size_bytes):
-        if get(pool, volume_id).size_bytes != size_bytes:  # else a copy of this request was quicker
-            raise ServiceError(409, "in_use", f"volume {volume_id} is being resized by another request")
+    if (
+        size_bytes > found.size_bytes
+        and not header.grow(pool.ioctx, found.image_id, found.size_bytes, size_bytes)
+        and get(pool, volume_id).size_bytes != size_bytes  # else a copy of this request was quicker
+    ):
+        raise ServiceError(409, "in_use", f"volume {volume_id} is being resized by another request")
     # Also when the size was right: whoever set it may have died before it told anybody.
     if holders.notice_change(pool.ioctx, found.image_id).silent:
         log.warning("volume %s: a holder has not answered that it has seen the new size", volume_id)
