@@ -74,3 +74,9 @@ def test_the_record_stays_where_the_monitors_may_set_the_flag_later(noout: Modul
         with pytest.raises(ServiceError):
             noout.hold(pool, monitors, machine, 60)
     assert set(pool.records) == {"late", "known"}
+
+
+def test_a_machine_that_cannot_be_ended_stops_no_other(noout: ModuleType) -> None:
+    monitors, pool = Monitors(a_gone=errno.EINVAL, b_refused=errno.EACCES), Records(a_gone=1, b_refused=1, c=1, d=1e12)
+    assert noout.end_overdue(pool, monitors) == ["a_gone", "c"]
+    assert monitors.done == ["c"] and set(pool.records) == {"b_refused", "d"}
