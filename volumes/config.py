@@ -29,6 +29,7 @@ def load(path: Path) -> Config:
     for name, file in files.items():
         if not file.is_file():
             raise FileNotFoundError(f"{path}: {name}: there is no file {file}")
-    files["clients"] = path.parent / values["clients"]
+    # A power cut in the middle of an upgrade leaves this code with settings that name no list: it runs, for nobody.
+    files["clients"] = path.parent / values.get("clients", "clients.json")
     host = str(values.get("host", ""))
     return Config(address=str(address), port=int(port), user=str(values["user"]), host=host, **files)

@@ -6,6 +6,8 @@ back whose time is over. A flag that somebody else has set is never touched.
 
 from __future__ import annotations
 
+import errno
+import logging
 import time
 from typing import Any, Protocol
 
@@ -14,8 +16,10 @@ import rados
 from volumes.errors import ServiceError
 from volumes.pool import Pool
 
+log = logging.getLogger("volumes")
 RECORD = "shoal.noout"  # machine → until when, by the clock
 _MACHINES_MAX = 1024
+_REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)  # the monitors have not done it, and will not
 
 
 class Monitors(Protocol):
@@ -26,7 +30,8 @@ class Monitors(Protocol):
 
 def hold(pool: Pool, monitors: Monitors, machine: str, ttl_s: int) -> dict[str, Any]:
     """Set it, or make it last longer. `held` is false where somebody else has set it: then it has no end."""
-    if machine not in _read(pool):
+    is_new = machine not in _read(pool)
+    if is_new:
         flags = monitors.command(prefix="osd dump").get("crush_node_flags", {})
         if "noout" in flags.get(machine, ()):
             return {"machine": machine, "held": False}
@@ -34,8 +39,10 @@ def hold(pool: Pool, monitors: Monitors, machine: str, ttl_s: int) -> dict[str, 
     _write(pool, machine, time.time() + ttl_s)
     try:
         monitors.order(prefix="osd set-group", flags="noout", who=[machine])
-    except ServiceError:
-        _forget(pool, machine)
+    except ServiceError as error:
+        # After a time-out the monitors may do it yet: then the record is what ends it.
+        if is_new and error.detail.get("errno") in _REFUSED:
+            _forget(pool, machine)
         raise
     return {"machine": machine, "held": True}
 
@@ -44,17 +51,27 @@ def release(pool: Pool, monitors: Monitors, machine: str) -> dict[str, Any]:
     """Take it back, if it is ours. `released` says whether it was."""
     if machine not in _read(pool):
         return {"machine": machine, "released": False}
-    monitors.order(prefix="osd unset-group", flags="noout", who=[machine])
+    try:
+        monitors.order(prefix="osd unset-group", flags="noout", who=[machine])
+    except ServiceError as error:
+        if error.detail.get("errno") != errno.EINVAL:  # else Ceph knows no such machine any more, so it has no flag
+            raise
     _forget(pool, machine)
     return {"machine": machine, "released": True}
 
 
 def end_overdue(pool: Pool, monitors: Monitors) -> list[str]:
-    """Take back those whose time is over; which they were."""
+    """Take back those whose time is over; which they were. One that cannot be now stops no other."""
+    ended = []
     overdue = sorted(machine for machine, until in _read(pool).items() if not until > time.time())
     for machine in overdue:
-        release(pool, monitors, machine)
-    return overdue
+        try:
+            release(pool, monitors, machine)
+        except ServiceError as error:
+            log.warning("noout cannot be taken back for %s: %s (tried again by the next sweep)", machine, error.message)
+        else:
+            ended.append(machine)
+    return ended
 
 
 def _read(pool: Pool) -> dict[str, float]:

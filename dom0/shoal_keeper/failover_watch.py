@@ -10,6 +10,7 @@ import traceback
 
 from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
+from .failover_alive import Alive
 from .failover_ceph import Services
 from .failover_past import Past
 from .failover_presence import Presence
@@ -23,8 +24,6 @@ HURRY_S = 1.0  # while somebody is missed
 ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
-ALIVE = "alive-"  # lock of a host that neither monitor nor OSD speaks for
-ALIVE_S = 20
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
@@ -45,6 +44,7 @@ class Watch:
         self._past = Past(self._services, say)
         self._story = Story(self._toolstack.call, say)
         self._roster = failover_roster.load()
+        self._alive = Alive(lambda: self._roster)
         self._roster_due_at = 0.0
         self._whole_look_due_at = 0.0
         self._unknown = frozenset()
@@ -61,6 +61,7 @@ class Watch:
         self.rests = False
 
     def start(self):
+        self._alive.start()
         threading.Thread(target=self._run, name="failover", daemon=True).start()
 
     def end(self):
@@ -97,8 +98,6 @@ class Watch:
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
-        if self._roster.beats(self._roster.own):
-            self._services.take_lock(self._roster.pools[0], ALIVE + self._roster.own, self._roster.own, ALIVE_S)
         now = observe.read_uptime_s()
         self._past.update(self._roster, now)
         self._presence.update(self._roster, members, self._beats_in_ceph, now)
@@ -117,10 +116,11 @@ class Watch:
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
 
     def _beats_in_ceph(self, uuid):
-        return self._services.lock_owner(self._roster.pools[0], ALIVE + uuid) == uuid
+        return self._alive.beats(self._services, self._roster, uuid)
 
     def _without_quorum(self):
         """Stop what runs here once nobody else is there at all. Ceph away, with the hosts up, is another case."""
+        self._alive.note_blind()
         now = observe.read_uptime_s()
         if self._presence.update_without_quorum(self._roster, now) or self.rests:
             self._alone_since = None

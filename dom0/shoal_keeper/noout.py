@@ -33,7 +33,7 @@ class Return:
 
     def update(self, seen):
         """Says what was done, if anything."""
-        if self._is_done or seen.uptime_s < self._next_at or not _is_back(seen):
+        if self._is_done or seen.host.told_to_rest or seen.uptime_s < self._next_at or not _is_back(seen):
             return []
         self._next_at = seen.uptime_s + AGAIN_S
         roster = failover_roster.load()

@@ -63,6 +63,18 @@ def test_its_osds_stay_in_the_cluster_until_it_is_back(pool: KeeperPool) -> None
     pool.wait_said("xen2", f"takes noout back for {machine}")
 
 
+def test_a_host_that_is_told_to_rest_does_not_take_noout_back(pool: KeeperPool) -> None:
+    host, machine, noout = pool.hosts["xen2"], "shoal-storage-xen2", pool.services.ceph.noout
+    noout[machine] = 1800
+    pool.api.host.add_to_other_config(pool.refs["xen2"], "shoal:maintenance", "a test")
+    host.start()
+    pool.wait((host.folder / "var/failover.json").exists, "xen2 to know of itself")
+    time.sleep(1.5)
+    assert noout == {machine: 1800}
+    pool.api.host.remove_from_other_config(pool.refs["xen2"], "shoal:maintenance")
+    pool.wait(lambda: noout == {}, "noout to be taken back")
+
+
 def test_a_keeper_that_is_only_stopped_leaves_all_as_it_is(pool: KeeperPool) -> None:
     assert shut_down(pool, "xen2", systemd_says="running") == []
     assert pool.plugged() == ["xen1", "xen2", "xen3"] and pool.running(storage_vm(pool, "xen2"))

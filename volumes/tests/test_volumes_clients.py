@@ -116,6 +116,12 @@ def test_nor_do_those_of_a_host_that_was_taken_off_the_list(folder: Path, server
         one.close()
 
 
+def test_settings_of_before_the_list_are_good_to_start_with(folder: Path) -> None:
+    values = {key: value for key, value in VALUES.items() if key != "clients"}
+    (folder / "config.json").write_text(json.dumps(values))
+    assert load(folder / "config.json").clients == folder / "clients.json"
+
+
 def is_closed(connection: socket.socket) -> bool:
     """By the server."""
     connection.settimeout(10)

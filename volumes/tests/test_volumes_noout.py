@@ -57,6 +57,14 @@ def test_it_ends_by_itself(calls: Calls, machine: str, cluster: Cluster) -> None
     cluster.wait_for(lambda: flags(cluster) == {}, 20, "the flag to be taken back")
 
 
+def test_a_machine_that_ceph_knows_no_more_is_forgotten(calls: Calls, cluster: Cluster) -> None:
+    assert refusal(calls.ask("PUT", "noout/a-stranger", {"ttl_s": 60})) == (502, "ceph_failed")
+    assert not ok(calls.ask("DELETE", "noout/a-stranger"))["released"]
+    rados = ("rados", "-c", "/scratch/ceph.conf", "-k", "/scratch/admin.keyring", "-p", "rbd")
+    cluster.run(*rados, "setomapval", "shoal.noout", "a-stranger", "1")
+    assert ok(calls.ask("DELETE", "noout/a-stranger"))["released"]
+
+
 @pytest.mark.parametrize("odd", ["soon", "nan"])
 def test_a_record_that_nobody_can_read_is_over(calls: Calls, machine: str, cluster: Cluster, odd: str) -> None:
     ok(calls.ask("PUT", f"noout/{machine}", {"ttl_s": 600}))
