@@ -293,6 +293,17 @@ def test_a_dead_host_that_spec_and_pool_have_forgotten_leaves_ceph() -> None:
     assert [problem.what for problem in plan_remove(asked, other).problems] == ["not in quorum: mon shoal-storage-xen9"]
 
 
+def test_a_dead_host_that_nothing_knows_is_a_mistake_in_the_name() -> None:
+    spec, facts = pool(4)
+    asked = Leave(spec, spec, FILE, Edit(REMOVE_HOST, "xen44"), changes_spec=False, is_dead=True)
+    plan = plan_remove(asked, facts)
+    assert [problem.what for problem in plan.problems] == ["neither the spec nor the pool nor Ceph knows a host xen44"]
+    assert facts.ceph
+    mon = Mon("shoal-storage-xen44", "", 6789, in_quorum=False)
+    left = replace(facts, ceph=replace(facts.ceph, mons=(*facts.ceph.mons, mon)))
+    assert plan_remove(asked, left).problems == ()
+
+
 def test_a_host_without_osds_by_now_goes_on_leaving() -> None:
     spec, facts = pool(4)
     assert facts.ceph
