@@ -27,7 +27,7 @@ def _judge(ceph: Ceph, name: str, address: str) -> Verdict:
     if known is None:
         return Change.CREATE, f"{name} is no host of the cluster"
     if DRAINED in known.labels:
-        return Change.UPDATE, "a removal that was cut off has closed it to daemons"
+        return Change.UPDATE, "it is closed to daemons: a removal was cut off, or somebody drained it"
     if known.address != address:
         return Change.UPDATE, f"the cluster has it at {known.address}"
     return Change.NONE, f"{name} is a host of the cluster"

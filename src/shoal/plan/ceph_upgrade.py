@@ -65,9 +65,11 @@ def _digest(ceph: Ceph, seen: CephUpgrade) -> str:
 
 
 def _edit(image: str, seen: CephUpgrade) -> Edit:
-    """With the version, where the name does not tell it."""
-    version = {} if ceph_version(image) else {"version": seen.wanted.version}
-    return Edit(SET_IMAGE, "", entry={"image": image, **version})
+    """With the version, where the name does not tell it, or a number in it is another one: rhceph-7-rhel9:7-512."""
+    named, version = ceph_version(image), ceph_version("", seen.wanted.version)
+    says_so = not version or named[:1] == version[:1]
+    entry = {"image": image} if says_so else {"image": image, "version": seen.wanted.version}
+    return Edit(SET_IMAGE, "", entry=entry)
 
 
 def _judge(image: str, digest: str, seen: CephUpgrade) -> tuple[Change, str]:

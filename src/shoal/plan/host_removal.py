@@ -63,6 +63,9 @@ def _problems(leave: Leave, facts: Facts, leaving: set[int]) -> tuple[Problem, .
     if found or facts.ceph is None:
         return tuple(found)
     seen = facts.host(leave.host)
+    if not (leave.changes_spec or seen or _is_in_ceph(leave, facts.ceph)):
+        what = f"neither the spec nor the pool nor Ceph knows a host {leave.host}"
+        return (Problem(what, "look at its name; if it has left already, shoal apply does what is left to do"),)
     found += _why_not_dead(leave, facts, seen) if leave.is_dead else _of_living(leave, facts, seen)
     mons = len(ceph_mons.mon_hosts(leave.edited))
     if mons < MONS_MIN <= len(facts.ceph.mons):
@@ -111,6 +114,11 @@ def _why_not_dead(leave: Leave, facts: Facts, seen: Host | None) -> Iterator[Pro
         yield Problem(
             f"{leave.host} is not dead: {', '.join(said)}", "remove it without --dead, or switch it off first"
         )
+
+
+def _is_in_ceph(leave: Leave, ceph: Ceph) -> bool:
+    name = storage_vm_name(leave.host)
+    return name in {*(host.name for host in ceph.hosts), *(mon.name for mon in ceph.mons), *(o.host for o in ceph.osds)}
 
 
 def _osds(leave: Leave, facts: Facts) -> list[Osd]:

@@ -48,6 +48,8 @@ async def apply(action: Action, tools: Tools) -> None:
     if is_dead:
         await _forget(tools, ["mon", "rm", name])
     if name in await _hosts(await tools.ceph()):
+        if is_dead:
+            await _wait(action, tools, lambda ceph: _look_for_strangers(ceph, name), f"{name} to have no OSD left")
         offline = ["--offline"] if is_dead else []  # refused until the orchestrator has seen that it is
         await _place(action, tools, ["orch", "host", "rm", name, *offline, "--force"])
 
@@ -125,6 +127,23 @@ async def _look_at_daemons(ceph: Ceph, name: str) -> str:
         raise NotYet(error.brief) from error
     daemons = [str(row["daemon_name"]) for row in _rows(found)]
     return f"still there: {', '.join(daemons)}" if daemons else ""
+
+
+async def _look_for_strangers(ceph: Ceph, name: str) -> str:
+    """With --offline the orchestrator purges what it remembers there; an id may be another host's OSD by now."""
+    try:
+        found = await ceph.command(["orch", "ps", name])
+    except CephRefused as error:
+        raise NotYet(error.brief) from error
+    there = {str(osd) for osd in _rows(await ceph.command(["osd", "ls"]))}
+    remembered = {str(row["daemon_id"]) for row in _rows(found) if row["daemon_type"] == "osd"}
+    if both := sorted(there & remembered):
+        names = ", ".join(f"osd.{osd}" for osd in both)
+        raise ShoalError(
+            f"the orchestrator takes {names} for {name}'s, and would purge it",
+            resolution="Nothing else of it is left in Ceph. Leave the host in `ceph orch host ls`.",
+        )
+    return ""
 
 
 async def _hosts(ceph: Ceph) -> set[str]:

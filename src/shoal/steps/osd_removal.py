@@ -15,7 +15,7 @@ from shoal.kit.errors import ShoalError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.plan.redundancy import is_in_danger
-from shoal.steps import settings
+from shoal.steps import orchestrator, settings
 from shoal.steps.ceph_osd import show_orchestrator
 from shoal.steps.tools import Tools
 
@@ -40,7 +40,8 @@ async def apply(action: Action, tools: Tools) -> None:
         await ceph.text(["osd", "out", *settings.texts(action, "together")])
         await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
     elif osd["up"]:
-        await _wait(action, tools, lambda: _lacks_leave(ceph, name), f"Ceph to do without osd.{name}")
+        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), ceph, tools)
+        await _wait(action, tools, leave, f"Ceph to do without osd.{name}")
     if not drain:
         await _wait_until_safe(action, tools, ceph)
     if settings.flag(action, "has_daemon"):
@@ -96,9 +97,21 @@ async def _why_not(asked: Awaitable[object]) -> str:
 
 
 async def _lacks_leave(ceph: Ceph, name: str) -> str:
-    """Both in one look: a copy may go while the other is waited for."""
+    """All in one look: a copy may go while the other is waited for."""
     unclean = describe_unclean(await ceph.command(["pg", "stat"]))
-    return unclean or await _why_not(ceph.text(["osd", "ok-to-stop", name]))
+    return unclean or await _why_not(ceph.text(["osd", "ok-to-stop", name])) or await _describe_upgrade(ceph)
+
+
+async def _describe_upgrade(ceph: Ceph) -> str:
+    """An upgrade stops OSDs by itself, each for a moment in which the data need this one. "" when none is at work."""
+    try:
+        found = await ceph.command(["orch", "upgrade", "status"])
+    except CephRefused as error:
+        return error.brief  # an upgrade replaces the manager, too
+    if not isinstance(found, dict):
+        return "the orchestrator does not say whether Ceph is being upgraded"
+    is_at_work = found.get("in_progress") and not found.get("is_paused")
+    return f"Ceph is being upgraded to {found.get('target_image')}" if is_at_work else ""
 
 
 async def _wait_until_safe(action: Action, tools: Tools, ceph: Ceph) -> None:

@@ -73,10 +73,21 @@ def test_the_spec_learns_of_another_image_once_ceph_runs_it() -> None:
     assert [action.kind for action in plan(OLD, in_spec=NEW).changes] == ["spec_edit"]
 
 
-def test_the_spec_is_told_the_version_that_the_images_name_does_not_tell() -> None:
-    wanted = Image(version="19.2.3")
-    *_, edit = plan("ceph:latest", seen=replace(SEEN, wanted=wanted), in_spec=OLD).actions
-    assert edit.settings["edit"]["entry"] == {"image": "ceph:latest", "version": "19.2.3"}  # type: ignore[index]
+@pytest.mark.parametrize(
+    ("image", "version", "written"),
+    [
+        ("ceph:latest", "19.2.3", {"version": "19.2.3"}),
+        ("rhceph/rhceph-7-rhel9:7-512", "18.2.7-194.el9cp", {"version": "18.2.7-194.el9cp"}),
+        ("ceph:20240612", "19.2.3", {"version": "19.2.3"}),
+        ("ceph:v19", "19.2.3", {}),
+        ("ceph:latest", "", {}),
+    ],
+)
+def test_the_spec_is_told_the_version_that_the_images_name_does_not_tell(
+    image: str, version: str, written: dict[str, str]
+) -> None:
+    *_, edit = plan(image, seen=replace(SEEN, wanted=Image(version)), in_spec=OLD).actions
+    assert edit.settings["edit"]["entry"] == {"image": image, **written}  # type: ignore[index]
 
 
 def test_a_volume_service_that_did_not_follow_is_brought_along() -> None:

@@ -237,7 +237,8 @@ def test_a_host_whose_removal_was_given_up_is_opened_to_daemons_again() -> None:
         for host in facts.ceph.hosts
     )
     (action,) = make_plan(spec, replace(facts, ceph=replace(facts.ceph, hosts=closed))).changes
-    assert (action.id, action.reason) == ("ceph_host/xen3", "a removal that was cut off has closed it to daemons")
+    reason = "it is closed to daemons: a removal was cut off, or somebody drained it"
+    assert (action.id, action.reason) == ("ceph_host/xen3", reason)
 
 
 def dead(facts: Facts, name: str) -> Facts:
@@ -291,6 +292,17 @@ def test_a_dead_host_that_spec_and_pool_have_forgotten_leaves_ceph() -> None:
     still = (*lost.ceph.mons, Mon("shoal-storage-xen9", "", 6789, in_quorum=False))  # type: ignore[union-attr]
     other = replace(forgotten, ceph=replace(lost.ceph, mons=still))  # type: ignore[type-var]
     assert [problem.what for problem in plan_remove(asked, other).problems] == ["not in quorum: mon shoal-storage-xen9"]
+
+
+def test_a_dead_host_that_nothing_knows_is_a_mistake_in_the_name() -> None:
+    spec, facts = pool(4)
+    asked = Leave(spec, spec, FILE, Edit(REMOVE_HOST, "xen44"), changes_spec=False, is_dead=True)
+    plan = plan_remove(asked, facts)
+    assert [problem.what for problem in plan.problems] == ["neither the spec nor the pool nor Ceph knows a host xen44"]
+    assert facts.ceph
+    mon = Mon("shoal-storage-xen44", "", 6789, in_quorum=False)
+    left = replace(facts, ceph=replace(facts.ceph, mons=(*facts.ceph.mons, mon)))
+    assert plan_remove(asked, left).problems == ()
 
 
 def test_a_host_without_osds_by_now_goes_on_leaving() -> None:

@@ -1,0 +1,81 @@
+"""An OSD that has all its data elsewhere, too, is not stopped while an upgrade of Ceph stops others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shoal.clients.ceph import CephRefused, CephUnreachable
+from shoal.clients.ssh import Completed, Unreachable
+from shoal.plan.action import Action, Change
+from shoal.steps import osd_removal
+
+SETTINGS = {"osd": 3, "uuid": "own", "name": "shoal-storage-xen2", "keep_id": False, "drain": False}
+ACTION = Action("osd_removal", "xen2:1", Change.UPDATE, "", "xen2", settings={**SETTINGS, "has_daemon": True})
+AT_WORK = {"in_progress": True, "is_paused": False, "target_image": "ceph:19.2.3"}
+REFUSED = CephRefused(["orch", "upgrade", "status"], Completed("", "Module 'orchestrator' is not enabled/loaded", 95))
+
+
+class Cluster:
+    """Is the tools, the Ceph that they give and the storage VM. `upgrade`: what the orchestrator says of one."""
+
+    def __init__(self, upgrade: object) -> None:
+        self.upgrade, self.osds = upgrade, [{"osd": 3, "uuid": "own", "up": 1, "state": []}]
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.locks, self.kept = defaultdict(asyncio.Lock), dict[str, object]()
+
+    async def ceph(self) -> Any:
+        return self
+
+    async def storage_vm(self, _host: str) -> Any:
+        self.osds[0]["up"] = 0
+        raise Unreachable("it has just gone")
+
+    def progress(self, _action: Action, text: str) -> None:
+        self.said.put_nowait(text)
+
+    async def text(self, argv: Sequence[str], **_more: object) -> str:
+        if [*argv[:3]] == ["osd", "purge", "3"]:
+            self.osds.clear()
+        return ""
+
+    async def command(self, argv: Sequence[str]) -> object:
+        if argv[0] == "orch" and isinstance(self.upgrade, Exception):
+            raise self.upgrade
+        return {
+            "osd dump": {"osds": self.osds},
+            "pg stat": {"num_pg_by_state": [{"name": "active+clean", "num": 33}]},
+            "orch upgrade status": self.upgrade,
+        }[" ".join(argv)]
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "why"),
+    [
+        (AT_WORK, "Ceph is being upgraded to ceph:19.2.3"),
+        (REFUSED, "ceph orch upgrade status: Module 'orchestrator' is not enabled/loaded"),
+        (CephUnreachable("the manager fails over"), "the manager fails over"),
+        (None, "the orchestrator does not say whether Ceph is being upgraded"),
+    ],
+)
+async def test_an_upgrade_that_may_be_at_work_is_waited_for(upgrade: object, why: str) -> None:
+    cluster: Any = Cluster(upgrade)
+    working = asyncio.create_task(osd_removal.apply(ACTION, cluster))
+    try:
+        async with asyncio.timeout(5):
+            assert await cluster.said.get() == f"waiting for Ceph to do without osd.3: {why}"
+        assert cluster.osds[0]["up"] and not working.done()
+    finally:
+        working.cancel()
+
+
+@pytest.mark.parametrize("upgrade", [{"in_progress": False, "target_image": None}, {**AT_WORK, "is_paused": True}])
+async def test_one_that_is_not_at_work_is_no_hindrance(upgrade: object) -> None:
+    cluster: Any = Cluster(upgrade)
+    async with asyncio.timeout(5):
+        await osd_removal.apply(ACTION, cluster)
+        assert await osd_removal.verify(ACTION, cluster) == ""
