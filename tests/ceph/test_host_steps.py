@@ -39,7 +39,8 @@ def tools(cluster: Cluster) -> Iterator[Any]:
 
 
 async def test_noout_is_set_for_one_host_and_taken_back(tools: Any, cluster: Cluster) -> None:
-    on = Action("osd_noout", "xen2", Change.UPDATE, "", "xen2", settings={"noout": True})
+    places = {"records": ("rbd/", "rbd/none", "gone/")}
+    on = Action("osd_noout", "xen2", Change.UPDATE, "", "xen2", settings={"noout": True, **places})
     off = Action("osd_noout", "xen2", Change.UPDATE, "", "xen2", settings={"noout": False})
     assert await osd_noout.verify(on, tools) == "noout is not set for it"
     for action, other in ((on, off), (off, on)):
@@ -56,6 +57,17 @@ async def test_ceph_says_what_it_cannot_spare(tools: Any, cluster: Cluster) -> N
     await ceph_clean.apply(action, tools)
     assert (await what_keeps_it(tools, "xen2")).startswith("osd ok-to-stop: ")  # the only copy is there
     assert await what_keeps_it(tools, "xen3") == ""  # nothing is
+
+
+async def test_a_noout_that_the_hosts_keeper_has_set_gets_no_end(tools: Any, cluster: Cluster) -> None:
+    rados = ("rados", "-c", "/scratch/ceph.conf", "-k", "/scratch/admin.keyring", "-p", "rbd")
+    for machine in (HOST, "shoal-storage-xen3"):
+        cluster.run(*rados, "setomapval", "shoal.noout", machine, "1")
+    settings = {"noout": True, "records": ("gone/", "rbd/")}
+    await osd_noout.apply(Action("osd_noout", "xen2", Change.UPDATE, "", "xen2", settings=settings), tools)
+    assert cluster.run(*rados, "listomapkeys", "shoal.noout").split() == ["shoal-storage-xen3"]
+    cluster.run(*rados, "rm", "shoal.noout")
+    cluster.ceph("osd", "unset-group", "noout", HOST)
 
 
 def _is_clean(cluster: Cluster) -> bool:

@@ -29,7 +29,7 @@ def plan(spec: Spec, seen: Maintenance, name: str, *, stop_vms: bool, wait_s: in
         [_disable(host)],
         [_leave(vm, name) for vm in residents(seen, name)],
         [on_host(sr, name, plugged=False) for sr in own_srs(spec, seen, name)],
-        _noout(spec, seen, name),
+        _noout(spec, seen, host),
         _storage_vm(spec, seen, name, wait_s),
     ]
     if reboot:
@@ -165,13 +165,23 @@ def _leave(vm: OrdinaryVm, name: str) -> Action:
     return Action("vm_away", f"{vm.name} ({vm.uuid[:8]})", Change.UPDATE, reason, name, settings=settings)
 
 
-def _noout(spec: Spec, seen: Maintenance, name: str) -> list[Action]:
+def _noout(spec: Spec, seen: Maintenance, host: Host) -> list[Action]:
     if spec.ceph.existing is not None or seen.ceph is None:
         return []
     change, reason = Change.UPDATE, "its OSDs stay in the cluster however long they are down (noout)"
-    if has_noout(seen.ceph, name):
+    # A flag alone may be its keeper's, which has an end. The storage VM goes off only after this step.
+    if has_noout(seen.ceph, host.name) and host.maintenance and not is_serving(seen, host.name):
         change, reason = Change.NONE, "noout is set for it"
-    return [Action("osd_noout", name, change, reason, name, settings={"noout": True})]
+    settings = {"noout": True, "records": _records(spec, seen)}
+    return [Action("osd_noout", host.name, change, reason, host.name, settings=settings)]
+
+
+def _records(spec: Spec, seen: Maintenance) -> tuple[str, ...]:
+    """Where its keeper may have written that the flag is its own: the places of Shoal's SRs, "pool/namespace"."""
+    places = {f"{sr.pool}/{sr.namespace or ''}" for sr in spec.srs if sr.type == "rbd"}
+    configs = [pbd.device_config for sr in seen.srs if sr.type == "rbd" for pbd in sr.pbds]
+    places |= {f"{config['pool']}/{config.get('namespace', '')}" for config in configs if "pool" in config}
+    return tuple(sorted(places))
 
 
 def _storage_vm(spec: Spec, seen: Maintenance, name: str, wait_s: int) -> list[Action]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from shoal.facts import Facts, Host, Sr
 from shoal.kit.sizes import format_size
+from shoal.plan.ceph_settings import find_contradictions
 from shoal.plan.disk_problems import find_disk_problems
 from shoal.plan.found import sr_named, vdi_in
 from shoal.plan.lvm_problems import find_lvm_problems
@@ -54,6 +55,7 @@ def _of_own_cluster(spec: Spec, facts: Facts) -> Iterator[Problem]:
         yield Problem(what, 'write ceph.version, such as "19.2.3"', "ceph.image")
     elif ceph_problem(version):
         yield Problem(ceph_problem(version), "name an image of a later release", "ceph.image")
+    yield from find_contradictions(spec, facts)
 
 
 def _of_existing(facts: Facts) -> Iterator[Problem]:

@@ -18,6 +18,9 @@ DETECTION = {
     "global/osd_mon_report_interval": "1",
     # An OSD that was wrongly taken for dead before is given more time, up to three times the grace, not minutes.
     "global/mon_osd_laggy_max_interval": "5",
+    # An OSD that was marked down more than five times in ten minutes ends for good: it exits cleanly, so nothing starts
+    # it again. With a quarter of the grace a bad link gets there four times as soon.
+    "global/osd_max_markdown_count": "20",
     # Monitors decide nothing for two leases after one of them has died, and then wait for its vote.
     "global/mon_lease": "2",
     "global/mon_election_timeout": "2",

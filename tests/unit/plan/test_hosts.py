@@ -88,6 +88,20 @@ def test_a_killed_run_is_taken_up_and_a_second_one_has_nothing_to_do(killed_afte
     assert carry_out(halfway, leave(halfway, bring_back=True)) == seen
 
 
+def test_a_noout_that_is_its_keepers_is_made_shoals_own() -> None:
+    """The keeper sets it for a reboot, and takes it back as soon as the OSDs are up: also while this plan runs."""
+    seen = change_ceph(at_rest(), noout_hosts=(storage_vm_name(HOST),))
+    for began in (seen, change_host(seen, HOST, maintenance="now")):
+        (noout,) = [action for action in enter(began).actions if action.kind == "osd_noout"]
+        assert noout.change is Change.UPDATE
+        assert noout.settings == {"noout": True, "records": ("rbd/xen",)}
+    config = {"pool": "old", "user": "shoal-xen"}
+    pbds = tuple(replace(pbd, device_config=config) for pbd in seen.srs[0].pbds)
+    left = replace(seen, srs=(*seen.srs, replace(seen.srs[0], name="out of the spec", pbds=pbds)))
+    (noout,) = [action for action in enter(left).actions if action.kind == "osd_noout"]
+    assert noout.settings["records"] == ("old/", "rbd/xen")
+
+
 def test_a_second_host_is_refused_while_one_is_away() -> None:
     away = carry_out(at_rest(), enter(at_rest()))
     assert told(enter(away, NAMES[2])) == [f"{HOST} is in maintenance already (since now)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from graphlib import TopologicalSorter
 
 from shoal.facts import Ceph, CephImage, Facts
 from shoal.kit.sizes import TiB
@@ -161,3 +162,24 @@ def test_a_new_image_never_replaces_a_system_disk() -> None:
     world = finished()
     digests = {**world.facts.wanted_digests, "storage_vm_image": "another"}
     assert changes_of(replace(world.facts, wanted_digests=digests)) == {}
+
+
+def services_need(facts: Facts) -> dict[str, set[str]]:
+    """Of which lists and dom0s the volume service's files wait for."""
+    plan = make_plan(SPEC, facts)
+    list(TopologicalSorter({action.id: action.needs for action in plan.actions}).static_order())  # raises for a circle
+    needs = {action.target: action.needs for action in plan.actions if action.kind == "volume_service"}
+    return {host: {need for need in those if need.startswith("volume_client")} for host, those in needs.items()}
+
+
+def test_new_code_of_the_volume_service_waits_for_the_certificates_that_it_takes() -> None:
+    listed = {"volume_clients/cluster"}
+    assert services_need(make_facts())["xen1"] == listed
+    world = finished()
+    assert services_need(world.facts)["xen1"] == listed
+    old = replace(world.facts, wanted_digests={**world.facts.wanted_digests, "volume_service": "of the next version"})
+    assert services_need(old)["xen1"] == {*listed, *(f"volume_client/{host.name}" for host in SPEC.hosts)}
+    unseen = tuple(replace(vm, guest=None) if vm.host == "xen1" else vm for vm in world.facts.storage_vms)
+    assert "volume_client/xen3" in services_need(replace(world.facts, storage_vms=unseen))["xen1"]
+    mute = tuple(replace(host, dom0=None) if host.name == "xen3" else host for host in old.hosts)
+    assert services_need(replace(old, hosts=mute))["xen1"] == {*listed, "volume_client/xen1", "volume_client/xen2"}
