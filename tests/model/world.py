@@ -275,7 +275,7 @@ def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
 
 
 def _volume_service(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    yield _with_guests(world, host=action.target, volume_service="half of the files")
+    yield (world := _with_guests(world, host=action.target, volume_service="half the files", volume_service_runs=""))
     yield _with_guests(world, host=action.target, volume_service=WANTED["volume_service"], volume_authority=CA)
 
 
@@ -289,7 +289,7 @@ def _volume_services(spec: Spec, world: Facts, action: Action) -> Iterator[Facts
     assert world.ceph
     world = _ceph(world, services={**world.ceph.services, VOLUME_SERVICE: 1})
     yield world
-    yield _with_guests(world, volume_service_answers=True)
+    yield _with_guests(world, volume_service_answers=True, volume_service_runs=WANTED["volume_service"])
 
 
 def _volume_client(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:

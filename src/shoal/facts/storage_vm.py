@@ -13,6 +13,7 @@ class Guest:
     clock_skew_s: float
     images: tuple[str, ...] = ()  # container images in Docker, "repository:tag"
     volume_service: str = ""  # sha256 of the deployed code and settings of the volume service; "" when not deployed
+    volume_service_runs: str = ""  # the same of what the service was last started with; "" while that is due
     volume_service_answers: bool = False
     volume_authority: str = ""  # sha256 of its CA certificate; "" without a certificate that lasts
     volume_clients: tuple[str, ...] | None = None  # whom its volume service takes; None: there is no list

@@ -49,6 +49,7 @@ def read_guest(answer: Answer, sent: float, received: float) -> Seen:
         clock_skew_s=round(skew_s(sent, received, seconds(answer, "clock") or [sent]), 3),
         images=texts(docker, "images"),
         volume_service=text(answer, "volume_service", ""),
+        volume_service_runs=text(answer, "volume_service_runs", ""),
         volume_authority=text(answer, "volume_authority", "") if lasting_name(text(answer, "certificate", "")) else "",
         volume_clients=texts(answer, "volume_clients") if answer.get("volume_clients") is not None else None,
         volume_service_answers=flag(answer, "volume_service_answers", default=False),

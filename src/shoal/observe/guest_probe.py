@@ -70,6 +70,12 @@ def volume_service(folder: str) -> str:
     return found if written.exists() and written.read_text().strip() == found else ""
 
 
+def volume_service_runs(folder: str) -> str:
+    """Digest of the code that its service was last started with, by the step that starts it; "" while that is due."""
+    written = Path(f"{folder}.running")
+    return written.read_text().strip() if written.exists() else ""
+
+
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -106,6 +112,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "fsid": cluster,
         "is_half_made": is_half_made,
         "volume_service": lambda: volume_service(request["volumes"]),
+        "volume_service_runs": lambda: volume_service_runs(request["volumes"]),
         "volume_authority": lambda: digest(settings / "ca.pem"),
         "certificate": lambda: (settings / "server.pem").read_text(),
         "volume_clients": lambda: volume_clients(request["clients"]),

@@ -29,7 +29,15 @@ def _judge(ceph: Ceph, facts: Facts, files: tuple[Action, ...]) -> Verdict:
         return Change.CREATE, f"there is no service {VOLUME_SERVICE}"
     if changed:
         return Change.UPDATE, f"its files on {', '.join(changed)} change"
+    old = [action.target for action in files if _may_be_old(facts, action.target)]
+    if old:  # an `apply` was cut off between the files and the restart
+        return Change.UPDATE, f"it may still run older files on {', '.join(old)}"
     silent = [vm.host for vm in facts.storage_vms if vm.guest and not vm.guest.volume_service_answers]
     if silent:
         return Change.UPDATE, f"it does not answer on {', '.join(silent)}"
     return Change.NONE, f"answers on {len(files)} storage VMs"
+
+
+def _may_be_old(facts: Facts, host: str) -> bool:
+    vm = facts.storage_vm(host)
+    return bool(vm and vm.guest and vm.guest.volume_service_runs != vm.guest.volume_service)

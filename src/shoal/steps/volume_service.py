@@ -20,19 +20,20 @@ timeout_s = 180.0
 COMMAND_TIMEOUT_S = 60.0
 FOLDER = "/etc/shoal/volumes"
 DIGEST_FILE = f"{VOLUMES_CODE}.digest"
+RUNNING_FILE = f"{VOLUMES_CODE}.running"  # the digest again, once the service has been started with these files
 STAGE = "/opt/shoal/.stage"
 START = f"{FOLDER}/run"
 # A cephadm container has an entry point, and no words after it.
 START_TEXT = f"#!/bin/sh\nexec python3 {VOLUMES_CODE}/__main__.py --config {FOLDER}/config.json\n"
-# $1 stage, $2 code, $3 digest's file; the archive on standard input. The code's folder stays, with its inode: a running
-# container has it mounted.
-INSTALL = """set -e; rm -rf "$1" "$3"; mkdir -p "$1" "$2"; tar -x -C "$1"; find "$2" -mindepth 1 -delete
+# $1 stage, $2 code, $3 digest's file, $4 that of what runs; the archive on standard input. The code's folder stays,
+# with its inode: a running container has it mounted.
+INSTALL = """set -e; rm -rf "$1" "$3" "$4"; mkdir -p "$1" "$2"; tar -x -C "$1"; find "$2" -mindepth 1 -delete
 cp -a "$1$2/." "$2/"; sync -f "$2"; rm -rf "$1" """
 
 
 async def apply(action: Action, tools: Tools) -> None:
     guest, files = await tools.storage_vm(action.target), await _configuration(action, tools)
-    argv = ["sh", "-c", INSTALL, "sh", STAGE, VOLUMES_CODE, DIGEST_FILE]
+    argv = ["sh", "-c", INSTALL, "sh", STAGE, VOLUMES_CODE, DIGEST_FILE, RUNNING_FILE]
     await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(volume_service_files()))
     await guest.write_files(files)
     await container_service.start(guest)

@@ -12,7 +12,7 @@ from shoal.plan.action import Action
 from shoal.spec.names import VOLUME_SERVICE, VOLUME_SERVICE_PORT
 from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
-from shoal.steps.volume_service import FOLDER, START
+from shoal.steps.volume_service import DIGEST_FILE, FOLDER, RUNNING_FILE, START
 
 timeout_s = 420.0
 ANSWER_TIMEOUT_S = 300.0
@@ -36,6 +36,8 @@ async def apply(action: Action, tools: Tools) -> None:
 
     watched = orchestrator.watch(look, ceph, tools)
     await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
+    written = ["cp", DIGEST_FILE, RUNNING_FILE]
+    await asyncio.gather(*(guest.run(written, timeout_s=COMMAND_TIMEOUT_S) for guest in guests))
     # cephadm looks every ten minutes: a daemon that was still starting when it looked last would be called failed.
     await ceph.text(["orch", "ps", "--refresh"], timeout_s=60)
 

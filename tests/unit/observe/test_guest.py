@@ -31,6 +31,7 @@ GOOD = {
     "fsid": FSID,
     "is_half_made": False,
     "volume_service": "d",
+    "volume_service_runs": "d",
     "volume_service_answers": True,
     "volume_clients": ["xen1 a"],
     "volume_authority": "ca",
@@ -111,6 +112,13 @@ def test_the_volume_service_counts_once_its_step_came_to_the_end(probe, tmp_path
     assert probe["volume_service"](str(folder)) == wanted
     (folder / "a.py").write_text("changed behind our back")
     assert probe["volume_service"](str(folder)) == ""
+
+
+def test_what_the_volume_service_was_started_with(probe, tmp_path):
+    assert probe["volume_service_runs"](str(tmp_path / "volumes")) == ""
+    (tmp_path / "volumes.running").write_text("d\n")
+    assert probe["volume_service_runs"](str(tmp_path / "volumes")) == "d"
+    assert read_guest(GOOD, 0, 1).guest.volume_service_runs == "d"
 
 
 @settings(max_examples=300)
