@@ -275,8 +275,7 @@ def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
 
 
 def _volume_service(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    world = _with_guests(world, host=action.target, volume_service="half of the files", volume_service_runs="")
-    yield world
+    yield (world := _with_guests(world, host=action.target, volume_service="half the files", volume_service_runs=""))
     yield _with_guests(world, host=action.target, volume_service=WANTED["volume_service"], volume_authority=CA)
 
 
