@@ -54,8 +54,8 @@ IDS = [action.id for action in make_plan(make_spec(), make_facts()).actions]
 def test_failures_half_way_and_then_none(failing: dict[str, int]) -> None:
     world = World(make_spec(), make_facts())
     before = world.untouchable()
-    states = apply(world, dict(failing))
     needs = {action.id: action.needs for action in make_plan(world.spec, world.facts).actions}
+    states = apply(world, dict(failing))
     for name, state in states.items():
         stopped = any(states[need] in (State.FAILED, State.NOT_REACHED) for need in needs[name])
         assert (state is State.NOT_REACHED) == stopped, name

@@ -141,9 +141,9 @@ def test_the_plan_sees_a_volume_service_of_another_authority() -> None:
     ceph = replace(world.facts.ceph, certificate_authority="another")
     changes = make_plan(world.spec, replace(world.facts, ceph=ceph)).changes
     assert [action.id for action in changes] == [
+        *(f"volume_client/xen{n}" for n in (1, 2, 3)),
         *(f"volume_service/xen{n}" for n in (1, 2, 3)),
         "volume_services/cluster",
-        *(f"volume_client/xen{n}" for n in (1, 2, 3)),
     ]
     hidden = replace(ceph, unreachable="no quorum")
     plan = planned_service.plan(world.spec, replace(world.facts, ceph=hidden))
