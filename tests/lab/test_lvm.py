@@ -265,6 +265,7 @@ def test_what_an_administrator_unplugs_stays_unplugged(session: witness_vm.Sessi
     assert session.call("PBD.get_currently_attached", ref)
 
 
+@pytest.mark.long
 def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
     lab: Lab, session: witness_vm.Session, sr: str, shoal: Run
 ) -> None:
