@@ -335,9 +335,9 @@ def test_a_refresh_that_cannot_pause_is_an_error_and_leaves_it_running(tap: Tap,
 def test_a_refresh_that_is_not_through_in_time_ends_by_itself(tap: Tap, device: Path) -> None:
     start(device)
     grow(device)
-    tap.trouble("pause", "hang", when="after", seconds=2)
+    tap.trouble("pause", "hang", when="after", seconds=6)
     with pytest.raises(VDIUnavailable, match="It goes on"):
-        tapdisk.refresh(DISK, str(device), Deadline(0.5))
+        tapdisk.refresh(DISK, str(device), Deadline(3))
     wait_until(lambda: nbd_size_bytes(link()) == 128 * MIB)
     assert tap.has_open(device)
 
