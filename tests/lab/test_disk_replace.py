@@ -17,6 +17,7 @@ from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
 from tests.lab.storage_vm_shell import in_storage_vm
+from tests.lab.whole_pool import copy_spec, make_whole
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 HOST, OTHER = "xen3", "xen2"
@@ -28,11 +29,8 @@ STOP_OSD = "systemctl stop $(systemctl list-units --plain --no-legend 'ceph-*@os
 
 @pytest.fixture(scope="module")
 def spec(lab: Lab, shoal: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lab_cli("up", timeout_s=600)
-    file = tmp_path_factory.mktemp("spec") / "lab.yaml"
-    file.write_text(SPEC.read_text())
-    done = shoal("apply", "--yes", spec=file, timeout_s=1200)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    file = copy_spec(tmp_path_factory.mktemp("spec"))
+    make_whole(shoal, file)
     return file
 
 

@@ -14,6 +14,7 @@ from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
 from tests.lab.storage_vm_shell import in_storage_vm
+from tests.lab.whole_pool import make_whole_and_quiet
 
 pytestmark = pytest.mark.lab
 MIB = 1 << 20
@@ -27,14 +28,7 @@ $rbd ls; $rbd trash ls --all; for i in $($rbd ls); do $rbd snap ls --all $i; don
 
 @pytest.fixture(scope="module")
 def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    lab_cli("up", timeout_s=600)
-    done = shoal("apply", "--yes", timeout_s=1200)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    session = witness_vm.Session(lab, enter_namespace=True)
-    for vm in session.call("VM.get_by_name_label", witness_vm.NAME):  # an emulated host has memory for few guests
-        if session.call("VM.get_power_state", vm) == "Running":
-            session.call("VM.hard_shutdown", vm)
-    return session
+    return make_whole_and_quiet(lab, shoal)
 
 
 @pytest.fixture

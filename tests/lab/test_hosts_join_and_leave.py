@@ -21,6 +21,7 @@ from lab.topology import Lab, locate
 from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
 from tests.lab.storage_vm_shell import in_storage_vm
 from tests.lab.test_keeper import log_in, unplugged
+from tests.lab.whole_pool import copy_spec, make_whole
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SR, VM, NEW = "shoal", "settled-witness", "xen4"
@@ -34,11 +35,8 @@ FAIL_MANAGER = """docker exec $(docker ps -q --filter name=-mon- | head -n 1) sh
 @pytest.fixture(scope="module")
 def spec(lab: Lab, shoal: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three hosts that work."""
-    lab_cli("up", timeout_s=600)
-    file = tmp_path_factory.mktemp("spec") / "lab.yaml"
-    file.write_text(SPEC.read_text())
-    done = shoal("apply", "--yes", spec=file, timeout_s=1200)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    file = copy_spec(tmp_path_factory.mktemp("spec"))
+    make_whole(shoal, file)
     return file
 
 

@@ -10,6 +10,7 @@ from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import Run, lab_cli
 from tests.lab.test_disks import disk_of, start_and_read, wait_for_acks
+from tests.lab.whole_pool import make_whole_and_quiet
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SR, NAME = "shoal", "witness-moves"
@@ -27,14 +28,7 @@ print(max(later - earlier for earlier, later in zip(times, times[1:])) / 1e9)' "
 
 @pytest.fixture(scope="module")
 def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    lab_cli("up", timeout_s=600)
-    done = shoal("apply", "--yes", timeout_s=1200)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    session = witness_vm.Session(lab, enter_namespace=True)
-    for vm in session.call("VM.get_by_name_label", witness_vm.NAME):  # an emulated host has memory for few guests
-        if session.call("VM.get_power_state", vm) == "Running":
-            session.call("VM.hard_shutdown", vm)
-    return session
+    return make_whole_and_quiet(lab, shoal)
 
 
 def test_a_vm_moves_there_and_back_and_goes_on_counting(lab: Lab, session: witness_vm.Session) -> None:
