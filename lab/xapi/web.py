@@ -13,6 +13,7 @@ import json
 import logging
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -164,7 +165,9 @@ class Listener(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        log.debug("connection of %s", client_address, exc_info=True)
+        """Clients that go away are of every day; an answer that failed to come for another reason is not."""
+        is_network = isinstance(sys.exception(), OSError)
+        log.log(logging.DEBUG if is_network else logging.ERROR, "connection of %s", client_address, exc_info=True)
 
 
 class Handler(BaseHTTPRequestHandler):

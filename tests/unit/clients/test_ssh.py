@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 
 import asyncssh
 import pytest
@@ -56,7 +58,7 @@ async def execute(process):
         out, err = await child.communicate(await process.stdin.read())
     except asyncio.CancelledError:
         with contextlib.suppress(ProcessLookupError):
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)  # what the shell has started holds the same pipes
         await child.communicate()
         raise
     process.stdout.write(out)
