@@ -34,19 +34,19 @@ class Connection:
         if self._open is None:
             self._open = self._connect(deadline)
 
-    def ask(self, method, target, data, deadline):
-        """(HTTP status, body). Raises OSError or ValueError."""
+    def ask(self, method, target, data, deadline, most_bytes=None):
+        """(HTTP status, body), which may be `most_bytes` long if that is another bound. Raises OSError or ValueError."""
         if self._open is None:
             self.open(deadline)
-            return self.exchange(method, target, data, deadline)
+            return self.exchange(method, target, data, deadline, most_bytes)
         try:
-            return self.exchange(method, target, data, deadline)
+            return self.exchange(method, target, data, deadline, most_bytes)
         except (OSError, ValueError):
             if deadline.passed():
                 raise
         # The service may have closed an idle connection, or be a new process. All requests may be repeated.
         self.close()
-        return self.ask(method, target, data, deadline)
+        return self.ask(method, target, data, deadline, most_bytes)
 
     def close(self):
         if self._open is not None:
@@ -57,9 +57,10 @@ class Connection:
         """Whether there is none, or the service has closed it: between two requests it has nothing to say."""
         return self._open is None or bool(select.select([self._open], [], [], 0)[0])
 
-    def exchange(self, method, target, data, deadline):
+    def exchange(self, method, target, data, deadline, most_bytes=None):
         """As `ask`, on the open connection and no other."""
-        status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self._most_bytes)
+        request, most_bytes = (method, target, data), most_bytes or self._most_bytes
+        status, answer, stays = wire.exchange(self._open, "1.1", request, deadline, most_bytes)
         if not stays:
             self.close()
         return status, answer
