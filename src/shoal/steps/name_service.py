@@ -7,8 +7,9 @@ from shoal.clients.ssh import Ssh
 COMMAND_TIMEOUT_S = 60.0
 FILE = "/etc/systemd/resolved.conf.d/shoal.conf"
 TEXT = "[Resolve]\nLLMNR=no\nMulticastDNS=no\n"
-# An image may do without it, or have it off.
-RESTART = """! systemctl --quiet is-active "$1" || systemctl restart "$1" """
+# An image may do without it, or have it off. Not restarted in vain: systemd refuses the sixth time in ten seconds.
+RESTART = """systemctl --quiet is-active "$1" && [ -n "$(ss -Hlntu 'sport = :5355')" ] || exit 0
+systemctl restart "$1" """
 
 
 async def close(guest: Ssh) -> None:
