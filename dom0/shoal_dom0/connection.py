@@ -19,14 +19,14 @@ class Connection:
     """Many requests, one after the other. After any error the caller closes it; the next request opens it anew.
 
     `folder` has the certificates, if they are others than the driver's; with a `context` they have been read already. An
-    answer may be `most_bytes` long.
+    answer may be `most_bytes` long, which may be set anew before each request.
     """
 
     def __init__(self, endpoint, folder=None, most_bytes=wire.ANSWER_MAX_BYTES, context=None):
         self.endpoint = endpoint
         self._folder = folder
         self._context = context
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._open = None
 
     def open(self, deadline):
@@ -34,19 +34,19 @@ class Connection:
         if self._open is None:
             self._open = self._connect(deadline)
 
-    def ask(self, method, target, data, deadline, most_bytes=None):
-        """(HTTP status, body), which may be `most_bytes` long if that is another bound. Raises OSError or ValueError."""
+    def ask(self, method, target, data, deadline):
+        """(HTTP status, body). Raises OSError or ValueError."""
         if self._open is None:
             self.open(deadline)
-            return self.exchange(method, target, data, deadline, most_bytes)
+            return self.exchange(method, target, data, deadline)
         try:
-            return self.exchange(method, target, data, deadline, most_bytes)
+            return self.exchange(method, target, data, deadline)
         except (OSError, ValueError):
             if deadline.passed():
                 raise
         # The service may have closed an idle connection, or be a new process. All requests may be repeated.
         self.close()
-        return self.ask(method, target, data, deadline, most_bytes)
+        return self.ask(method, target, data, deadline)
 
     def close(self):
         if self._open is not None:
@@ -57,10 +57,9 @@ class Connection:
         """Whether there is none, or the service has closed it: between two requests it has nothing to say."""
         return self._open is None or bool(select.select([self._open], [], [], 0)[0])
 
-    def exchange(self, method, target, data, deadline, most_bytes=None):
+    def exchange(self, method, target, data, deadline):
         """As `ask`, on the open connection and no other."""
-        request, most_bytes = (method, target, data), most_bytes or self._most_bytes
-        status, answer, stays = wire.exchange(self._open, "1.1", request, deadline, most_bytes)
+        status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self.most_bytes)
         if not stays:
             self.close()
         return status, answer

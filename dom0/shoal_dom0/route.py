@@ -1,5 +1,7 @@
 """The way to one volume service: by the relay while that serves, else over a TLS connection of this call's own."""
 
+from . import wire
+
 
 class Route:
     def __init__(self, endpoint, relay):
@@ -18,7 +20,8 @@ class Route:
             from .connection import Connection  # with TLS, which takes longer to import than most calls take
 
             self._direct = Connection(self.endpoint)
-        return self._direct.ask(request[0], request[1], request[2], deadline, most_bytes)
+        self._direct.most_bytes = most_bytes or wire.ANSWER_MAX_BYTES
+        return self._direct.ask(request[0], request[1], request[2], deadline)
 
     def close(self):
         """After an error. The next request opens it anew."""
