@@ -43,7 +43,7 @@ for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
 # $1 stage, $2 the keeper's unit, $3 code, $4 the plugin in it, $5 where the toolstack looks for that, then the files
 # outside of the code; all come on standard input. The plugin's link is first: once the files are there, nobody comes
-# back to it. Then the code is put in place, and the driver last: who calls it meanwhile gets the old or the new one. The
+# back to it. Then the code is put in place, the driver last: who calls it meanwhile gets the old or the new one. The
 # keeper is stopped before: if it runs afterwards, it runs the new code. systemd reads its units anew only where it knew
 # old ones: it takes seconds. An older sync knows no -f.
 INSTALL = f"""set -e; stage=$1 keeper=$2 code=$3; set -- "$4" "$5" "$@"

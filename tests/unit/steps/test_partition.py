@@ -18,7 +18,7 @@ from shoal.steps.tools import Tools
 
 MIB = 1024**2
 NAME = "shoal-osd-xen1-1"
-NOT_KNOWN = "the kernel does not know {{}}2; reboot the host"
+NOT_KNOWN = "the kernel does not know {}2; reboot the host"
 
 
 class Dom0:
