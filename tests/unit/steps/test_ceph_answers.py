@@ -9,7 +9,7 @@ from typing import Any
 
 from shoal.clients.ssh import Completed
 from shoal.plan.action import Action, Change
-from shoal.steps import ceph_answers, ceph_host, ceph_osd
+from shoal.steps import ceph_answers, ceph_host, ceph_osd, guest_unit
 from shoal.steps.tools import Tools
 
 HOSTS = ("xen1", "xen2", "xen3")
@@ -61,7 +61,7 @@ class StorageVm:
         said = ""
         if argv[0] == "head":
             said = self.label
-        elif argv[0] == "systemctl" and argv[1] == "show":
+        elif guest_unit.LOOK in argv:
             said = "ActiveState=active\nResult=success\n" if self.prepared else "ActiveState=inactive\n"
         elif argv[0] == "systemd-run":
             self.prepared = tuple(argv[argv.index("/bin/sh") + 2 :])
