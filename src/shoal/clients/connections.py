@@ -6,6 +6,7 @@ Knows where things are and how to get in; must not know what is done there.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,9 @@ from shoal.spec.names import storage_vm_name
 STORAGE_VM_KEY = "shoal:ssh-key"
 """Key in the pool's other_config: uuid of the secret that holds the private SSH key to all storage VMs."""
 
+TRUSTED_S = 5.0
+"""So long a monitor that was seen is taken to run: a look is a process, and a command finds out by itself."""
+
 
 class Connections:
     """`async with Connections(spec, state) as connections`. `state` is Shoal's folder for this pool on this machine."""
@@ -37,6 +41,7 @@ class Connections:
         self._machines: dict[tuple[str, ...], Ssh] = {}
         self._ceph: Ceph | None = None
         self._ceph_host = ""
+        self._ceph_seen_at = 0.0
 
     async def __aenter__(self) -> Connections:
         return self
@@ -96,11 +101,16 @@ class Connections:
         """
         names = [host.name for host in self.spec.hosts if among is None or host.name in among]
         kept = self._ceph
-        if kept is not None and self._ceph_host in names and await kept.has_mon():
-            return kept
+        if kept is not None and self._ceph_host in names:
+            if time.monotonic() - self._ceph_seen_at < TRUSTED_S:
+                return kept
+            if await kept.has_mon():
+                self._ceph_seen_at = time.monotonic()
+                return kept
         seen = await asyncio.gather(*(self._ceph_of(name) for name in names))
         found = [(name, one) for name, one in zip(names, seen, strict=True) if isinstance(one, Ceph)]
         self._ceph_host, self._ceph = found[0] if found else ("", None)
+        self._ceph_seen_at = time.monotonic()
         if self._ceph is None:
             raise CephUnreachable(
                 "no storage VM runs a monitor that can be asked", details="\n".join(str(each) for each in seen)

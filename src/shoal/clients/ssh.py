@@ -39,10 +39,12 @@ d=${1%/*}; [ -z "$d" ] || [ -d "$d" ] || (umask 022; mkdir -p -- "$d")
 cat >"$t"; [ "$(wc -c <"$t")" -eq "$3" ] || { echo "the data were cut short" >&2; exit 75; }
 chmod "$2" -- "$t"; sync -- "$t"; mv -f -- "$t" "$1"; trap - EXIT"""
 # Beside each file a new one, all from one archive on standard input; put in place in the order given. An archive that
-# was cut short may still end well: so each file must be there before the first is put in place.
+# was cut short may still end well: so each file must be there before the first is put in place. Few processes: in a
+# dom0 each costs a good part of a second.
 _WRITE_ALL = f"""set -e; umask 022; trap 'for f; do rm -f -- "$f{_NEW}"; done' EXIT; tar -x -C /
 for f; do [ -f "$f{_NEW}" ] || {{ echo "the data were cut short" >&2; exit 75; }}; done
-for f; do sync -- "$f{_NEW}"; done; for f; do mv -f -- "$f{_NEW}" "$f"; done"""
+(for f; do set -- "$@" "$f{_NEW}"; shift; done; exec sync -- "$@")
+for f; do mv -f -- "$f{_NEW}" "$f"; done; trap - EXIT"""
 # The length of each file, or -, in a line before its content. Opened once: it may be replaced at any time.
 _READ_ALL = """for f; do if [ -e "$f" ]; then
 { n=$(wc -c </dev/fd/3) && echo "$n" && head -c "$n" <&3; } 3<"$f" || exit; else echo -; fi; done"""

@@ -90,8 +90,7 @@ async def _has_cluster(tools: Tools, host: str) -> bool:
 
 async def _look(tools: Tools) -> str:
     try:
-        await (await tools.ceph()).command(["mgr", "dump"])
-        await (await tools.ceph()).command(["orch", "status"], timeout_s=30)
+        await (await tools.ceph()).command(["orch", "status"], timeout_s=30)  # a manager answers it, so there is one
     except (CephRefused, CephUnreachable) as error:
         return error.brief
     return ""

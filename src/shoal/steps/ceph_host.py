@@ -10,7 +10,7 @@ from shoal.kit.errors import TemporaryError
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.plan.ceph_host import DRAINED
-from shoal.steps import orchestrator, settings
+from shoal.steps import ceph_answers, orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 300.0
@@ -29,50 +29,47 @@ class NotYet(TemporaryError):
 async def apply(action: Action, tools: Tools) -> None:
     ceph = await tools.ceph()
     name, address = settings.text(action, "name"), settings.text(action, "address")
-    key = (await ceph.text(["cephadm", "get-pub-key"])).strip()
-    await _authorize(await tools.storage_vm(action.target), key)
+    key = await ceph_answers.once(tools, ceph, ["cephadm", "get-pub-key"])
+    await _authorize(await tools.storage_vm(action.target), key.reveal())
+    drained: list[str] = []
 
     async def add() -> str:
-        known = await _addresses(ceph)
-        if known.get(name) == address:
-            return ""
-        order = ["set-addr"] if name in known else ["add"]
-        try:
-            await ceph.text(["orch", "host", *order, name, address], timeout_s=ADD_TIMEOUT_S)
-        except CephRefused as error:
-            raise NotYet(error.brief, details=error.details) from error
-        return "it was asked for"
+        known = await _find(tools, ceph, name)
+        drained[:] = _labels_of_drained(known)
+        if known is None or known["addr"] != address:
+            try:
+                order = "add" if known is None else "set-addr"
+                await ceph.text(["orch", "host", order, name, address], timeout_s=ADD_TIMEOUT_S)
+            except CephRefused as error:
+                raise NotYet(error.brief, details=error.details) from error
+        return ""
 
     watched = orchestrator.watch(add, ceph, tools)
     await wait_until(watched, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
-    for label in await _labels_of_drained(ceph, name):
+    for label in drained:
         await ceph.text(["orch", "host", "label", "rm", name, label], timeout_s=ADD_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    ceph, name = await tools.ceph(), settings.text(action, "name")
-    address = (await _addresses(ceph)).get(name)
-    if address != settings.text(action, "address"):
-        return f"the cluster has it at {address or 'no address'}"
-    return "it is closed to daemons" if await _labels_of_drained(ceph, name) else ""
+    known = await _find(tools, await tools.ceph(), settings.text(action, "name"))
+    if known is None or known["addr"] != settings.text(action, "address"):
+        return f"the cluster has it at {known['addr'] if known else 'no address'}"
+    return "it is closed to daemons" if _labels_of_drained(known) else ""
 
 
 async def _authorize(guest: Ssh, key: str) -> None:
     await guest.run(["sh", "-c", AUTHORIZE], timeout_s=30, input=f"{key}\n".encode())
 
 
-async def _addresses(ceph: Ceph) -> dict[str, str]:
-    return {str(host["hostname"]): str(host["addr"]) for host in await _hosts(ceph)}
-
-
-async def _labels_of_drained(ceph: Ceph, name: str) -> list[str]:
-    own = [host for host in await _hosts(ceph) if host["hostname"] == name]
-    return [label for host in own for label in host.get("labels", ()) if label in DRAINED_LABELS]
-
-
-async def _hosts(ceph: Ceph) -> list[dict[str, Any]]:
+async def _find(tools: Tools, ceph: Ceph, name: str) -> dict[str, Any] | None:
+    """What the orchestrator knows of that host."""
     try:
-        found = await ceph.command(["orch", "host", "ls"])
+        found = await ceph_answers.fresh(tools, ceph, ["orch", "host", "ls"])
     except CephRefused as error:
         raise NotYet(error.brief) from error
-    return found if isinstance(found, list) else []
+    hosts = found if isinstance(found, list) else []
+    return next((host for host in hosts if host["hostname"] == name), None)
+
+
+def _labels_of_drained(host: dict[str, Any] | None) -> list[str]:
+    return [label for label in host.get("labels", ()) if label in DRAINED_LABELS] if host else []

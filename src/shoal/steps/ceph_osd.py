@@ -14,10 +14,11 @@ from typing import Any
 from shoal.clients.ceph import Ceph, CephRefused
 from shoal.clients.ssh import CommandFailed, Ssh, Unreachable
 from shoal.kit.errors import ShoalError
+from shoal.kit.secret import Secret
 from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.spec.names import guest_device
-from shoal.steps import guest_unit, settings
+from shoal.steps import ceph_answers, guest_unit, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 600.0
@@ -34,26 +35,28 @@ cephadm --image "$1" ceph-volume --fsid "$2" --config-json "$3" -- raw prepare -
 
 async def apply(action: Action, tools: Tools) -> None:
     ceph, guest = await tools.ceph(), await tools.storage_vm(action.host)
-    if settings.text(action, "method") == "raw":  # the orchestrator ends by itself what it was asked
+    is_raw = settings.text(action, "method") == "raw"
+    if is_raw:  # the orchestrator ends by itself what it was asked
         await _purge_half_made(tools, ceph)
-    if await _find(ceph, guest, action) is None:
-        if settings.text(action, "method") == "raw":
-            await _prepare(action, tools, ceph, guest)
-        else:
-            await _add(action, tools, ceph)
-    if settings.text(action, "method") == "raw":
-        osd = await _find(ceph, guest, action)
+    osd = await _find(tools, ceph, guest, action)
+    if osd is None and is_raw:
+        await _prepare(action, tools, ceph, guest)
+        osd = await _find(tools, ceph, guest, action)
         if osd is None:
             raise ShoalError(f"no OSD came to be on {settings.text(action, 'device')} of the {guest.name}")
-        if not osd["up"]:
-            tools.progress(action, f"starting osd.{osd['osd']}")
-            await _deploy(ceph, guest, osd)
+    elif osd is None:
+        await _add(action, tools, ceph)
+    if osd is not None and is_raw and not osd["up"]:
+        tools.progress(action, f"starting osd.{osd['osd']}")
+        await _deploy(tools, ceph, guest, osd)
 
     async def look() -> str:
-        return await _look(ceph, guest, action)
+        nonlocal osd
+        osd = await _find(tools, ceph, guest, action)
+        return _judge(osd)
 
-    await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=2)
-    osd = await _find(ceph, guest, action)
+    if _judge(osd):
+        await wait_until(look, deadline_s=UP_TIMEOUT_S, what=f"the OSD {action.target} to be up", every_s=3)
     if osd is not None and not osd["in"]:  # the one before it was emptied
         await ceph.text(["osd", "in", str(osd["osd"])])
     await show_orchestrator(ceph, settings.text(action, "name"))
@@ -69,26 +72,26 @@ async def show_orchestrator(ceph: Ceph, name: str) -> None:
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    return await _look(await tools.ceph(), await tools.storage_vm(action.host), action)
+    ceph, guest = await tools.ceph(), await tools.storage_vm(action.host)
+    return _judge(await _find(tools, ceph, guest, action))
 
 
-async def _look(ceph: Ceph, guest: Ssh, action: Action) -> str:
-    osd = await _find(ceph, guest, action)
+def _judge(osd: dict[str, Any] | None) -> str:
     if osd is None:
         return "no OSD of the cluster is on the disk"
     return "" if osd["up"] else f"osd.{osd['osd']} is down"
 
 
-async def _find(ceph: Ceph, guest: Ssh, action: Action) -> dict[str, Any] | None:
+async def _find(tools: Tools, ceph: Ceph, guest: Ssh, action: Action) -> dict[str, Any] | None:
     """The OSD of this cluster that is on the disk. Refuses a disk with somebody else's."""
     device = settings.text(action, "device")
-    osd_map = await _osds(ceph)
     if settings.text(action, "method") != "raw":
-        return await _find_by_metadata(ceph, osd_map, action)
+        return await _find_by_metadata(ceph, _alive(await _osds(tools, ceph)), action)
     label = (await guest.run(["head", "-c", "60", device], timeout_s=30)).stdout
     if not label.startswith(LABEL_HEAD):
         return None
     uuid = label.splitlines()[1].strip()
+    osd_map = _alive(await _osds(tools, ceph))  # asked after: one that was made meanwhile is in it
     if uuid not in osd_map:
         raise ShoalError(
             f"{device} of the {guest.name} has an OSD of another cluster",
@@ -100,7 +103,7 @@ async def _find(ceph: Ceph, guest: Ssh, action: Action) -> dict[str, Any] | None
 
 async def _find_by_metadata(ceph: Ceph, osd_map: dict[str, Any], action: Action) -> dict[str, Any] | None:
     name, device = settings.text(action, "name"), settings.text(action, "device").removeprefix("/dev/")
-    known = await ceph.command(["osd", "metadata"])
+    known = await ceph.command(["osd", "metadata"]) if osd_map else []
     osds = {osd["osd"]: osd for osd in osd_map.values()}
     for row in known if isinstance(known, list) else []:
         if row.get("hostname") == name and device in str(row.get("devices", "")).split(",") and row["id"] in osds:
@@ -108,11 +111,19 @@ async def _find_by_metadata(ceph: Ceph, osd_map: dict[str, Any], action: Action)
     return None
 
 
-async def _osds(ceph: Ceph) -> dict[str, Any]:
-    """By uuid. Without the destroyed ones, which have none, and whose metadata Ceph keeps."""
-    osd_map = await ceph.command(["osd", "dump"])
+async def _osds(tools: Tools, ceph: Ceph) -> list[dict[str, Any]]:
+    osd_map = await ceph_answers.fresh(tools, ceph, ["osd", "dump"])
     assert isinstance(osd_map, dict)
-    return {str(osd["uuid"]): osd for osd in osd_map["osds"] if "destroyed" not in osd["state"]}
+    return list(osd_map["osds"])
+
+
+def _alive(osds: list[dict[str, Any]]) -> dict[str, Any]:
+    """By uuid. Without the destroyed ones, which have none, and whose metadata Ceph keeps."""
+    return {str(osd["uuid"]): osd for osd in osds if not _is_destroyed(osd)}
+
+
+def _is_destroyed(osd: dict[str, Any]) -> bool:
+    return "destroyed" in osd["state"]
 
 
 async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
@@ -121,7 +132,8 @@ async def _purge_half_made(tools: Tools, ceph: Ceph) -> None:
         if "ceph_osd purged" in tools.done:
             return
         tools.done.add("ceph_osd purged")  # from here on, one that is being made looks just like half a one
-        half = {uuid: osd for uuid, osd in (await _osds(ceph)).items() if "new" in osd["state"] and not osd["up"]}
+        osds = _alive(await _osds(tools, ceph))
+        half = {uuid: osd for uuid, osd in osds.items() if "new" in osd["state"] and not osd["up"]}
         if not half:
             return
         try:
@@ -151,8 +163,8 @@ async def _uuids_on_disks(tools: Tools) -> set[str]:
 
 async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None:
     """Give the disk an OSD id and a BlueStore. The key lies in a file of root's own for as long as that takes."""
-    device = settings.text(action, "device")
-    known = await _find_by_metadata(ceph, await _osds(ceph), action)
+    device, osds = settings.text(action, "device"), await _osds(tools, ceph)
+    known = await _find_by_metadata(ceph, _alive(osds), action)
     if known is not None:
         raise ShoalError(
             f"osd.{known['osd']} was on {device} of the {guest.name}, and its label cannot be read",
@@ -162,8 +174,10 @@ async def _prepare(action: Action, tools: Tools, ceph: Ceph, guest: Ssh) -> None
     conf_file, unit = CONF_FILE.format(name), _unit(name)
     tools.progress(action, f"preparing {device}")
     if not await guest_unit.is_running(guest, unit):
-        await guest.write_file(conf_file, await _config(ceph, "client.bootstrap-osd"), mode=0o600)
-    words = (await _image(ceph), await _fsid(ceph), conf_file, device, await left_id(action, tools, ceph))
+        key = await ceph_answers.once(tools, ceph, ["auth", "get", "client.bootstrap-osd"])
+        await guest.write_file(conf_file, await _config(tools, ceph, key), mode=0o600)
+    left = await left_id(action, tools, ceph) if any(map(_is_destroyed, osds)) else ""
+    words = (await _image(tools, ceph), await _fsid(tools, ceph), conf_file, device, left)
     script = guest_unit.Script(unit, PREPARE, words)
     await guest_unit.run(guest, script, timeout_s=PREPARE_TIMEOUT_S)
 
@@ -181,11 +195,12 @@ async def left_id(action: Action, tools: Tools, ceph: Ceph) -> str:
     return ""
 
 
-async def _deploy(ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:
+async def _deploy(tools: Tools, ceph: Ceph, guest: Ssh, osd: dict[str, Any]) -> None:
     name = f"osd.{osd['osd']}"
-    argv = ["cephadm", "--image", await _image(ceph), "deploy", "--fsid", await _fsid(ceph), "--name", name]
-    argv += ["--osd-fsid", str(osd["uuid"]), "--skip-firewalld", "--config-json", "-"]
-    await guest.run(argv, timeout_s=DEPLOY_TIMEOUT_S, input=await _config(ceph, name))
+    argv = ["cephadm", "--image", await _image(tools, ceph), "deploy", "--fsid", await _fsid(tools, ceph)]
+    argv += ["--name", name, "--osd-fsid", str(osd["uuid"]), "--skip-firewalld", "--config-json", "-"]
+    key = Secret(await ceph.text(["auth", "get", name]))
+    await guest.run(argv, timeout_s=DEPLOY_TIMEOUT_S, input=await _config(tools, ceph, key))
 
 
 async def _add(action: Action, tools: Tools, ceph: Ceph) -> None:
@@ -195,20 +210,19 @@ async def _add(action: Action, tools: Tools, ceph: Ceph) -> None:
         await ceph.text(["orch", "daemon", "add", "osd", place], timeout_s=PREPARE_TIMEOUT_S)
 
 
-async def _config(ceph: Ceph, user: str) -> bytes:
-    """What cephadm gives a daemon: a minimal ceph.conf and a keyring."""
-    conf = await ceph.text(["config", "generate-minimal-conf"])
-    keyring = await ceph.text(["auth", "get", user])
-    return json.dumps({"config": conf, "keyring": keyring}).encode()
+async def _config(tools: Tools, ceph: Ceph, keyring: Secret) -> bytes:
+    """What cephadm gives a daemon: a minimal ceph.conf, which the orchestrator keeps up to date, and a keyring."""
+    conf = await ceph_answers.once(tools, ceph, ["config", "generate-minimal-conf"])
+    return json.dumps({"config": f"{conf.reveal()}\n", "keyring": f"{keyring.reveal().strip()}\n"}).encode()
 
 
-async def _image(ceph: Ceph) -> str:
+async def _image(tools: Tools, ceph: Ceph) -> str:
     """What the orchestrator would deploy. The spec may name another already, or still, when an upgrade is due."""
-    return (await ceph.text(["config", "get", "osd", "container_image"])).strip()
+    return (await ceph_answers.once(tools, ceph, ["config", "get", "osd", "container_image"])).reveal()
 
 
-async def _fsid(ceph: Ceph) -> str:
-    return (await ceph.text(["fsid"])).strip()
+async def _fsid(tools: Tools, ceph: Ceph) -> str:
+    return (await ceph_answers.once(tools, ceph, ["fsid"])).reveal()
 
 
 def _unit(name: str) -> str:

@@ -11,7 +11,10 @@ from shoal.kit.shipped import (
     DOM0_KEEPER_UNIT,
     DOM0_MODULES,
     DOM0_OUTSIDE,
+    DOM0_PLUGIN,
+    DOM0_PLUGIN_LINK,
     DOM0_WHITELIST,
+    ShippedFile,
     dom0_files,
     pack,
 )
@@ -28,23 +31,28 @@ OWN_CONF = DOM0_WHITELIST
 MODULES_CONF = DOM0_MODULES
 MODULES_TEXT = f"{SR_TYPE}\n"
 
-# Few round trips: a dom0 may be slow. Parts of the answer are divided by the character 1: the kit's files with their
-# checksums, the keeper's state, the modules file, Shoal's own conf, then every other file that xapi reads, in order.
+# Few round trips, and few processes: a dom0 may be slow, and is busy meanwhile. Parts of the answer are divided by the
+# character 1: the kit's files with their checksums, the keeper's state, the modules file, Shoal's own conf, then every
+# other file that xapi reads, in order.
 # $1 modules file, $2 own conf, $3 conf folder, $4 the keeper's unit, $5 code, then the files outside of it
-LOOK = """modules=$1 own=$2 conf=$3 keeper=${4##*/} code=$5; shift 5
-find "$code" -name '*.py' -exec sha256sum {} + 2>/dev/null; sha256sum "$@" 2>/dev/null
-printf '\\001'; systemctl is-enabled "$keeper" 2>/dev/null; systemctl is-active "$keeper" 2>/dev/null
-printf '\\001'; cat "$modules" 2>/dev/null; printf '\\001'; cat "$own" 2>/dev/null
+LOOK = """modules=$1 own=$2 conf=$3 keeper=$4 code=$5; shift 5
+[ ! -d "$code" ] || find "$code" -name '*.py' -exec sha256sum {} +; sha256sum "$@" 2>/dev/null; printf '\\001'
+[ ! -e "$keeper" ] || { systemctl is-enabled "${keeper##*/}"; systemctl is-active "${keeper##*/}"; } 2>/dev/null
+for f in "$modules" "$own"; do printf '\\001'; [ ! -f "$f" ] || cat "$f"; done
 for f in /etc/xapi.conf "$conf"/*; do
 [ -f "$f" ] && [ "$f" != "$own" ] || continue; printf '\\001'; cat "$f"; done; true"""
-# $1 stage, $2 the keeper's unit, $3 code, then the files outside of it; all come on standard input. The code is put in
-# place first, the driver last: who calls it meanwhile gets the old one or the new one. The keeper is stopped before: if
-# it runs afterwards, it runs the new code. systemd reads its units anew only where it knew old ones: it takes seconds.
-INSTALL = """set -e; stage=$1 keeper=$2 code=$3; shift 3; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${code%/*}"
-tar -x -C "$stage"; known=; [ ! -e "$keeper" ] || { known=1; systemctl stop "${keeper##*/}"; }
+# $1 stage, $2 the keeper's unit, $3 code, $4 the plugin in it, $5 where the toolstack looks for that, then the files
+# outside of the code; all come on standard input. The plugin's link is first: once the files are there, nobody comes
+# back to it. Then the code is put in place, the driver last: who calls it meanwhile gets the old or the new one. The
+# keeper is stopped before: if it runs afterwards, it runs the new code. systemd reads its units anew only where it knew
+# old ones: it takes seconds. An older sync knows no -f.
+INSTALL = f"""set -e; stage=$1 keeper=$2 code=$3; set -- "$4" "$5" "$@"
+{container_plugin.LINK}
+shift 7; rm -rf "$stage" "$stage.old"; mkdir -p "$stage" "${{code%/*}}"
+tar -x -C "$stage"; known=; [ ! -e "$keeper" ] || {{ known=1; systemctl stop "${{keeper##*/}}"; }}
 [ ! -d "$code" ] || mv "$code" "$stage.old"
-mv "$stage$code" "$code"; sync -f "$code"
-for f; do mkdir -p "${f%/*}"; mv -f "$stage$f" "$f"; done
+mv "$stage$code" "$code"; sync -f "$code" 2>/dev/null || sync
+for f; do [ -d "${{f%/*}}" ] || mkdir -p "${{f%/*}}"; mv -f "$stage$f" "$f"; done
 rm -rf "$stage" "$stage.old"; [ -z "$known" ] || systemctl daemon-reload"""
 # The keeper's unit is $keeper.
 START = 'systemctl enable --quiet --no-reload "${keeper##*/}"; systemctl start "${keeper##*/}"'
@@ -69,19 +77,28 @@ class Look:
 async def apply(action: Action, tools: Tools) -> None:
     dom0 = await tools.dom0(action.target)
     seen = await _look(dom0)
-    if not seen.has_modules_file:
-        await dom0.write_file(MODULES_CONF, MODULES_TEXT.encode())
-    if seen.merged is not None and seen.lacks_whitelist:
-        await dom0.write_file(OWN_CONF, sm_plugins.write_file(seen.merged).encode())
+    settings = _missing_settings(seen)
     if not seen.is_installed:
-        files = dom0_files()
+        files = (*settings, *dom0_files())
         tools.progress(action, f"installing {len(files)} files and starting the keeper")
-        await container_plugin.link(dom0)  # before: once the files are there, nobody comes back to it
-        argv = ["sh", "-c", INSTALL_AND_START, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE]
+        outside = (*(file.path for file in settings), *DOM0_OUTSIDE)
+        argv = ["sh", "-c", INSTALL_AND_START, "sh", STAGE, DOM0_KEEPER_UNIT, DOM0_CODE]
+        argv += [DOM0_PLUGIN, DOM0_PLUGIN_LINK, *outside]
         await dom0.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(files))
-    elif not seen.keeper_runs:
+        return
+    if settings:
+        await dom0.write_files(settings)
+    if not seen.keeper_runs:
         tools.progress(action, "starting the keeper")
         await dom0.run(["sh", "-c", START_ALONE, "sh", DOM0_KEEPER_UNIT], timeout_s=COMMAND_TIMEOUT_S)
+
+
+def _missing_settings(seen: Look) -> tuple[ShippedFile, ...]:
+    """Files that are not the same in every dom0, and so no part of the kit."""
+    missing = [] if seen.has_modules_file else [ShippedFile(MODULES_CONF, MODULES_TEXT.encode())]
+    if seen.merged is not None and seen.lacks_whitelist:
+        missing.append(ShippedFile(OWN_CONF, sm_plugins.write_file(seen.merged).encode()))
+    return tuple(missing)
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -52,11 +52,11 @@ def parse_table(text: str) -> Table:
 
 
 def parse_largest(text: str) -> Stretch | None:
-    """What `sgdisk --first-in-largest --end-of-largest` says: two numbers; None when nothing is free."""
-    numbers = [int(line) for line in text.split() if line.isdigit()]
-    if len(numbers) < 2 or numbers[-2] == 0 or numbers[-1] <= numbers[-2]:
+    """The last two lines that `sgdisk --first-in-largest --end-of-largest` says; None when nothing is free."""
+    numbers = [int(line) if line.strip().isdigit() else 0 for line in text.split("\n") if line.strip()][-2:]
+    if len(numbers) < 2 or numbers[0] == 0 or numbers[1] <= numbers[0]:
         return None
-    return Stretch(numbers[-2], numbers[-1])
+    return Stretch(numbers[0], numbers[1])
 
 
 def lay_out(free: Stretch | None, sector_bytes: int, size_bytes: int | None) -> Stretch:

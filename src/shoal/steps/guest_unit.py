@@ -15,6 +15,9 @@ from shoal.kit.waiting import wait_until
 FOLDER = "/etc/shoal"
 COMMAND_TIMEOUT_S = 30.0
 PROPERTIES = ("ActiveState", "Result", "ExecMainStatus")
+# One round trip: the work of looking is taken from the work that is looked at. $1 the unit, then what systemd is asked.
+LOOK = """unit=$1; shift; systemctl show "$@" "$unit" && printf '\\001' || exit
+journalctl --unit="$unit" --lines=15 --output=cat --no-pager --quiet; true"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,14 @@ async def _start(guest: Ssh, script: Script) -> None:
 
 
 async def is_running(guest: Ssh, unit: str) -> bool:
-    return (await _show(guest, unit))["ActiveState"] == "activating"
+    return (await _look(guest, unit))[0]["ActiveState"] == "activating"
 
 
 async def wait(guest: Ssh, unit: str, *, timeout_s: float, progress: Callable[[str], None] | None = None) -> None:
     async def look() -> str:
-        state = await _show(guest, unit)
+        state, log = await _look(guest, unit)
+        last = log.splitlines()[-1] if log else ""
         if state["ActiveState"] == "activating":
-            last = await _log(guest, unit, lines=1)
             if progress is not None and last:
                 progress(last[:100])
             return last or "it runs"
@@ -63,20 +66,16 @@ async def wait(guest: Ssh, unit: str, *, timeout_s: float, progress: Callable[[s
             return ""
         raise ShoalError(
             f"{unit} failed on the {guest.name} (exit code {state['ExecMainStatus']})",
-            details=await _log(guest, unit, lines=15),
+            details=log,
             resolution=f"`journalctl -u {unit}` there has all that it said. Run apply again when the cause is gone.",
         )
 
-    await wait_until(look, deadline_s=timeout_s, what=f"{unit} on the {guest.name}", every_s=0.7)
+    await wait_until(look, deadline_s=timeout_s, what=f"{unit} on the {guest.name}", every_s=1)
 
 
-async def _show(guest: Ssh, unit: str) -> dict[str, str]:
-    argv = ["systemctl", "show", *(f"--property={name}" for name in PROPERTIES), f"{unit}.service"]
-    lines = (await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.splitlines()
-    said = dict(line.split("=", 1) for line in lines if "=" in line)
-    return {name: said.get(name, "") for name in PROPERTIES}
-
-
-async def _log(guest: Ssh, unit: str, *, lines: int) -> str:
-    argv = ["journalctl", f"--unit={unit}.service", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
-    return (await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S, check=False)).stdout.strip()
+async def _look(guest: Ssh, unit: str) -> tuple[dict[str, str], str]:
+    """What systemd says of it, and its last lines."""
+    argv = ["sh", "-c", LOOK, "sh", f"{unit}.service", *(f"--property={name}" for name in PROPERTIES)]
+    shown, _, log = (await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S)).stdout.partition("\x01")
+    said = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return {name: said.get(name, "") for name in PROPERTIES}, log.strip()

@@ -21,19 +21,24 @@ NEW = ".new"
 NO_DISK = 44
 NOT_EMPTY = 45
 
-# Few round trips: a dom0 may be slow. Parts of an answer are divided by the character 1.
-# $1 stable name of the disk, $2 name of the partition
+# Few round trips, and few processes: a dom0 may be slow, and is busy meanwhile. Parts of an answer are divided by the
+# character 1. A size is read where the kernel shows it, but for the rare device that has another name there.
+# $1 stable name of the disk
 LOOK = """set -e; d=$(readlink -e "$1") || exit 44
 printf '%s\\001%s\\001' "$d" "$(blkid -p -s PTTYPE -o value "$d" || true)"
-sgdisk --print "$d" 2>&1 || true; printf '\\001'; sgdisk --first-in-largest --end-of-largest "$d" 2>/dev/null || true
-printf '\\001'; for p in "$d"*[0-9]; do [ ! -b "$p" ] || echo "$p $(blockdev --getsize64 "$p")"; done"""
-# $1 disk, $2 offset and $3 size in bytes of the place, $4 its number, then sgdisk's words.
-# Exit 45 and no change if the place is not empty.
-CREATE = """set -e; d=$1; s=$(blkid -p -O "$2" -S "$3" -s TYPE -o value "$d") || [ $? -eq 2 ] || s="several signatures"
+sgdisk --print --first-in-largest --end-of-largest "$d" 2>&1 || true
+printf '\\001'; for p in "$d"*[0-9]; do [ -b "$p" ] || continue
+{ read -r s <"/sys/class/block/${p##*/}/size" && s=$((s * 512)); } 2>/dev/null || s=$(blockdev --getsize64 "$p")
+echo "$p $s"; done"""
+# $1 disk, $2 offset and $3 size in bytes of the place, $4 its number, $5 stable name of the disk, then sgdisk's words.
+# Exit 45 and no change if the place is not empty. Ends with a look.
+CREATE = f"""set -e; d=$1; s=$(blkid -p -O "$2" -S "$3" -s TYPE -o value "$d") || [ $? -eq 2 ] || s="several signatures"
 l=$(dd if="$d" bs=1M skip="$(($2 / 1048576))" count=1 2>/dev/null | head -c 22 | tr -d '\\000')
 [ "$l" != "bluestore block device" ] || s="a Ceph OSD (bluestore)"
-[ -z "$s" ] || { echo "$s"; exit 45; }
-n=$4; shift 4; "$@" >&2; partx --add --nr "$n" "$d" 2>/dev/null || true; udevadm settle --timeout=30 || true"""
+[ -z "$s" ] || {{ echo "$s"; exit 45; }}
+n=$4 name=$5; shift 5; "$@" >&2; partx --add --nr "$n" "$d" 2>/dev/null || true; udevadm settle --timeout=30 || true
+set -- "$name"
+{LOOK}"""
 # $1 disk, $2 number, $3 partition's device, $4 final name, then sgdisk's words to make it, if it is not there yet
 WIPE = """set -e; d=$1 n=$2 p=$3 name=$4; shift 4; [ $# -eq 0 ] || "$@" >&2
 partx --update --nr "$n" "$d" || true; udevadm settle --timeout=30 || true
@@ -66,8 +71,7 @@ async def apply(action: Action, tools: Tools) -> None:
             if settings.text(action, "use") == "whole-disk" and not _has(seen, name + NEW):
                 await _clear(action, dom0, seen)
                 seen = await _look(dom0, action)
-            await _make(action, tools, dom0, seen)
-            seen = await _look(dom0, action)
+            seen = await _make(action, tools, dom0, seen)
         entry = seen.table.named(name) if seen.table else None
         if entry is not None and _kernel_lacks(seen, name):
             device = gpt.partition_device(seen.disk, entry.number)
@@ -86,11 +90,15 @@ async def _look(dom0: Ssh, action: Action) -> Look:
         raise ShoalError(f"{dom0.name} has no disk {device}", resolution="Look at ls -l /dev/disk/by-id there.")
     if done.code != 0:
         raise ShoalError(f"{dom0.name}: {device} cannot be read", details=done.stderr[-1000:])
-    disk, kind, table, largest, sizes = done.stdout.split("\x01")
+    return _read(done.stdout)
+
+
+def _read(said: str) -> Look:
+    disk, kind, table, sizes = said.split("\x01")
     return Look(
         disk,
         gpt.parse_table(table) if kind == "gpt" else None,
-        gpt.parse_largest(largest) if kind == "gpt" else None,
+        gpt.parse_largest(table) if kind == "gpt" else None,
         {line.split()[0]: int(line.split()[1]) for line in sizes.splitlines()},
     )
 
@@ -115,27 +123,30 @@ def _kernel_lacks(seen: Look, name: str) -> str:
     return f"the kernel {sees} {device}; reboot the host"
 
 
-async def _make(action: Action, tools: Tools, dom0: Ssh, seen: Look) -> None:
+async def _make(action: Action, tools: Tools, dom0: Ssh, seen: Look) -> Look:
+    """Make the partition; what is seen then."""
     name, wipe = settings.text(action, "name"), settings.flag(action, "wipe")
     if seen.table is None:
         raise ShoalError(f"{dom0.name}: {seen.disk} has no GPT, so it has no free space to use")
     half = seen.table.named(name + NEW)
     if half is not None:
         await _wipe(dom0, seen, half.number, name)
-        return
+        return await _look(dom0, action)
     sector = seen.table.sector_bytes
     place = gpt.lay_out(seen.largest, sector, settings.optional_number(action, "size_bytes"))
     number, size_bytes = gpt.next_number(seen.table), (place.last + 1 - place.first) * sector
     tools.progress(action, f"making {gpt.partition_device(seen.disk, number)}, {format_size(size_bytes)}")
-    argv = ["sh", "-c", CREATE, "sh", seen.disk, str(place.first * sector), str(size_bytes), str(number)]
-    argv += gpt.create_argv(seen.disk, number, place, name)
+    words = [seen.disk, str(place.first * sector), str(size_bytes), str(number), settings.text(action, "device")]
+    argv = ["sh", "-c", CREATE, "sh", *words, *gpt.create_argv(seen.disk, number, place, name)]
     done = await dom0.run(argv, timeout_s=SCRIPT_TIMEOUT_S, check=False)
     if done.code == NOT_EMPTY and wipe:
         await _wipe(dom0, seen, number, name, *gpt.create_argv(seen.disk, number, place, name + NEW))
-    elif done.code == NOT_EMPTY:
+        return await _look(dom0, action)
+    if done.code == NOT_EMPTY:
         raise _not_empty(dom0, f"the free space of {seen.disk}", done.stdout.strip())
-    elif done.code != 0:
+    if done.code != 0:
         raise ShoalError(f"{dom0.name}: no partition could be made on {seen.disk}", details=done.stderr[-1000:])
+    return _read(done.stdout)
 
 
 async def _wipe(dom0: Ssh, seen: Look, number: int, name: str, *create: str) -> None:

@@ -11,7 +11,7 @@ from shoal.clients.xenapi import XenApi, XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
 from shoal.plan.action import Action
-from shoal.steps import placement_groups, records, settings
+from shoal.steps import ceph_answers, placement_groups, records, settings
 from shoal.steps.ceph_mons import v1_addresses
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
@@ -93,7 +93,8 @@ async def _device_config(action: Action, tools: Tools) -> dict[str, str]:
     found = v1_addresses(await ceph.command(["mon", "dump"]))
     if not found:
         raise ShoalError("no monitor offers messenger v1, which the hosts' kernels need")
-    return {**given, "monitors": ",".join(found), "fsid": (await ceph.text(["fsid"])).strip()}
+    known = await ceph_answers.once(tools, ceph, ["fsid"])
+    return {**given, "monitors": ",".join(found), "fsid": known.reveal()}
 
 
 async def _with_secret(config: dict[str, str], tools: Tools) -> dict[str, str | Secret]:

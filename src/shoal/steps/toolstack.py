@@ -23,6 +23,9 @@ RESTART = f"rm -f {COMPLETE} && exec xe-toolstack-restart"
 RESTART_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 300.0
 KIT_MARK = "shoal:kit"
+# Waits there for a while: a new command each second would hold up a slow dom0, which has its toolstack to start.
+AWAIT = f"for _ in 1 2 3 4 5 6 7 8; do [ ! -e {COMPLETE} ] || exit 0; sleep 1; done; exit 1"
+AWAIT_TIMEOUT_S = 30.0
 SETTLE_S = 1.0
 LOOK_TIMEOUT_S = 20.0
 
@@ -50,10 +53,13 @@ async def restart(action: Action, tools: Tools, dom0: Ssh, look: Callable[[], Aw
     await asyncio.sleep(SETTLE_S)
     tools.progress(action, "waiting until it answers")
 
+    is_started = False
+
     async def look_when_started() -> str:
-        if (await dom0.run(["test", "-e", COMPLETE], timeout_s=LOOK_TIMEOUT_S, check=False)).code:
-            return "its start is not through"
-        return await look()
+        nonlocal is_started
+        if not is_started:
+            is_started = not (await dom0.run(["sh", "-c", AWAIT], timeout_s=AWAIT_TIMEOUT_S, check=False)).code
+        return await look() if is_started else "its start is not through"
 
     await wait_until(
         look_when_started, deadline_s=ANSWER_TIMEOUT_S, what=f"the toolstack of {action.target} to come back as wanted"

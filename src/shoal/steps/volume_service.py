@@ -8,9 +8,11 @@ The digest beside the code is written last: it says that all of this is there.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from shoal.kit.shipped import VOLUMES_CODE, ShippedFile, pack, volume_service_files
 from shoal.plan.action import Action
+from shoal.plan.ceph_mons import mon_hosts
 from shoal.spec.names import CLIENTS_FILE, VOLUME_SERVICE_PORT, VOLUMES_USER
 from shoal.steps import authority, certificates, container_service, name_service, settings
 from shoal.steps.ceph_user import read_key
@@ -68,11 +70,23 @@ def write_config(address: str, port: int, user: str = VOLUMES_USER, *, host: str
     return (json.dumps(config, indent=1) + "\n").encode()
 
 
+def add_monitors(conf: str, addresses: Sequence[str]) -> str:
+    """A minimal ceph.conf that names these monitors, too. Who reads it needs only one of them to answer."""
+    lines = conf.splitlines()
+    for number, line in enumerate(lines):
+        if line.partition("=")[0].strip() == "mon_host":
+            coming = [address for address in addresses if f":{address}:" not in line]
+            lines[number] = " ".join([line.rstrip(), *(f"[v2:{one}:3300/0,v1:{one}:6789/0]" for one in coming)])
+    return "\n".join(lines) + "\n"
+
+
 async def _configuration(action: Action, tools: Tools) -> list[ShippedFile]:
     ceph, address, ca = await tools.ceph(), settings.text(action, "address"), await authority.find_or_make(tools)
     key, client = await read_key(ceph, VOLUMES_USER), settings.text(action, "client")
     server = certificates.make_server(ca, f"volume service of {action.target}", address)
-    conf = await ceph.text(["config", "generate-minimal-conf"])
+    # The other monitors come later, and nothing writes this file anew then.
+    monitors = [str(host.storage_vm.address) for host in mon_hosts(tools.connections.spec)]
+    conf = add_monitors(await ceph.text(["config", "generate-minimal-conf"]), monitors)
     keyring = f"[{VOLUMES_USER}]\nkey = {key.reveal()}\n"
     return [
         ShippedFile(f"{FOLDER}/keyring", keyring.encode(), 0o600),

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from shoal.kit.shipped import DOM0_CODE, DOM0_DRIVER, DOM0_KEEPER_UNIT, DOM0_OUTSIDE, dom0_files, pack
+from shoal.kit.shipped import (
+    DOM0_CODE,
+    DOM0_DRIVER,
+    DOM0_KEEPER_UNIT,
+    DOM0_OUTSIDE,
+    DOM0_PLUGIN,
+    DOM0_PLUGIN_LINK,
+    dom0_files,
+    pack,
+)
 from shoal.steps import dom0_kit
 
 SYSTEMCTL = """#!/bin/sh
@@ -44,7 +53,7 @@ class Root:
 
     def install(self, script: str = dom0_kit.INSTALL, *, check: bool = True) -> None:
         files = tuple(replace(file, path=self.path(file.path)) for file in dom0_files())
-        paths = (dom0_kit.STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, *DOM0_OUTSIDE)
+        paths = (dom0_kit.STAGE, DOM0_KEEPER_UNIT, DOM0_CODE, DOM0_PLUGIN, DOM0_PLUGIN_LINK, *DOM0_OUTSIDE)
         self.run(script, *paths, input=pack(files), check=check)
 
     def look(self) -> tuple[set[str], list[str]]:
@@ -60,7 +69,8 @@ def root(tmp_path: Path) -> Root:
 
 
 def test_nothing_is_there_at_first(root: Root) -> None:
-    assert root.look() == (set(), ["disabled", "inactive"])
+    assert root.look() == (set(), [])
+    assert not root.account.exists()  # systemd need not be asked for what is not there
 
 
 def test_all_files_are_installed_and_the_keeper_is_started(root: Root) -> None:
@@ -69,6 +79,7 @@ def test_all_files_are_installed_and_the_keeper_is_started(root: Root) -> None:
     root.run(dom0_kit.START_ALONE, DOM0_KEEPER_UNIT)
     assert root.look()[1] == ["enabled", "active"]
     assert Path(root.path(DOM0_DRIVER)).stat().st_mode & 0o777 == 0o755
+    assert Path(root.path(DOM0_PLUGIN_LINK)).resolve() == Path(root.path(DOM0_PLUGIN)).resolve()
 
 
 def test_one_script_does_both_and_has_systemd_read_units_anew_only_where_it_knew_old_ones(root: Root) -> None:

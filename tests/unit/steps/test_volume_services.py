@@ -14,7 +14,7 @@ from typing import Any
 from shoal.clients.ssh import Completed
 from shoal.plan.action import Action, Change
 from shoal.steps import volume_services
-from shoal.steps.volume_service import INSTALL
+from shoal.steps.volume_service import INSTALL, add_monitors
 
 SETTINGS = {"hosts": ("xen1",), "names": ("shoal-storage-xen1",), "image": "ceph:18.2.7"}
 ACTION = Action("volume_services", "cluster", Change.UPDATE, "", settings=SETTINGS)
@@ -68,3 +68,15 @@ def test_new_files_run_nowhere_yet(tmp_path: Path) -> None:
     argv = ["sh", "-c", INSTALL, "sh", stage, code, digest, running]
     subprocess.run(argv, input=packed.getvalue(), check=True, timeout=20)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.py", "volumes"]
+
+
+def test_the_services_know_monitors_that_are_still_to_come() -> None:
+    """Of a new cluster Ceph names the first one only: a service could not connect anew once that is gone."""
+    first = "# minimal ceph.conf for 9aa2\n[global]\n\tfsid = 9aa2\n"
+    first += "\tmon_host = [v2:10.77.0.21:3300/0,v1:10.77.0.21:6789/0] \n"
+    known = add_monitors(first, ["10.77.0.21", "10.77.0.2", "10.77.0.23"])
+    assert known.splitlines()[:3] == first.splitlines()[:3]
+    assert known.splitlines()[3].split(" = ")[1].split() == [
+        f"[v2:{address}:3300/0,v1:{address}:6789/0]" for address in ("10.77.0.21", "10.77.0.2", "10.77.0.23")
+    ]
+    assert add_monitors(known, ["10.77.0.23", "10.77.0.2"]) == known
