@@ -43,7 +43,7 @@ async def apply(action: Action, tools: Tools) -> None:
         await ceph.text(["osd", "out", *settings.texts(action, "together")])
         await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
     elif osd["up"]:
-        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), ceph, tools)
+        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), tools)
         await _wait(action, tools, leave, f"Ceph to do without osd.{name}")
     if not drain:
         await _wait_until_safe(action, tools, ceph)

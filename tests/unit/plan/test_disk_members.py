@@ -208,6 +208,17 @@ def test_nothing_leaves_while_another_osd_is_down() -> None:
     assert what.endswith("on shoal-storage-xen1 is down, too")
 
 
+def test_nothing_leaves_while_a_host_is_in_maintenance() -> None:
+    """Its storage VM may run yet, while its VMs move away, and goes off at any moment."""
+    spec, facts = pool()
+    hosts = tuple(replace(host, maintenance="noon") if host.name == "xen1" else host for host in facts.hosts)
+    for plan in (
+        plan_replace(replacing(spec), replace(facts, hosts=hosts)),
+        plan_remove(removing(spec), replace(facts, hosts=hosts)),
+    ):
+        assert says(plan) == ["xen1 is in maintenance since noon"]
+
+
 def test_two_dead_disks_of_one_host_are_not_mixed_up() -> None:
     spec, facts = pool()
     ill = change_osds(facts, lambda osd: osd.host == "shoal-storage-xen2", up=False, partition_uuids=(), device="")
