@@ -70,8 +70,15 @@ def is_by(authority_certificate: str, certificate: str) -> bool:
         issued.verify_directly_issued_by(issuer)
     except Exception:  # noqa: BLE001  whatever is wrong with it, it is made anew
         return False
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
-    return issuer.not_valid_after_utc > soon and issued.not_valid_after_utc > soon
+    return _lasts(issuer) and _lasts(issued)
+
+
+def lasts(certificate: str) -> bool:
+    """Whether it is still valid for a month."""
+    try:
+        return _lasts(_load(certificate))
+    except ValueError:
+        return False
 
 
 def belong_together(pair: Pair) -> bool:
@@ -123,6 +130,10 @@ def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pai
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     private = key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
     return Pair(certificate.public_bytes(encoding).decode(), Secret(private))
+
+
+def _lasts(certificate: x509.Certificate) -> bool:
+    return certificate.not_valid_after_utc > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
 
 
 def _load(certificate: str) -> x509.Certificate:
