@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from shoal.steps import authority, certificates
 from shoal.steps.certificates import Pair
@@ -43,4 +44,12 @@ async def test_an_authority_that_is_soon_over_makes_place(
     found = await authority.find_or_make(store)
     assert (found.certificate == old.certificate) is stays
     assert store.keys[authority.CERTIFICATE] == found.certificate
-    assert certificates.is_by(found.certificate, certificates.make_client(found, "xen1").certificate)
+    client = certificates.make_client(found, "xen1").certificate
+    assert certificates.is_by(found.certificate, client)
+    assert ends(client) <= ends(found.certificate), (
+        "whoever looks at it alone would not see that it is soon worth nothing"
+    )
+
+
+def ends(certificate: str) -> datetime.datetime:
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
