@@ -49,7 +49,7 @@ lsblk -rno MOUNTPOINT,TYPE "$1" | grep -vE '^ ?(disk|part)$' || true"""
 # The kernel refuses to read the table anew while anybody has a partition open, a storage VM's backend, too.
 CLEAR = """set -e; udevadm settle --timeout=30 || true
 blockdev --rereadpt "$1" || { echo "$1 or a partition of it is open, and it was not wiped" >&2; exit 1; }
-wipefs --all --force "$1" >&2; sgdisk --zap-all "$1" >&2 || true
+udevadm settle --timeout=30 || true; wipefs --all --force "$1" >&2; sgdisk --zap-all "$1" >&2 || true
 sgdisk --clear "$1" >&2; blockdev --rereadpt "$1" """
 
 
