@@ -80,7 +80,7 @@ def _of_given_partitions(host: str, disk: Disk, seen: Host, facts: Facts, where:
     osds = facts.ceph.osds if facts.ceph else ()
     known = {uuid for osd in osds if not osd.destroyed for uuid in osd.partition_uuids}
     for partition in disk.partitions:
-        if partition.name in given or partition.uuid in known:
+        if partition.name in given or (partition.uuid and partition.uuid in known):
             what = f"{partition.device} ({partition.name!r}) is a disk of the storage VM of {host} already"
             remedy = "name another disk: a disk has several names; `wipe` does not help here"
             yield Problem(what, remedy, f"{where}.device")
