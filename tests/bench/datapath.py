@@ -132,7 +132,12 @@ class Calls:
 @asynccontextmanager
 async def disk(dom0: Dom0, session: witness_vm.Session, sr: str) -> AsyncIterator[tuple[Calls, str]]:
     """A new disk, attached and activated in this dom0, and its device."""
-    record = {"name_label": "bench", "name_description": "", "SR": sr, "virtual_size": str(DISK_BYTES)}
+    record: dict[str, object] = {
+        "name_label": "bench",
+        "name_description": "",
+        "SR": sr,
+        "virtual_size": str(DISK_BYTES),
+    }
     record |= {"type": "user", "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}}
     vdi = session.call("VDI.create", {**record, "sm_config": {}, "tags": []})
     try:

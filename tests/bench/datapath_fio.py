@@ -73,7 +73,7 @@ async def run(dom0: Dom0, device: str) -> dict[str, float]:
 
 
 def figure(job: dict[str, Any]) -> float:
-    side = job["write" if "write" in job["jobname"] else "read"]
+    side: dict[str, float] = job["write" if "write" in job["jobname"] else "read"]
     return round(side["bw_bytes"] / (1 << 20), 1) if job["jobname"].endswith("_1m") else round(side["iops"], 1)
 
 

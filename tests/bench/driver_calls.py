@@ -96,7 +96,7 @@ def one_life(host: TimedHost, commands: CommandLine, able: set[str]) -> dict[str
     disk = host.create(GIB, "bench")
     seen = {"create": host.last}
 
-    def spent(command: str, vdi: str = disk, *, args: tuple[str, ...] = (), **keys: str) -> Spent:
+    def spent(command: str, vdi: str = disk, *, args: tuple[str, ...] = (), **keys: Any) -> Spent:
         host.call(command, vdi, args=args, **keys)
         return host.last
 
@@ -115,7 +115,7 @@ def one_life(host: TimedHost, commands: CommandLine, able: set[str]) -> dict[str
     return seen
 
 
-def at(answer: dict[str, str]) -> dict[str, str]:
+def at(answer: dict[str, str]) -> dict[str, Any]:
     return {"vdi_location": answer["location"]}
 
 

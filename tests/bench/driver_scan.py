@@ -82,7 +82,8 @@ def introduce_all(host: TimedHost, disks: list[str]) -> None:
     """Records as a scan that had had the time would have left them."""
     known = {str(record["uuid"]) for record in host.toolstack.vdis.values()}
     for disk in set(disks) - known:
-        values = ("", "", "OpaqueRef:sr", "user", False, False, {}, disk, {}, {}, True, str(SIZE_BYTES), "0")
+        none: dict[str, str] = {}
+        values = ("", "", "OpaqueRef:sr", "user", False, False, none, disk, none, none, True, str(SIZE_BYTES), "0")
         rest = ("OpaqueRef:NULL", False, "19700101T00:00:00Z", "OpaqueRef:NULL", False)
         host.toolstack.call_VDI_db_introduce(disk, *values, *rest)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shoal.clients.ceph import Ceph, CephRefused
-from shoal.clients.ssh import Ssh, Unreachable
+from shoal.clients.ssh import CommandFailed, Completed, Ssh, Unreachable
 from shoal.observe.ceph import look_at_ceph
 from shoal.plan.action import Action, Change
 from shoal.steps import ceph_osd, osd_removal
@@ -43,6 +43,25 @@ class Connections:
     async def storage_vm(self, host: str) -> Any:
         self._then()
         raise Unreachable(f"{host} has no storage VM")
+
+
+class Guest(Inside):
+    """A storage VM that answers."""
+
+    async def run(self, argv: Sequence[str], **how: Any) -> Completed:
+        done = await super().run(argv, **how)
+        if done.code:
+            raise CommandFailed(self.name, argv, done)
+        return done
+
+
+class Beside(Connections):
+    def __init__(self, ceph: Ceph, guest: Guest) -> None:
+        super().__init__(ceph)
+        self._guest = guest
+
+    async def storage_vm(self, host: str) -> Any:
+        return self._guest
 
 
 class Asked(Ceph):
@@ -89,6 +108,24 @@ async def test_an_id_waits_for_the_next_disk_of_its_host(ceph: Ceph, cluster: Cl
         # The old one's removal, repeated, does not touch the new one.
         await osd_removal.apply(wanted, tools(ceph))
         assert await osd_removal.verify(removal(osd, other, keep_id=False, drain=True), tools(ceph)) != ""
+    finally:
+        cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
+
+
+async def test_a_daemon_that_is_gone_already_is_no_hindrance(ceph: Ceph, cluster: Cluster) -> None:
+    """With the real cephadm: a disk's replacement is given up behind its first step, and then the host leaves."""
+    own = str(uuid.uuid4())
+    osd = int(cluster.ceph("osd", "new", own))
+    folder = f"/var/lib/ceph/{cluster.ceph('fsid').strip()}/osd.{osd}"
+    cluster.run("mkdir", "-p", folder)
+    run = Tools(Beside(ceph, Guest(cluster)), lambda *_: None, defaultdict(asyncio.Lock))  # type: ignore[arg-type]
+    try:
+        await osd_removal.apply(removal(osd, own, keep_id=True, drain=False), run)
+        assert cluster.run("sh", "-c", f"ls {folder} || echo gone").strip() == "gone"
+        found = (await ceph.command(["osd", "dump"]))["osds"]  # type: ignore[index, call-overload]
+        (left,) = [one["uuid"] for one in found if one["osd"] == osd]
+        await osd_removal.apply(removal(osd, left, keep_id=False, drain=True), run)
+        assert str(osd) not in cluster.ceph("osd", "ls").split()
     finally:
         cluster.ceph("osd", "purge", str(osd), "--force", "--yes-i-really-mean-it")
 

@@ -78,3 +78,12 @@ async def test_pools_namespaces_and_users_are_made_once(spec: Spec, ceph: Ceph, 
     assert made["data_pool"] == "steps-bulk"
     with pytest.raises(RuntimeError, match="Operation not permitted"):
         cluster.run(*rbd, "create", "--pool", "steps", "--size", "16M", "vdi-2")
+
+
+async def test_a_pool_keeps_more_copies_or_fewer(ceph: Ceph) -> None:
+    """Ceph refuses a min_size above size, and forgets it when size changes."""
+    for replicas, min_replicas in ((1, 1), (3, 2), (2, 1), (4, 3), (3, 1), (3, 3)):
+        settings = {"replicas": replicas, "min_replicas": min_replicas, "allowed_ciphers": "", "min_compat_client": ""}
+        action = Action("ceph_pool", "steps", Change.UPDATE, "", settings=settings)
+        await pool_step.apply(action, tools(ceph))
+        assert await pool_step.verify(action, tools(ceph)) == ""

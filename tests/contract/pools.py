@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import XenAPI
+import XenAPI  # type: ignore[import-untyped]
 
 from lab.xapi.loopback import DEFAULT_PLUGINS, PASSWORD, LoopbackHost, LoopbackPool
 

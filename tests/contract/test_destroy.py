@@ -307,7 +307,7 @@ async def test_a_foreign_sr_that_needs_the_driver_keeps_it(tmp_path: Path) -> No
         host = (await asyncio.to_thread(site.api.host.get_all))[0]
         folder = tmp_path / "foreign"
         folder.mkdir()
-        settings = ({"path": str(folder)}, "0", "somebody's", "", "rbd", "user", True, {})
+        settings: tuple[Any, ...] = ({"path": str(folder)}, "0", "somebody's", "", "rbd", "user", True, {})
         await asyncio.to_thread(site.api.SR.create, host, *settings)
         (what,) = problems(await site.destroy())
         assert 'SR "somebody\'s" is of type rbd and is not in the spec' in what

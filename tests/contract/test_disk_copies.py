@@ -34,7 +34,7 @@ class Disk:
         self.file = self.file_of(self.vdi)
 
     def file_of(self, vdi: str) -> Path:
-        return self.pool.master.root / "storage" / self.api.VDI.get_location(vdi)
+        return self.pool.master.root / "storage" / str(self.api.VDI.get_location(vdi))
 
     def asked(self, command: str) -> dict[str, Any]:
         return [request for request in requests(self.pool.master) if request["command"] == command][-1]

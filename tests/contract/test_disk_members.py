@@ -88,7 +88,7 @@ def make_storage_vm(api: Any, pool: LoopbackPool) -> tuple[str, str]:
     api.SR.scan(sr)
     (vdi,) = api.SR.get_VDIs(sr)
     name, marks = "shoal-storage-xen1", {"shoal:host": "xen1"}
-    hvm = {"HVM_boot_policy": "BIOS order", "PV_kernel": "", "other_config": marks}
+    hvm: dict[str, Any] = {"HVM_boot_policy": "BIOS order", "PV_kernel": "", "other_config": marks}
     vm = api.VM.create(vm_record(name, **hvm))
     system = api.VDI.create(vdi_record(make_sr(api, pool)))
     api.VBD.create(vbd_record(vm, system))

@@ -54,7 +54,7 @@ class Pool:
 
     def where(self, vm: str) -> str:
         names = {ref: name for name, ref in self.hosts.items()}
-        return names.get(self.api.VM.get_resident_on(vm), "")
+        return str(names.get(self.api.VM.get_resident_on(vm), ""))
 
     def plugged(self) -> set[str]:
         pbds = [self.api.PBD.get_record(pbd) for pbd in self.api.SR.get_PBDs(self.sr)]

@@ -45,7 +45,7 @@ class Import:
     @property
     def file(self) -> Path:
         if self.shared:
-            return self.pool.master.root / "storage" / self.api.VDI.get_location(self.vdi)
+            return self.pool.master.root / "storage" / str(self.api.VDI.get_location(self.vdi))
         return self.pool.hosts[self.host].dir / "sr" / f"{self.api.VDI.get_location(self.vdi)}.img"
 
     def put(self, body: bytes, *, to: str | None = None, headers: str = "", **query: str) -> bytes:

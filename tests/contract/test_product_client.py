@@ -13,6 +13,7 @@ from shoal.clients.pins import Pins
 from shoal.clients.xenapi import LoginRefused, XenApi, XenApiError
 from shoal.kit.secret import Secret
 from shoal.observe.pool import look_at_pool
+from shoal.steps import records
 
 MIB = 1 << 20
 
@@ -48,14 +49,14 @@ async def test_the_look_at_a_fresh_pool(xenapi: XenApi) -> None:
 async def test_a_password_is_never_read_back(xenapi: XenApi) -> None:
     ref = await xenapi.text("secret.create", {"value": Secret("s3cret"), "other_config": {}})
     uuid = await xenapi.text("secret.get_uuid", ref)
-    await xenapi.call("pool.add_to_other_config", *await xenapi.call("pool.get_all"), "shoal:ssh-key", uuid)
+    await xenapi.call("pool.add_to_other_config", await records.pool_ref(xenapi), "shoal:ssh-key", uuid)
     seen = await look_at_pool(xenapi, {})
     assert seen.pool.secrets == (uuid,)
     assert "s3cret" not in repr(seen)
     await xenapi.call("secret.destroy", ref)
     assert (await look_at_pool(xenapi, {})).pool.secrets == ()
     with pytest.raises(XenApiError) as raised:
-        await xenapi.call("pool.add_to_other_config", *await xenapi.call("pool.get_all"), "shoal:ssh-key", uuid)
+        await xenapi.call("pool.add_to_other_config", await records.pool_ref(xenapi), "shoal:ssh-key", uuid)
     assert raised.value.code == "MAP_DUPLICATE_KEY"
 
 

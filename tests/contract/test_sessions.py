@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-import XenAPI
+import XenAPI  # type: ignore[import-untyped]
 
 from lab.xapi.loopback import PASSWORD, LoopbackPool
 from tests.contract.pools import log_in, make_sr, refused, vdi_record

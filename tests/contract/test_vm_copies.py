@@ -31,7 +31,7 @@ class Guest:
         return [row["VDI"] for row in sorted(rows, key=lambda row: row["userdevice"])]
 
     def file(self, vdi: str) -> Path:
-        return self.storage / self.api.VDI.get_location(vdi)
+        return self.storage / str(self.api.VDI.get_location(vdi))
 
     def fill(self, text: str) -> None:
         for vdi in self.disks:

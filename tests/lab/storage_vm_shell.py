@@ -28,7 +28,7 @@ def ask_storage_vm(
         key.touch(mode=0o600)
         key.write_text(ssh_key(lab))
         target = f"root@{host.storage_vm_address}"
-        command = ["ssh", "-F", os.devnull, "-i", key, *options, target, shlex.join(argv)]
+        command: list[str | Path] = ["ssh", "-F", os.devnull, "-i", key, *options, target, shlex.join(argv)]
         return run(command, namespace=lab.namespace, timeout_s=timeout_s, check=check, input=input)
 
 

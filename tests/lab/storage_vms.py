@@ -70,7 +70,7 @@ def inside(lab: Lab, host: Host, key: Path, command: str, *, check: bool = True,
     """Run a command in the host's storage VM, from the workstation."""
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
     options += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
-    argv = ["ssh", "-i", key, *options, f"root@{host.storage_vm_address}", command]
+    argv: list[str | Path] = ["ssh", "-i", key, *options, f"root@{host.storage_vm_address}", command]
     return run(argv, namespace=lab.namespace, timeout_s=timeout_s, check=check)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 
 import pytest
 
@@ -39,7 +40,7 @@ def kinds_up(session: witness_vm.Session, host: str) -> set[str]:
 def test_each_storage_vm_shows_cephs_containers(lab: Lab, session: witness_vm.Session) -> None:
     for host in lab.hosts:
         witness_vm.wait_for(
-            lambda host=host: kinds_up(session, host.name),
+            partial(kinds_up, session, host.name),
             lambda kinds: {"mon", "osd", "container"} <= kinds,
             timeout_s=SHOWN_S,
             what=f"the containers of {host.name}",

@@ -35,7 +35,7 @@ def spec(lab: Lab, shoal: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def disk(spec: Path, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [BIN / "shoal-lab", "exec", "--", BIN / "shoal", "disk", verb, "-f", spec, *words]
+    argv: list[str | Path] = [BIN / "shoal-lab", "exec", "--", BIN / "shoal", "disk", verb, "-f", spec, *words]
     env = {**os.environ, "NO_COLOR": "1"}
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, env=env)
 

@@ -77,7 +77,12 @@ def sr(session: witness_vm.Session) -> str:
 
 @pytest.fixture
 def vdi(session: witness_vm.Session, sr: str) -> Iterator[str]:
-    record = {"name_label": "driver test", "name_description": "", "SR": sr, "virtual_size": str(64 * MIB)}
+    record: dict[str, object] = {
+        "name_label": "driver test",
+        "name_description": "",
+        "SR": sr,
+        "virtual_size": str(64 * MIB),
+    }
     record |= {"type": "user", "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}}
     made = session.call("VDI.create", {**record, "sm_config": {}, "tags": []})
     yield made

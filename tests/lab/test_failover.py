@@ -150,9 +150,11 @@ def test_a_dead_masters_vm_runs_elsewhere_once_there_is_another_master(
     since = time.monotonic()
     lab_cli("crash", master)
     survivor = next(host.name for host in lab.hosts if host.name != master)
-    session = witness_vm.wait_for(
+    found = witness_vm.wait_for(
         lambda: log_in_at(lab, survivor), lambda made: made is not None, timeout_s=ELSEWHERE_S, what="another master"
     )
+    assert found is not None
+    session = found
     print(f"another master {time.monotonic() - since:.0f} s after {master} was lost")
     place = wait_elsewhere(session, vm, master, since)
     acked(lab, place, wait_found(lab, place, before) + 10)

@@ -9,6 +9,7 @@ import re
 import time
 import xmlrpc.client
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def vm(lab: Lab, session: witness_vm.Session) -> str:
     made = witness_vm.create(session, SR, WITNESS)
     witness_vm.stop(lab, session, made)
     return made
+
+
+def is_plugged(session: witness_vm.Session, sr: str, host: str) -> bool:
+    return bool(pbd_of(session, sr, host)["currently_attached"])
 
 
 def pbd_of(session: witness_vm.Session, sr: str, host: str) -> dict[str, Any]:
@@ -140,7 +145,12 @@ def volumes_of(session: witness_vm.Session, host: str) -> set[str]:
 
 
 def test_a_scan_brings_a_forgotten_disk_back_with_its_names(session: witness_vm.Session, sr: str) -> None:
-    record = {"name_label": "kept – “so”", "name_description": "by its tags", "SR": sr, "virtual_size": str(10 * MIB)}
+    record: dict[str, object] = {
+        "name_label": "kept – “so”",
+        "name_description": "by its tags",
+        "SR": sr,
+        "virtual_size": str(10 * MIB),
+    }
     record |= {"type": "user", "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}}
     made = session.call("VDI.create", {**record, "sm_config": {}, "tags": []})
     uuid = session.call("VDI.get_uuid", made)
@@ -162,7 +172,12 @@ class ForeignDisk:
     def __init__(self, session: witness_vm.Session, host: str) -> None:
         self.session, self.host = session, host
         (self.sr,) = session.call("SR.get_by_name_label", "shoal")
-        record = {"name_label": "a VM's own LVM", "name_description": "", "SR": self.sr, "virtual_size": str(64 * MIB)}
+        record: dict[str, object] = {
+            "name_label": "a VM's own LVM",
+            "name_description": "",
+            "SR": self.sr,
+            "virtual_size": str(64 * MIB),
+        }
         record |= {"type": "user", "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}}
         self.vdi = session.call("VDI.create", {**record, "sm_config": {}, "tags": []})
         self.uuid = session.call("VDI.get_uuid", self.vdi)
@@ -275,7 +290,7 @@ def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
     afterwards = witness_vm.Session(lab, enter_namespace=True)
     for host in lab.hosts:
         witness_vm.wait_for(
-            lambda name=host.name: pbd_of(afterwards, sr, name)["currently_attached"],
+            partial(is_plugged, afterwards, sr, host.name),
             bool,
             timeout_s=600,
             what=f"the SR to be plugged on {host.name} again",

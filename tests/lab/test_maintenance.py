@@ -120,7 +120,7 @@ def test_a_host_reboots(lab: Lab, shoal: Run, session: witness_vm.Session, verb:
 def test_a_host_that_reboots_behind_shoals_back_leaves_in_order(lab: Lab, session: witness_vm.Session) -> None:
     before = boot_id(HOST)
     # dom0 keeps no journal over a boot: what it says is heard until SSH ends, which is after that.
-    follow = [BIN / "shoal-lab", "run", HOST, "--", "journalctl", "--follow", "--lines=0", "--unit=shoal-keeper"]
+    follow = [str(BIN / "shoal-lab"), "run", HOST, "--", "journalctl", "--follow", "--lines=0", "--unit=shoal-keeper"]
     with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as heard:
         time.sleep(5)
         lab_cli("run", HOST, "--", "systemctl", "--no-block", "reboot")

@@ -16,10 +16,11 @@ from lab.topology import Host, Lab
 from tests.lab import storage_vms
 
 pytestmark = pytest.mark.lab
+Machine = tuple[Lab, Host, VirtualMachine, Path]
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Host, VirtualMachine, Path]]:
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     from lab.topology import locate
 
     found = locate()
@@ -40,7 +41,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Hos
     assert str(lab.dir) not in Path("/proc/mounts").read_text()
 
 
-def test_is_what_its_config_drive_says(machine) -> None:
+def test_is_what_its_config_drive_says(machine: Machine) -> None:
     lab, host, vm, key = machine
     said = storage_vms.inside(
         lab, host, key, "hostname; systemctl is-active chrony docker ssh; docker images -q"
@@ -50,7 +51,7 @@ def test_is_what_its_config_drive_says(machine) -> None:
     assert storage_vm.addresses(lab, host, vm.uuid) == {0: [host.storage_vm_address]}
 
 
-def test_sees_a_range_of_the_hosts_disk(machine) -> None:
+def test_sees_a_range_of_the_hosts_disk(machine: Machine) -> None:
     lab, host, _, key = machine
     storage_vms.inside(lab, host, key, "printf shoal | dd of=/dev/xvdc bs=4096 seek=3 conv=fsync 2>/dev/null")
     with host.disk.open("rb") as file:
@@ -60,7 +61,7 @@ def test_sees_a_range_of_the_hosts_disk(machine) -> None:
     assert int(size) == storage_vms.DATA_BYTES
 
 
-def test_is_given_a_disk_and_loses_it(machine) -> None:
+def test_is_given_a_disk_and_loses_it(machine: Machine) -> None:
     lab, host, vm, key = machine
     spare = lab.dir / "spare.img"
     run(["truncate", "--size=64M", spare], timeout_s=10)
@@ -80,19 +81,19 @@ def test_is_given_a_disk_and_loses_it(machine) -> None:
     assert storage_vms.inside(lab, host, key, "head -c 5 /dev/xvdc | wc -c").stdout.strip() == "5"
 
 
-def test_has_its_system_disk_to_the_end(machine) -> None:
+def test_has_its_system_disk_to_the_end(machine: Machine) -> None:
     lab, host, _, key = machine
     total = int(storage_vms.inside(lab, host, key, "df --output=size -B1 / | tail -n 1").stdout)
     assert total > 0.9 * storage_vms.ROOT_BYTES
 
 
-def test_runs_containers(machine) -> None:
+def test_runs_containers(machine: Machine) -> None:
     lab, host, _, key = machine
     command = "docker run --rm --privileged --net=host --entrypoint ceph localhost/ceph:18.2.7 --version"
     assert "18.2.7" in storage_vms.inside(lab, host, key, command).stdout
 
 
-def test_comes_back_after_its_power_was_gone(machine) -> None:
+def test_comes_back_after_its_power_was_gone(machine: Machine) -> None:
     lab, host, vm, key = machine
     storage_vms.inside(lab, host, key, "echo kept > /root/kept; sync")
     storage_vm.kill(lab, host, vm.uuid)
@@ -103,7 +104,7 @@ def test_comes_back_after_its_power_was_gone(machine) -> None:
     assert storage_vms.inside(lab, host, key, "cat /root/kept").stdout.strip() == "kept"
 
 
-def test_is_found_by_another_process_and_shuts_down_cleanly(machine) -> None:
+def test_is_found_by_another_process_and_shuts_down_cleanly(machine: Machine) -> None:
     lab, host, vm, _ = machine
     storage_vm.start(lab, host, vm)  # runs already: nothing happens
     began = time.monotonic()

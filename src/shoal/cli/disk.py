@@ -35,7 +35,10 @@ SrName = Annotated[str, Parameter(name="--sr", help="Name or uuid of an SR.")]
 
 
 AS_USUAL = Basics()
-verbs = App(help="Move single virtual disks in and out of the pool's SRs.", help_format="plaintext")
+verbs = App(
+    help="Virtual disks in and out of SRs; and the hosts' own disks that Ceph lies on: add, replace, remove.",
+    help_format="plaintext",
+)
 
 
 @verbs.command(name="list")

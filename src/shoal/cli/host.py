@@ -37,7 +37,10 @@ class Options(CommonOptions):
 
 
 AS_USUAL = Options()
-verbs = App(help="Take hosts out of service and bring them back.", help_format="plaintext")
+verbs = App(
+    help="Hosts out of service and back, reboots; and hosts that join the storage or leave it: add, remove.",
+    help_format="plaintext",
+)
 maintenance = App(help="Take one host out of service, or bring it back.", help_format="plaintext")
 verbs.command(maintenance, name="maintenance")
 

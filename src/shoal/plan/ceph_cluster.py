@@ -12,6 +12,7 @@ from shoal.spec.names import CEPH_CLUSTER, storage_vm_name
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
     first = spec.hosts[0]
+    older = _older(spec, facts)
     tuning = ceph_settings.tuning(spec, facts)
     settings = {
         "host": first.name,
@@ -24,10 +25,21 @@ def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
         "settings": ceph_settings.wanted(spec, facts),
         "allowed_ciphers": tuning.allowed_ciphers,
         "min_compat_client": tuning.min_compat_client,
+        "older": older,
     }
     change, reason = judge_ceph(facts, _judge)
-    needs = frozenset({f"storage_vm_ready/{first.name}"})
+    needs = frozenset(f"storage_vm_ready/{host}" for host in (first.name, *older))
     return (Action("ceph_cluster", CEPH_CLUSTER, change, reason, first.name, needs, settings),)
+
+
+def _older(spec: Spec, facts: Facts) -> tuple[str, ...]:
+    """Whose storage VM was there before, and may have the cluster: each must say that it has none before one is made.
+
+    The first host may be a new one, in the place of one that died.
+    """
+    if facts.ceph is not None:
+        return ()
+    return tuple(host.name for host in spec.hosts[1:] if facts.storage_vm(host.name) is not None)
 
 
 def _judge(ceph: Ceph) -> Verdict:

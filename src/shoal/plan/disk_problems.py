@@ -51,6 +51,7 @@ def _of_disk(  # noqa: PLR0913
     elif wanted.wipe and partition_named(seen, name + UNFINISHED):
         return  # the step goes on with it; it has taken the space that is asked for
     elif wanted.use == "whole-disk":
+        yield from _of_given_partitions(host, disk, seen, facts, where)
         yield from _of_whole_disk(host, disk, wanted, where)
     else:
         yield from _of_free_space(host, disk, wanted, where)
@@ -71,6 +72,18 @@ def _of_our_partition(
             f"{partition.device} of {host} holds {partition.contents}, and there is no Ceph cluster that it belongs to"
         )
         yield Problem(what, "if nobody needs it, write wipe: true for this disk", f"{where}.device")
+
+
+def _of_given_partitions(host: str, disk: Disk, seen: Host, facts: Facts, where: str) -> Iterator[Problem]:
+    """A disk has several stable names. What a storage VM has open, dom0 does not show as in use."""
+    given = set(seen.dom0.passthrough_links) if seen.dom0 else set()
+    osds = facts.ceph.osds if facts.ceph else ()
+    known = {uuid for osd in osds if not osd.destroyed for uuid in osd.partition_uuids}
+    for partition in disk.partitions:
+        if partition.name in given or (partition.uuid and partition.uuid in known):
+            what = f"{partition.device} ({partition.name!r}) is a disk of the storage VM of {host} already"
+            remedy = "name another disk: a disk has several names; `wipe` does not help here"
+            yield Problem(what, remedy, f"{where}.device")
 
 
 def _of_whole_disk(host: str, disk: Disk, wanted: model.Disk, where: str) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from shoal.kit.sizes import format_size
 from shoal.plan.action import Problem
 from shoal.plan.found import hidden_ceph
 from shoal.spec.model import Spec
+from shoal.spec.names import storage_vm_name
 
 # In a placement group's state: copies are missing, or one of them is wrong.
 LOST = ("unfound", "incomplete", "down", "stale", "unknown", "inconsistent")
@@ -20,7 +21,14 @@ def find_dangers(spec: Spec, facts: Facts, leaving: Collection[int], *, lost: st
     `lost`: the monitor that will not come back.
     """
     unseen = why_unseen(spec, facts)
-    return unseen or tuple(_dangers(facts.ceph, leaving, lost) if facts.ceph else ())
+    if unseen or facts.ceph is None:
+        return unseen
+    resting = [host for host in facts.hosts if host.maintenance and storage_vm_name(host.name) != lost]
+    away = [  # its storage VM may still run, and go off at any moment
+        Problem(f"{host.name} is in maintenance since {host.maintenance}", f"shoal host maintenance exit {host.name}")
+        for host in resting
+    ]
+    return (*away, *_dangers(facts.ceph, leaving, lost))
 
 
 def why_unseen(spec: Spec, facts: Facts) -> tuple[Problem, ...]:

@@ -5,13 +5,14 @@ Pure, and safe to repeat: an edit of what is so already changes nothing.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from shoal.spec import comments
 
 ADD_DISK, REPLACE_DISK, REMOVE_DISK = "add disk", "replace disk", "remove disk"
 ADD_HOST, REMOVE_HOST = "add host", "remove host"
@@ -30,13 +31,7 @@ class Edit:
 
 def apply_edit(text: str, edit: Edit) -> str:
     """The text with this change made. The text is a spec that could be read."""
-    yaml = _yaml(text)
-    tree = yaml.load(text)
-    if not _edit(tree, edit):
-        return text
-    out = io.StringIO()
-    yaml.dump(tree, out)
-    return out.getvalue()
+    return comments.change(text, _yaml(text), lambda tree: _edit(tree, edit))
 
 
 def _edit(tree: Any, edit: Edit) -> bool:

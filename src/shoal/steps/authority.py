@@ -43,11 +43,12 @@ async def _find_once(tools: Tools) -> Pair | None:
 
 
 async def find(ceph: Ceph) -> Pair | None:
+    """None, too, for one that is soon over: nothing that it signs would last."""
     certificate, key = await _get(ceph, CERTIFICATE), await _get(ceph, KEY)
     if certificate is None or key is None:
         return None
     pair = Pair(certificate.reveal(), key)
-    return pair if certificates.belong_together(pair) else None
+    return pair if certificates.belong_together(pair) and certificates.lasts(pair.certificate) else None
 
 
 async def _get(ceph: Ceph, name: str) -> Secret | None:

@@ -41,7 +41,7 @@ echo {COMPLETE} >"$3.tmp"; sync -f "$3.tmp"; mv -f "$3.tmp" "$3" """
 async def apply(action: Action, tools: Tools) -> None:
     guest = await tools.storage_vm(settings.text(action, "host"))
     state = await _state(guest)
-    if state == "" and not await _is_elsewhere(tools):
+    if state == "" and not await _is_elsewhere(action, tools):
         await _prepare(action, guest)
         state = "started"
     if state not in ("", COMPLETE):
@@ -73,17 +73,23 @@ async def _prepare(action: Action, guest: Ssh) -> None:
     await guest.write_file(STATE_FILE, b"started\n")
 
 
-async def _is_elsewhere(tools: Tools) -> bool:
-    """Whether any storage VM that answers has a cluster already. Then this one has lost its disk, or it was adopted."""
+async def _is_elsewhere(action: Action, tools: Tools) -> bool:
+    """Whether any storage VM has a cluster already. Then this one has lost its disk, or is a new host's.
+
+    One that is being made just now need not answer; one that was there before must.
+    """
+    older = settings.texts(action, "older")
     hosts = [host.name for host in tools.connections.spec.hosts]
-    return any(await asyncio.gather(*(_has_cluster(tools, host) for host in hosts)))
+    return any(await asyncio.gather(*(_has_cluster(tools, host, must_answer=host in older) for host in hosts)))
 
 
-async def _has_cluster(tools: Tools, host: str) -> bool:
+async def _has_cluster(tools: Tools, host: str, *, must_answer: bool) -> bool:
     try:
         guest = await tools.storage_vm(host)
         listed = await guest.run(["find", "/var/lib/ceph", "-maxdepth", "2", "-name", "*.*"], timeout_s=20, check=False)
     except Unreachable:
+        if must_answer:
+            raise
         return False
     return bool(listed.stdout.strip())
 

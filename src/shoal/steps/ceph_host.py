@@ -44,7 +44,7 @@ async def apply(action: Action, tools: Tools) -> None:
                 raise NotYet(error.brief, details=error.details) from error
         return ""
 
-    watched = orchestrator.watch(add, ceph, tools)
+    watched = orchestrator.watch(add, tools)
     await wait_until(watched, deadline_s=TRY_FOR_S, what=f"Ceph to take {name}", every_s=1)
     for label in drained:
         await ceph.text(["orch", "host", "label", "rm", name, label], timeout_s=ADD_TIMEOUT_S)

@@ -105,7 +105,7 @@ async def _wait(action: Action, tools: Tools, look: Any, what: str) -> None:
             tools.progress(action, seen)
         return seen
 
-    await wait_until(ask, deadline_s=MOVE_TIMEOUT_S, what=what, every_s=2)
+    await wait_until(orchestrator.watch(ask, tools), deadline_s=MOVE_TIMEOUT_S, what=what, every_s=2)
 
 
 async def _look_at_mons(ceph: Ceph, name: str, mons: tuple[str, ...]) -> str:

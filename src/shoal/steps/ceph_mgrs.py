@@ -23,7 +23,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    watched = orchestrator.watch(look, ceph, tools)
+    watched = orchestrator.watch(look, tools)
     await wait_until(watched, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=3)
 
 

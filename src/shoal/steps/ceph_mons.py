@@ -25,7 +25,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    watched = orchestrator.watch(look, ceph, tools)
+    watched = orchestrator.watch(look, tools)
     await wait_until(watched, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=3)
 
 

@@ -21,11 +21,12 @@ async def apply(action: Action, tools: Tools) -> None:
     if pool is None:
         await ceph.text(["osd", "pool", "create", name, f"--size={replicas}"], timeout_s=60)
         pool = {}
-    # min_size first where it falls, size first where it grows: neither may pass the other on the way.
-    for key, value in sorted({"size": replicas, "min_size": min_replicas}.items(), key=lambda item: item[1]):
-        if pool.get(key) != value:
-            sure = ["--yes-i-really-mean-it"] if key == "size" and value == 1 else []
-            await ceph.text(["osd", "pool", "set", name, key, str(value), *sure], timeout_s=60)
+    if pool.get("size") != replicas:
+        sure = ["--yes-i-really-mean-it"] if replicas == 1 else []
+        await ceph.text(["osd", "pool", "set", name, "size", str(replicas), *sure], timeout_s=60)
+        pool = {**pool, "min_size": None}  # by that Ceph makes it what it would be in a new pool
+    if pool.get("min_size") != min_replicas:
+        await ceph.text(["osd", "pool", "set", name, "min_size", str(min_replicas)], timeout_s=60)
     if APPLICATION not in pool.get("application_metadata", {}):
         await ceph.text(["osd", "pool", "application", "enable", name, APPLICATION], timeout_s=60)
 

@@ -45,7 +45,7 @@ def make_authority() -> Pair:
         decipher_only=False,
     )
     builder = (
-        _builder(name, name, key.public_key())
+        _builder(name, name, key.public_key(), _now() + LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -70,8 +70,15 @@ def is_by(authority_certificate: str, certificate: str) -> bool:
         issued.verify_directly_issued_by(issuer)
     except Exception:  # noqa: BLE001  whatever is wrong with it, it is made anew
         return False
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
-    return issuer.not_valid_after_utc > soon and issued.not_valid_after_utc > soon
+    return _lasts(issuer) and _lasts(issued)
+
+
+def lasts(certificate: str) -> bool:
+    """Whether it is still valid for a month."""
+    try:
+        return _lasts(_load(certificate))
+    except ValueError:
+        return False
 
 
 def belong_together(pair: Pair) -> bool:
@@ -87,7 +94,8 @@ def _issue(
 ) -> Pair:
     key, issuer = ec.generate_private_key(ec.SECP256R1()), _load(authority.certificate)
     builder = (
-        _builder(_name(name), issuer.subject, key.public_key())
+        # It does not outlast its issuer: so whoever has one sees in time that both are to be made anew.
+        _builder(_name(name), issuer.subject, key.public_key(), min(_now() + LIFE, issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(_issuer_key(issuer), critical=False)
@@ -97,16 +105,17 @@ def _issue(
     return _pair(builder.sign(_load_key(authority.key), hashes.SHA256()), key)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, ends: datetime.datetime
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BEFORE)
-        .not_valid_after(now + LIFE)
+        .not_valid_before(_now() - BEFORE)
+        .not_valid_after(ends)
     )
 
 
@@ -123,6 +132,14 @@ def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pai
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     private = key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
     return Pair(certificate.public_bytes(encoding).decode(), Secret(private))
+
+
+def _lasts(certificate: x509.Certificate) -> bool:
+    return certificate.not_valid_after_utc > _now() + datetime.timedelta(days=30)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _load(certificate: str) -> x509.Certificate:

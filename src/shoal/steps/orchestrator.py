@@ -30,7 +30,7 @@ async def order(ceph: Ceph, tools: Tools, argv: list[str], *, input: bytes | Non
         await ceph.text(argv, timeout_s=60, input=input)
 
 
-def watch(look: Callable[[], Awaitable[str]], ceph: Ceph, tools: Tools) -> Callable[[], Awaitable[str]]:
+def watch(look: Callable[[], Awaitable[str]], tools: Tools) -> Callable[[], Awaitable[str]]:
     """The same look; but what waits for the orchestrator in vain sees to it that it goes on."""
     count = 0
 
@@ -41,7 +41,7 @@ def watch(look: Callable[[], Awaitable[str]], ceph: Ceph, tools: Tools) -> Calla
             seen = await look()
         except TemporaryError as error:
             seen = error.brief
-        if seen and count % LOOK_EVERY == 0 and (failed := await revive(ceph, tools)):
+        if seen and count % LOOK_EVERY == 0 and (failed := await revive(await tools.ceph(), tools)):
             return f"{seen}; {failed}"
         return seen
 

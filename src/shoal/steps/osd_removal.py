@@ -28,6 +28,9 @@ REMOVE_TIMEOUT_S = 180.0
 NOT_YET = (11, 16)  # EAGAIN, EBUSY: Ceph's answers while data would be lost, or while it cannot tell
 YES = "--yes-i-really-mean-it"
 NO_GROUPS = "no placement groups yet"
+# $1 the cluster's fsid, $2 the OSD's id. cephadm fails on a daemon that it does not find. Its folder goes last.
+REMOVE_DAEMON = """[ ! -d "/var/lib/ceph/$1/osd.$2" ] ||
+exec cephadm rm-daemon --fsid "$1" --name "osd.$2" --force --force-delete-data"""
 
 
 async def apply(action: Action, tools: Tools) -> None:
@@ -40,7 +43,7 @@ async def apply(action: Action, tools: Tools) -> None:
         await ceph.text(["osd", "out", *settings.texts(action, "together")])
         await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
     elif osd["up"]:
-        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), ceph, tools)
+        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), tools)
         await _wait(action, tools, leave, f"Ceph to do without osd.{name}")
     if not drain:
         await _wait_until_safe(action, tools, ceph)
@@ -162,10 +165,9 @@ def _states(status: object) -> dict[str, int]:
 async def _remove_daemon(action: Action, tools: Tools, ceph: Ceph, name: str) -> None:
     """Without a storage VM there is no daemon; one that only does not answer keeps its OSD up, which is seen next."""
     fsid = (await ceph.text(["fsid"])).strip()
-    argv = ["cephadm", "rm-daemon", "--fsid", fsid, "--name", f"osd.{name}", "--force", "--force-delete-data"]
     try:
         guest = await tools.storage_vm(action.host)
-        await guest.run(argv, timeout_s=REMOVE_TIMEOUT_S)
+        await guest.run(["sh", "-c", REMOVE_DAEMON, "sh", fsid, name], timeout_s=REMOVE_TIMEOUT_S)
     except Unreachable as error:
         tools.progress(action, f"osd.{name} cannot be stopped: {error.brief}")
 

@@ -51,7 +51,10 @@ udevadm trigger --action=change --sysname-match="$3" --subsystem-match=block; ud
 # $1 disk. Prints what stands on it and what uses it.
 CONTENTS = """wipefs --parsable "$1" | grep -v '^#' | cut -d, -f4 || true; printf '\\001'
 lsblk -rno MOUNTPOINT,TYPE "$1" | grep -vE '^ ?(disk|part)$' || true"""
-CLEAR = """set -e; wipefs --all --force "$1" >&2; sgdisk --zap-all "$1" >&2 || true
+# The kernel refuses to read the table anew while anybody has a partition open, a storage VM's backend, too.
+CLEAR = """set -e; udevadm settle --timeout=30 || true
+blockdev --rereadpt "$1" || { echo "$1 or a partition of it is open, and it was not wiped" >&2; exit 1; }
+udevadm settle --timeout=30 || true; wipefs --all --force "$1" >&2; sgdisk --zap-all "$1" >&2 || true
 sgdisk --clear "$1" >&2; blockdev --rereadpt "$1" """
 
 

@@ -34,7 +34,7 @@ async def apply(action: Action, tools: Tools) -> None:
             tools.progress(action, seen)
         return seen
 
-    watched = orchestrator.watch(look, ceph, tools)
+    watched = orchestrator.watch(look, tools)
     await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
     written = ["cp", DIGEST_FILE, RUNNING_FILE]
     await asyncio.gather(*(guest.run(written, timeout_s=COMMAND_TIMEOUT_S) for guest in guests))

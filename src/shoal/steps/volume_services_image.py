@@ -20,7 +20,7 @@ async def apply(action: Action, tools: Tools) -> None:
     spec = volume_services.compose(settings.texts(action, "names"), settings.text(action, "image"))
     await orchestrator.order(ceph, tools, ["orch", "apply", "-i", "-"], input=json.dumps(spec).encode())
     await orchestrator.order(ceph, tools, ["orch", "redeploy", VOLUME_SERVICE])
-    watched = orchestrator.watch(lambda: verify(action, tools), ceph, tools)
+    watched = orchestrator.watch(lambda: verify(action, tools), tools)
     await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume services to run it", every_s=3)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shoal.facts import Disk, Facts, Osd
+from shoal.facts import Disk, Facts, Host, Osd
 from shoal.kit.sizes import GiB
 from shoal.plan import disk_removal, osd_removal
 from shoal.plan.action import Change, Plan
@@ -208,6 +208,17 @@ def test_nothing_leaves_while_another_osd_is_down() -> None:
     assert what.endswith("on shoal-storage-xen1 is down, too")
 
 
+def test_nothing_leaves_while_a_host_is_in_maintenance() -> None:
+    """Its storage VM may run yet, while its VMs move away, and goes off at any moment."""
+    spec, facts = pool()
+    hosts = tuple(replace(host, maintenance="noon") if host.name == "xen1" else host for host in facts.hosts)
+    for plan in (
+        plan_replace(replacing(spec), replace(facts, hosts=hosts)),
+        plan_remove(removing(spec), replace(facts, hosts=hosts)),
+    ):
+        assert says(plan) == ["xen1 is in maintenance since noon"]
+
+
 def test_two_dead_disks_of_one_host_are_not_mixed_up() -> None:
     spec, facts = pool()
     ill = change_osds(facts, lambda osd: osd.host == "shoal-storage-xen2", up=False, partition_uuids=(), device="")
@@ -258,6 +269,25 @@ def test_a_disk_is_added() -> None:
     for action in make_plan(work.edited, facts).changes:
         world.do(action)
     assert make_plan(work.edited, world.facts).changes == ()
+
+
+def test_a_disk_that_has_an_osd_is_not_wiped_under_another_name() -> None:
+    spec, facts = pool()
+    alias = "/dev/disk/by-id/wwn-0x5002538f"
+    entry = {"device": alias, "use": "whole-disk", "wipe": True}
+    edited = with_disks(spec, "xen2", *disks_of(spec, "xen2"), entry)
+    for known in (by_id("xen2", 1), by_id("xen2", 2)):
+        hosts = tuple(with_alias(host, known, alias) if host.name == "xen2" else host for host in facts.hosts)
+        plan = plan_add(Work(spec, edited, FILE, Edit(ADD_DISK, "xen2", alias, entry), 3), replace(facts, hosts=hosts))
+        assert any("is a disk of the storage VM of xen2 already" in what for what in says(plan)), says(plan)
+
+
+def with_alias(host: Host, known: str, alias: str) -> Host:
+    assert host.dom0
+    disks = tuple(
+        replace(disk, links=(*disk.links, alias)) if known in disk.links else disk for disk in host.dom0.disks
+    )
+    return replace(host, dom0=replace(host.dom0, disks=disks))
 
 
 def test_apply_says_that_an_osd_is_not_in_the_spec_any_more() -> None:

@@ -268,6 +268,8 @@ def test_of_a_dead_host_only_what_the_others_know_goes() -> None:
     leaves, moves = plan.actions[:2]
     assert (leaves.settings["drain"], leaves.settings["has_daemon"]) == (True, False)
     assert moves.settings["is_dead"] is True
+    resting = tuple(replace(host, maintenance="noon") if host.name == "xen2" else host for host in lost.hosts)
+    assert plan_remove(leave(spec, "xen2", is_dead=True), replace(lost, hosts=resting)).problems == ()
 
 
 def test_a_host_that_lives_is_not_taken_for_dead() -> None:

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from shoal.spec.edit import ADD_DISK, ADD_HOST, REMOVE_DISK, REMOVE_HOST, REPLACE_DISK, SET_IMAGE, Edit, apply_edit
 from shoal.spec.load import parse
@@ -84,3 +85,86 @@ def test_another_image_of_ceph() -> None:
     assert "+  version: 19.2.3" not in diff(new, with_version) and "-  version: 19.2.3" in diff(new, with_version)
     named = Edit(SET_IMAGE, "", entry={"image": "quay.io/ceph/ceph:latest", "version": "20.1.0"})
     assert "+  version: 20.1.0" in diff(named, with_version)
+
+
+COMMENTED = """---
+# Ours
+hosts:
+  # rack A
+  - name: xen1
+    storage_vm: {address: 192.168.10.21}  # its own
+    disks:
+      # slow
+      - device: /dev/disk/by-id/a
+        use:   whole-disk
+      # quick
+      - device: /dev/disk/by-id/b
+        use: whole-disk  # all of it
+
+  # rack B
+  - name: xen2
+    storage_vm: {address: 192.168.10.22}
+    disks:
+      # its only one
+      - device: /dev/disk/by-id/c
+        use: whole-disk
+
+# Pinned
+ceph:
+  image: ceph:v19.2.3  # by hand
+  # no tag tells it
+  version: 19.2.3
+
+# The pool
+srs: []
+"""
+
+
+A, B, C, D = (f"/dev/disk/by-id/{letter}" for letter in "abcd")
+XEN1 = COMMENTED[COMMENTED.index("  - name: xen1") : COMMENTED.index("\n  # rack B")]
+XEN2 = COMMENTED[COMMENTED.index("\n  - name: xen2") : COMMENTED.index("\n\n# Pinned")]
+
+
+@pytest.mark.parametrize(
+    ("edit", "old", "new"),
+    [
+        (Edit(REMOVE_HOST, "xen1"), XEN1, ""),
+        (Edit(REMOVE_HOST, "xen2"), XEN2, ""),
+        (Edit(ADD_HOST, "xen3", entry={"name": "xen3", "disks": []}), XEN2, f"{XEN2}\n  - name: xen3\n    disks: []"),
+        (Edit(REMOVE_DISK, "xen1", B), f"      - device: {B}\n        use: whole-disk  # all of it\n", ""),
+        (
+            Edit(REMOVE_DISK, "xen1", A),
+            f"      - device: {A}\n        use:   whole-disk\n      # quick\n      - device: {B}\n"
+            "        use: whole-disk  # all of it\n",
+            f"      # quick\n      - device: {B}\n        use: whole-disk  # all of it\n        number: 2\n",
+        ),
+        (
+            Edit(ADD_DISK, "xen2", D, {"device": D, "use": "whole-disk"}),
+            f"{C}\n        use: whole-disk\n",
+            f"{C}\n        use: whole-disk\n      - device: {D}\n        use: whole-disk\n",
+        ),
+        (
+            Edit(REPLACE_DISK, "xen1", B, {"device": B, "wipe": True}),
+            "# all of it\n",
+            "# all of it\n        wipe: true\n",
+        ),
+        (
+            Edit(SET_IMAGE, "", entry={"image": "ceph:v20.1.0"}),
+            "  image: ceph:v19.2.3  # by hand\n  # no tag tells it\n  version: 19.2.3\n",
+            "  image: ceph:v20.1.0  # by hand\n  # no tag tells it\n",
+        ),
+    ],
+)
+def test_comments_stay_where_they_stand(edit: Edit, old: str, new: str) -> None:
+    assert COMMENTED.count(old) == 1
+    changed = apply_edit(COMMENTED, edit)
+    assert changed == COMMENTED.replace(old, new)
+    assert apply_edit(changed, edit) == changed
+
+
+def test_a_value_of_many_lines_is_no_hindrance() -> None:
+    text = TEXT.replace("hosts:", "hosts:  # all", 1) + "notes: |\n  one\n\n  # two\nmore: {a: 1,  # one\n  b: 2}\n"
+    changed = apply_edit(text, Edit(ADD_HOST, "xen4", entry=HOST))
+    assert YAML(typ="safe").load(changed)["notes"] == "one\n\n# two\n"
+    assert YAML(typ="safe").load(changed)["more"] == {"a": 1, "b": 2}
+    assert YAML(typ="safe").load(changed)["hosts"][-1] == HOST

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from shoal.clients.ceph import CephRefused
+from shoal.clients.ssh import Completed
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action, Change
-from shoal.steps import ceph_host_removal
+from shoal.steps import ceph_host_removal, orchestrator
 
 GONE, REST = "shoal-storage-xen4", ("shoal-storage-xen1", "shoal-storage-xen2", "shoal-storage-xen3")
 SETTINGS = {"name": GONE, "mons": REST, "mgrs": REST[:2], "others": REST, "image": "ceph:18.2.7", "admin": ""}
 ACTION = Action("ceph_host_removal", "xen4", Change.UPDATE, "", "xen4", settings={**SETTINGS, "is_dead": True})
+FAILED = "Module 'cephadm' has failed: 'Dumper' object has no attribute 'represented_objects'"
 
 
 class Cluster:
@@ -24,6 +27,7 @@ class Cluster:
     def __init__(self, *, osds: tuple[int, ...], remembered: tuple[int, ...]) -> None:
         self.osds, self.remembered = [*osds], remembered
         self.hosts, self.locks = [GONE, *REST], defaultdict(asyncio.Lock)
+        self.kept, self.has_failed = dict[str, object](), False
 
     async def ceph(self) -> Any:
         return self
@@ -35,6 +39,10 @@ class Cluster:
         if [*argv] == ["orch", "host", "rm", GONE, "--offline", "--force"]:
             self.osds = [osd for osd in self.osds if osd not in self.remembered]
             self.hosts.remove(GONE)
+        if [*argv] == ["mgr", "fail"]:
+            self.has_failed = False
+        if argv[0] == "orch" and self.has_failed:
+            raise CephRefused(argv, Completed("", FAILED, 95))
         return ""
 
     async def command(self, argv: Sequence[str]) -> object:
@@ -43,6 +51,9 @@ class Cluster:
             "mgr dump": {"active_name": f"{REST[0]}.abc", "standbys": [{"name": f"{REST[1]}.def"}]},
             "orch host ls": [{"hostname": name} for name in self.hosts],
             "osd ls": self.osds,
+            "health detail": {
+                "checks": {"MGR_MODULE_ERROR": {"detail": [{"message": FAILED}]}} if self.has_failed else {}
+            },
             f"orch ps {GONE}": [
                 {"daemon_type": "crash", "daemon_id": GONE},
                 *({"daemon_type": "osd", "daemon_id": str(osd)} for osd in self.remembered),
@@ -68,3 +79,11 @@ async def test_an_id_that_another_hosts_osd_has_by_now_is_not_purged() -> None:
         await carry_out(cluster)
     assert "Leave the host" in caught.value.resolution
     assert cluster.osds == [0, 1, 2, 3] and GONE in cluster.hosts
+
+
+async def test_an_orchestrator_that_has_failed_is_not_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrator, "LOOK_EVERY", 1)
+    cluster = Cluster(osds=(0, 1, 2), remembered=())
+    cluster.has_failed = True
+    assert await carry_out(cluster) == ""
+    assert cluster.hosts == [*REST]
