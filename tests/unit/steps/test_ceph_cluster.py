@@ -35,7 +35,7 @@ class Guests:
     async def read_file(self, _path: str) -> bytes | None:
         return None
 
-    async def write_file(self, path: str, _data: bytes) -> None:
+    async def write_file(self, path: str, _data: bytes, **_more: Any) -> None:
         self.ran.append(path)
         raise Unreachable("far enough")
 
