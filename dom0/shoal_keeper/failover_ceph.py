@@ -72,6 +72,10 @@ class Services:
         """Who has it, None for nobody. Takes it from nobody, either."""
         return self._ask("GET", _path(place, "locks/" + name), None, ASK_TIMEOUT_S)["owner"]
 
+    def release_lock(self, place, name, owner):
+        """Whoever has it by then: it is no more this owner's."""
+        self._ask("DELETE", _path(place, "locks/" + name), {"owner": owner}, ASK_TIMEOUT_S)
+
     def hold_noout(self, place, machine, ttl_s):
         """Whether the machine's OSDs stay in the cluster for so long because of this."""
         body = {"ttl_s": ttl_s}

@@ -44,6 +44,10 @@ class PaperCeph:
             if (kind, method) == ("locks", "GET"):
                 owner, until = self._locks.get(rest[0], ("", 0.0))
                 return 200, {"owner": owner if until > time.monotonic() else None}
+            if (kind, method) == ("locks", "DELETE"):
+                if self._locks.get(rest[0], ("", 0.0))[0] == body["owner"]:
+                    del self._locks[rest[0]]
+                return 200, {"owner": None}
             assert (kind, method) == ("locks", "PUT"), path
             return self._lock(rest[0], body["owner"], body["ttl_s"])
 
