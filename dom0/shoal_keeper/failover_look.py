@@ -23,7 +23,7 @@ class Records:
     def __init__(self, call, own):
         (self.pool,) = call("pool.get_all_records").values()
         self.hosts = call("host.get_all_records")
-        self.own = next(host for host in self.hosts.values() if host["uuid"] == own)
+        self.own = next((host for host in self.hosts.values() if host["uuid"] == own), None)
         self._refuse()
         self.metrics = call("host_metrics.get_all_records")
         self.pbds = call("PBD.get_all_records").values()
@@ -49,6 +49,8 @@ class Records:
                 self.unfenced[vbd["VM"]] = vbd["VDI"]
 
     def _refuse(self):
+        if self.own is None:
+            raise StandsBack("this host has left the pool")
         if POOL_MARK not in self.pool["other_config"] and KIT_MARK not in self.own["other_config"]:
             raise StandsBack("Shoal has not set up this pool")
         if self.pool["ha_enabled"]:

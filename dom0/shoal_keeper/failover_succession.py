@@ -14,6 +14,8 @@ SUCCESSOR_S = 3600  # the longest that a lock may last
 ROLE_FILE = "/etc/xensource/pool.conf"
 HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
+TELL_S = 300.0  # so long the others are told: a toolstack that is just restarting does not hear it
+TELL_EVERY_S = 30.0
 
 
 class Succession:
@@ -22,7 +24,8 @@ class Succession:
         self._services = services
         self._say = say
         self._taken_at = None
-        self.is_new_master = False  # and has not told the others yet
+        self.is_new_master = False  # and its toolstack does not answer yet
+        self._tell_at = self._tell_until = 0.0
 
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
@@ -68,15 +71,21 @@ class Succession:
         if earlier:
             self._services.release_lock(place, SUCCESSOR + roster.own, earlier)  # this host is the master by right
 
-    def settle(self, known, roster):
-        """Once this host's toolstack answers as the master, and `known`, the roster before, had another: have the others
+    def settle(self, known, roster, uptime_s):
+        """Once this host's toolstack answers as the master, and `known`, the roster before, had another: the others shall
         follow it. A keeper that was killed in between has that from its file.
         """
         was_other = known is not None and known.master != roster.own
         if roster.master == roster.own and (self.is_new_master or was_other):
-            self._call("pool.recover_slaves")
             self.is_new_master = False
-            self._say("failover: the other hosts follow this one as their master", True)
+            self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
+            self._say("failover: has the other hosts follow this one as their master", True)
+
+    def tell(self, uptime_s):
+        """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
+        if self._tell_at <= uptime_s < self._tell_until:
+            self._tell_at = uptime_s + TELL_EVERY_S
+            self._call("Async.pool.recover_slaves")
 
     def follow_successor(self, roster):
         """If another took this master's place while it could not know: step back. Whether it does."""

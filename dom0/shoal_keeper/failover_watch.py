@@ -28,7 +28,7 @@ FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
-LOST_MASTER_TIMEOUT_S = 6.0  # a member's toolstack waits for a dead master for as long as one lets it
+LOST_MASTER_TIMEOUT_S = 4.0  # a member's toolstack waits for a dead master for as long as one lets it
 TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
@@ -107,6 +107,7 @@ class Watch:
         if not self._roster.is_watched():
             return WATCH_S
         now = observe.read_uptime_s()
+        self._succession.tell(now)
         self._resolve_doubt(now)
         self._past.update(self._roster, now)
         dead = self._listen(members, now)
@@ -125,7 +126,8 @@ class Watch:
         """The hosts that are dead."""
         self._presence.update(self._roster, members, self._beats_in_ceph, now)
         missed, master = self._presence.missed(), self._roster.master
-        self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if master in missed else CALL_TIMEOUT_S
+        is_lost = master in missed and not self._succession.is_new_master
+        self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
         dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
         if self._roster.hosts[master].rests:
             dead.discard(master)  # a look would show the mark, if it were not the master's to show it
@@ -183,6 +185,7 @@ class Watch:
                 self._doubt_at = now + DOUBT_AGAIN_S
         except (Refused, Unreachable) as error:  # it has no master, or is starting: then it is none itself
             self._say("failover: does not know yet who the master is: %s" % _describe(error), False)
+            self._doubt_at, self._doubt_until = now + WATCH_S, now + DOUBT_S
 
     def _work(self, in_quorum):
         """Look at the whole pool, and do what can be done now."""
@@ -299,7 +302,7 @@ class Watch:
                 raise
             self._say("failover: goes by what it knew of the pool: %s" % _describe(error), True)
             return
-        self._succession.settle(self._roster, roster)
+        self._succession.settle(self._roster, roster, now)
         if roster.is_watched():
             # Of a master with no monitor nothing in Ceph says that it is about to rest.
             is_read_often = roster.hosts[roster.master].rests or roster.beats(roster.master)

@@ -42,7 +42,7 @@ loop.HURRY_S = loop.BOOTING_HURRY_S = 0.2
 ceph_troubles.FULL_PATIENCE_S = alerts.LOOK_AGAIN_S = 0.5
 noout.AGAIN_S = 0.5
 act.POLL_S, act.WAIT_S = 0.05, 3.0
-memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
+memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S, memory.BOOTING_PAUSE_S = 0.2, 1.0, 1.0
 toolstack.CALL_TIMEOUT_S = 5.0
 observe.LOCK_STALE_S = 2.0
 decide.SPREAD_PATIENCE_S = 20.0

@@ -95,6 +95,11 @@ def test_a_host_that_hears_none_of_those_that_live_judges_nobody(silent: set[str
     assert [listen(presence, 1060.0, "a", "c"), listen(presence, 1062.0, "a", "c")] == [0.0, 2.0]
 
 
+def test_a_host_that_has_left_the_pool_watches_nothing() -> None:
+    assert roster("a", "b").is_watched()
+    assert not roster("b", "c").is_watched()
+
+
 class Pool:
     """What a keeper's succession asks of the toolstack and of Ceph."""
 
@@ -139,11 +144,14 @@ def test_a_master_whose_place_was_taken_while_it_was_away_for_a_short_while_step
 
 def test_a_keeper_that_was_killed_before_it_told_the_others_tells_them() -> None:
     pool, before, now = Pool(), roster("a", "b", master="b"), roster("a", "b")
-    pool.succession.settle(now, now)
-    pool.succession.settle(None, now)
+    pool.succession.settle(now, now, 100.0)
+    pool.succession.settle(None, now, 100.0)
+    pool.succession.tell(100.0)
     assert pool.calls == []
-    pool.succession.settle(before, now)
-    assert pool.calls == ["pool.recover_slaves"]
+    pool.succession.settle(before, now, 200.0)
+    for uptime_s in (200.0, 201.0, 231.0, 900.0):  # again, since one may just have restarted; not for ever
+        pool.succession.tell(uptime_s)
+    assert pool.calls == ["Async.pool.recover_slaves"] * 2
 
 
 def test_a_toolstack_that_does_not_let_its_keeper_in_costs_one_try_not_three_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
