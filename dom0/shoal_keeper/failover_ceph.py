@@ -70,7 +70,7 @@ class Services:
 
     def release_lock(self, place, name, owner):
         """Whoever has it by then: it is no more this owner's."""
-        self._ask("DELETE", _path(place, "locks/" + name), {"owner": owner}, ASK_TIMEOUT_S)
+        self._ask("DELETE", _path(place, "locks/" + name), {"owner": owner}, ASK_TIMEOUT_S, dict)
 
     def hold_noout(self, place, machine, ttl_s):
         """Whether the machine's OSDs stay in the cluster for so long because of this."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dom0.shoal_keeper import services
+from dom0.shoal_keeper.failover_ceph import Services
 from dom0.tests.keeper_pool import KeeperPool
 from dom0.tests.test_keeper_failover_acts import ADDRESS, CLIENT, calm, db, image, run_in_xen, start_guest
 
@@ -39,7 +41,9 @@ def stand_still(pool: KeeperPool, *names: str) -> None:
         process.send_signal(signal.SIGCONT)
 
 
-def test_hosts_that_stood_still_find_out_what_was_done_meanwhile(pool: KeeperPool) -> None:
+def test_hosts_that_stood_still_find_out_what_was_done_meanwhile(
+    pool: KeeperPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """xen2 was taken for dead and fenced, and xen1 was succeeded as the master. xen3 has a claim, and is being serviced."""
     guest, claimed = start_guest(pool), start_guest(pool, name="claimed")
     pool.api.VM.hard_shutdown(claimed)
@@ -64,3 +68,10 @@ def test_hosts_that_stood_still_find_out_what_was_done_meanwhile(pool: KeeperPoo
     pool.wait(lambda: pool.running(guest, claimed), "both VMs to run", timeout_s=20)
     left = lambda: [vm for vm in (guest, claimed) if "shoal:claim" in pool.api.VM.get_other_config(vm)]  # noqa: E731
     pool.wait(lambda: not left(), "the claims to go", timeout_s=20)
+    monkeypatch.setattr(services, "FOLDER", f"{pool.services.client_files}/")
+    ceph, lock, place = Services(), "successor-of-" + uuid(pool, "xen1"), ("rbd", "")
+    ceph.use((pool.services.endpoint,))
+    ceph.release_lock(place, lock, uuid(pool, "xen1"))
+    assert ceph.lock_owner(place, lock) == uuid(pool, "xen2"), "it is another's"
+    ceph.release_lock(place, lock, uuid(pool, "xen2"))
+    assert ceph.lock_owner(place, lock) is None
