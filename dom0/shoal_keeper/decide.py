@@ -74,7 +74,7 @@ def is_owed(vm, seen, memory):
     """Whether this host's keeper, and no other, owes the VM a start."""
     if not memory.owes_starts or vm.uuid in memory.settled:
         return False
-    return vm.affinity == seen.host.ref or (vm.affinity == NULL and seen.pool.is_master)
+    return vm.affinity == seen.host.ref or vm.is_lost_here or (vm.affinity == NULL and seen.pool.is_master)
 
 
 def _stand_back(seen):
@@ -218,7 +218,8 @@ def _start(plan, vm, key):
         return
     missing = [pbd.sr_name for pbd in seen.pbds if pbd.sr in vm.srs and not pbd.attached]
     lacking = sorted({name for pbd in seen.pbds if pbd.sr in vm.srs for name in pbd.lacking})
-    is_free = vm.affinity == NULL
+    # What ran here starts here again: so the VMs are spread as they were, and wait for no other host. If it can.
+    is_free = vm.affinity == NULL and (not vm.is_lost_here or plan.memory.has_given_up(key))
     if missing:
         plan.notes.append("the VM %s waits for SR %s" % (vm.name, ", ".join(missing)))
     elif is_free and lacking and seen.uptime_s < SPREAD_PATIENCE_S:
@@ -226,7 +227,7 @@ def _start(plan, vm, key):
     elif len(plan.actions) + _starts_under_way(seen) >= ACTIONS_MAX:
         plan.notes.append("the VM %s waits for its turn" % vm.name)
     else:
-        place = "" if is_free else seen.host.ref
+        place = "" if is_free or vm.affinity not in (NULL, seen.host.ref) else seen.host.ref
         reason = "it is marked to start, and its SR is plugged"
         plan.attempt(Action("start_vm", key, vm.ref, vm.name, reason, place=place, vm=vm.uuid))
 

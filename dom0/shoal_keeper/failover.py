@@ -25,12 +25,14 @@ class Peer(NamedTuple):
     osds_up: bool  # any of its OSDs is up
     silent_s: float = 0.0  # since when it has not answered; 0 while it does
     free_memory_bytes: int = 0
-    can_start: bool = True  # live, enabled, its SRs plugged
+    can_start: bool = True  # live and enabled
     beats_in_ceph: bool = False  # its keeper renews a lock there; only of hosts with neither monitor nor OSD
+    lacks: FrozenSet[str] = frozenset()  # Shoal's SRs that are not plugged there
+    rests: bool = False  # is being serviced: its keeper does nothing
 
 
 class Guest(NamedTuple):
-    """A VM with a disk on Shoal's SRs. `holders` are the Ceph clients that hold its disks: host and address with nonce.
+    """A VM with a disk on Shoal's SRs. `holders` are the Ceph clients that hold what it writes to: host and address with nonce.
 
     The host is known by the address; "" when it is none of the pool's. A client may outlive its VM, and its host.
     """
@@ -44,6 +46,7 @@ class Guest(NamedTuple):
     priority: int = 0  # lower first
     memory_bytes: int = 0
     avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
+    srs: FrozenSet[str] = frozenset()  # Shoal's SRs that its disks lie on
 
 
 class Lost(NamedTuple):
@@ -67,6 +70,7 @@ class Sight(NamedTuple):
     strays: Tuple[str, ...] = ()  # VMs that run here and, says the pool, do not
     clients: FrozenSet[Tuple[str, str]] = frozenset()  # that hold any other disk: host and address, as a guest's holders
     lost: Tuple[Lost, ...] = ()
+    shut_out: Tuple[str, ...] = ()  # VMs that run here, and whose disks this host may not write to any more
 
 
 class Step(NamedTuple):
@@ -98,6 +102,8 @@ def decide(sight) -> Tuple[Step, ...]:
     # A record may be wrong. One whose disk this host holds, and is not fenced from, runs nowhere else.
     strays = [vm for vm in sight.strays if vm not in _held_here(sight)]
     steps = [Step(STOP_STRAY, "the pool has it elsewhere", vm=vm) for vm in strays]
+    steps += [Step(STOP_OWN, "this host is shut out from its disk", vm=vm) for vm in sight.shut_out]
+    steps += _inherit(sight)
     room = {peer.uuid: peer.free_memory_bytes for peer in sight.peers if peer.can_start and not is_dead(peer)}
     for peer in sight.peers:
         if peer.uuid != sight.own and is_dead(peer):
@@ -106,6 +112,23 @@ def decide(sight) -> Tuple[Step, ...]:
         if guest.claim == sight.own:
             steps += _go_on(guest, sight, room)
     return tuple(steps)
+
+
+def after(sight, step) -> Sight:
+    """What is known once a step is done, without a look: what Ceph has acknowledged, and what was won."""
+    if step.kind == FENCE:
+        return sight._replace(acknowledged=sight.acknowledged | step.addresses)
+    if step.kind in (CLAIM, TAKE_OVER):
+        guests = tuple(guest._replace(claim=sight.own) if guest.uuid == step.vm else guest for guest in sight.guests)
+        return sight._replace(guests=guests)
+    return sight
+
+
+def _inherit(sight):
+    """Claims of keepers that do nothing with them: their hosts are being serviced, or have left the pool."""
+    keepers = {peer.uuid for peer in sight.peers if not peer.rests}
+    left = [guest for guest in sight.guests if guest.claim and guest.claim not in keepers]
+    return [Step(TAKE_OVER, "whoever had claimed it rests, or has left", about=guest.claim, vm=guest.uuid) for guest in left]
 
 
 def _held_here(sight):
@@ -144,9 +167,12 @@ def _go_on(guest, sight, room):
     """With the claim in hand: off by the records, then on, then let go. Never while somebody may still write."""
     dead = [peer.uuid for peer in sight.peers if is_dead(peer)]
     is_lost = guest.power_state == "Running" and guest.resident_on in dead
-    if guest.power_state != "Halted" and not is_lost:
-        return [Step(RELEASE, "it runs, or its host is back", vm=guest.uuid)]
     writers = {(host, address) for host, address in guest.holders if address not in sight.acknowledged}
+    if guest.power_state != "Halted" and not is_lost:
+        # A host that is back answers before it says what runs there. What it was fenced from does not, or not for long.
+        was_there = any(host == guest.resident_on for host, _ in guest.holders)
+        is_doubtful = guest.power_state == "Running" and was_there and not writers
+        return [] if is_doubtful else [Step(RELEASE, "it runs, or is not to", vm=guest.uuid)]
     for host in sorted({host for host, _ in writers if host in dead}):
         # The host that it was started on has died in its turn.
         addresses = frozenset(address for holder, address in writers if holder == host)
@@ -155,7 +181,8 @@ def _go_on(guest, sight, room):
         return []  # a live client has the disk: not ours to end
     if is_lost:
         return [Step(RESET, "its host is dead and fenced", about=guest.resident_on, vm=guest.uuid)]
-    fitting = [uuid for uuid in room if room[uuid] >= guest.memory_bytes and uuid not in guest.avoids]
+    unfit = guest.avoids | {peer.uuid for peer in sight.peers if peer.lacks & guest.srs}
+    fitting = [uuid for uuid in room if room[uuid] >= guest.memory_bytes and uuid not in unfit]
     places = sorted(fitting, key=lambda uuid: (-room[uuid], uuid))
     if not places:
         return []  # until there is memory; the claim keeps it ours

@@ -68,9 +68,12 @@ class Actor:
 
     def _claim(self, step, ref, own):
         if step.kind == failover.TAKE_OVER:
-            if self._call("VM.get_other_config", ref).get(CLAIM_MARK) != step.about:
+            marks = self._call("VM.get_other_config", ref)
+            if marks.get(CLAIM_MARK) != step.about:
                 return False
-            self._call("VM.remove_from_other_config", ref, CLAIM_MARK)
+            # In one call: of a VM that has been declared off, and that nobody claims, nobody would know any more.
+            self._call("VM.set_other_config", ref, {**marks, CLAIM_MARK: own})
+            return True
         try:
             self._call("VM.add_to_other_config", ref, CLAIM_MARK, own)
         except Refused as error:

@@ -17,6 +17,7 @@ LOCK = "alive-"
 LOCK_S = 20
 EVERY_S = 4.0
 AGAIN_S = 1.0
+STILL_S = 10.0  # who wakes up so much later than it wanted to was not only slow
 BLIND_S = 30.0  # so long after a time in which nobody could renew, everybody has: a renewal that hangs ends after 8 s
 
 
@@ -27,6 +28,7 @@ class Alive:
         self._roster = roster
         self._services = Services()
         self._blind_at = observe.read_uptime_s()  # nobody knows what was before
+        self._stood_still = False
 
     def start(self):
         threading.Thread(target=self._run, name="alive", daemon=True).start()
@@ -38,7 +40,15 @@ class Alive:
             except Exception:  # a bug: systemd starts the keeper again
                 traceback.print_exc()
                 os._exit(1)
+            slept_at = observe.read_uptime_s()
             time.sleep(pause_s)
+            if observe.read_uptime_s() - slept_at > pause_s + STILL_S:
+                self._stood_still = True
+
+    def take_standstill(self):
+        """Whether this dom0 has stood still since this was last asked: it was paused, or starved."""
+        stood_still, self._stood_still = self._stood_still, False
+        return stood_still
 
     def _renew(self):
         """This host's own sign, if it gives any; the seconds until the next."""

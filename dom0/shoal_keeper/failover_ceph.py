@@ -68,6 +68,10 @@ class Services:
         """Who has it, None for nobody. Takes it from nobody, either."""
         return self._ask("GET", _path(place, "locks/" + name), None, ASK_TIMEOUT_S, _owner)
 
+    def release_lock(self, place, name, owner):
+        """Whoever has it by then: it is no more this owner's."""
+        self._ask("DELETE", _path(place, "locks/" + name), {"owner": owner}, ASK_TIMEOUT_S, dict)
+
     def hold_noout(self, place, machine, ttl_s):
         """Whether the machine's OSDs stay in the cluster for so long because of this."""
         path, body = _path(place, "noout/" + machine), {"ttl_s": ttl_s}

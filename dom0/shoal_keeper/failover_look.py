@@ -23,26 +23,34 @@ class Records:
     def __init__(self, call, own):
         (self.pool,) = call("pool.get_all_records").values()
         self.hosts = call("host.get_all_records")
-        self.own = next(host for host in self.hosts.values() if host["uuid"] == own)
+        self.own = next((host for host in self.hosts.values() if host["uuid"] == own), None)
         self._refuse()
         self.metrics = call("host_metrics.get_all_records")
         self.pbds = call("PBD.get_all_records").values()
         self.srs = shoals_configs(call)
         self.vms = call("VM.get_all_records")
-        self.images = {}  # VDI → (pool, namespace, image)
+        self.images, sr_of = {}, {}  # VDI → (pool, namespace, image)
         for sr, config in self.srs.items():
             place = (config["pool"], config.get("namespace", ""))
             for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
                 self.images[ref] = place + ("vdi-" + vdi["location"],)
+                sr_of[ref] = sr
         self.disks = {}  # VM → images
+        self.written = {}  # VM → those that it may write to
+        self.on = {}  # VM → Shoal's SRs that they lie on
         self.unfenced = {}  # VM → what it writes to beside them, from which no Ceph shuts a host out
         for vbd in call("VBD.get_all_records").values():
             if vbd["VDI"] in self.images:
                 self.disks.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
+                self.on.setdefault(vbd["VM"], set()).add(sr_of[vbd["VDI"]])
+                if vbd["mode"] == "RW":
+                    self.written.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
             elif vbd["mode"] == "RW" and not vbd["empty"]:
                 self.unfenced[vbd["VM"]] = vbd["VDI"]
 
     def _refuse(self):
+        if self.own is None:
+            raise StandsBack("this host has left the pool")
         if POOL_MARK not in self.pool["other_config"] and KIT_MARK not in self.own["other_config"]:
             raise StandsBack("Shoal has not set up this pool")
         if self.pool["ha_enabled"]:
@@ -106,6 +114,7 @@ def look(call, services, roster, presence, here):
         locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
         acknowledged=fenced,
         strays=_strays(records, roster.own, here),
+        shut_out=_shut_out(records, roster.own, here, guests, fenced),
         clients=frozenset(owner for found in owners.values() for owner in found),
         lost=tuple(_lost(call, records, dead)),
     )
@@ -123,10 +132,7 @@ def _peer(call, records, ref, presence):
     signs = presence.signs(host["uuid"])
     rests = REST_MARK in host["other_config"]
     attached = {pbd["SR"] for pbd in records.pbds if pbd["host"] == ref and pbd["currently_attached"]}
-    can_start = (
-        host["enabled"] and metrics["live"] and signs.answers and not rests
-        and set(records.srs) <= attached
-    )  # fmt: skip
+    can_start = host["enabled"] and metrics["live"] and signs.answers and not rests
     return Peer(
         uuid=host["uuid"],
         beats=signs.answers or rests,
@@ -136,6 +142,8 @@ def _peer(call, records, ref, presence):
         free_memory_bytes=int(call("host.compute_free_memory", ref)) if can_start else 0,
         can_start=bool(can_start),
         beats_in_ceph=signs.beats_in_ceph,
+        lacks=frozenset(set(records.srs) - attached),
+        rests=rests,
     )
 
 
@@ -158,10 +166,11 @@ def _guest(records, ref, vm, owners, presence):
         resident_on=records.uuid(vm["resident_on"]) if vm["resident_on"] != NULL else "",
         restarts=_is_marked(vm) and ref not in records.unfenced,
         claim=vm["other_config"].get(CLAIM_MARK, ""),
-        holders=frozenset(owner for image in records.disks[ref] for owner in owners.get(image, ())),
+        holders=frozenset(owner for image in records.written.get(ref, ()) for owner in owners.get(image, ())),
         priority=int(vm["order"]),
         memory_bytes=int(vm["memory_static_max"]),
         avoids=presence.shunned_by(vm["uuid"]),
+        srs=frozenset(records.on[ref]),
     )
 
 
@@ -178,12 +187,35 @@ def _without_gone(guest, services, owners, dead, fenced):
 def _strays(records, own, here):
     """VMs that run here while the pool has them on another host, or a keeper has them in hand. Not one on its way."""
     found = []
-    for vm in records.vms.values():
-        if vm["uuid"] not in here or vm["current_operations"] or vm["scheduled_to_be_resident_on"] != NULL:
-            continue
+    for vm in _settled(records, here):
         resident = records.uuid(vm["resident_on"])
         is_elsewhere = vm["power_state"] == "Running" and resident not in ("", own)
         claim = vm["other_config"].get(CLAIM_MARK, "")
         if is_elsewhere or (vm["power_state"] == "Halted" and claim not in ("", own)):
             found.append(vm["uuid"])
     return tuple(sorted(found))
+
+
+def _shut_out(records, own, here, guests, fenced):
+    """VMs that run here, as the pool says too, but whose disk is fenced from this host, or another host's by now.
+
+    So it is after this host was taken for dead, and is back before it has stopped them: their writes fail for ever.
+    """
+    held = {guest.uuid: guest.holders for guest in guests}
+    found = []
+    for vm in _settled(records, here):
+        holders = held.get(vm["uuid"], frozenset())
+        is_fenced = any(host == own and address in fenced for host, address in holders)
+        is_elses = any(host not in ("", own) and address not in fenced for host, address in holders)
+        is_held = any(host == own and address not in fenced for host, address in holders)
+        is_here = vm["power_state"] == "Running" and records.uuid(vm["resident_on"]) == own
+        if is_here and (is_fenced or (is_elses and not is_held)):
+            found.append(vm["uuid"])
+    return tuple(sorted(found))
+
+
+def _settled(records, here):
+    """The VMs that run here, but for those on their way."""
+    for vm in records.vms.values():
+        if vm["uuid"] in here and not vm["current_operations"] and vm["scheduled_to_be_resident_on"] == NULL:
+            yield vm

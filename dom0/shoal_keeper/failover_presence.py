@@ -1,10 +1,11 @@
-"""What is known of each host's signs of life, and since when it is silent. By this host's uptime alone.
+"""What is known of each host's signs of life, and for how long it is silent. By this host's uptime alone.
 
 A host is asked for an answer on the network only while one of its other signs is missing.
 """
 
 import errno
 import socket
+import threading
 from typing import NamedTuple
 
 from .failover import Peer
@@ -12,6 +13,7 @@ from .failover import Peer
 TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
 SHUN_S = 60.0
+UNHEARD_S = 6.0  # no more than so much of the time between two questions counts: this host may have stood still
 
 
 class Signs(NamedTuple):
@@ -33,7 +35,7 @@ HEALTHY = Signs(True, True, True, 0.0)
 class Presence:
     def __init__(self):
         self._signs = {}
-        self._silent_since = {}
+        self._silent_s = {}
         self._shunned = {}  # (VM, host) → until when it is not started there again
         self._now = 0.0
 
@@ -50,25 +52,42 @@ class Presence:
         }
         whole = {uuid for uuid, host in judged.items() if host.machine in in_quorum and host.machine in up}
         self._listen({uuid: host for uuid, host in judged.items() if uuid not in whole}, uptime_s)
+        alive = [judged[uuid].address for uuid in sorted(whole)]
+        if self._silent_s and alive and not any(answers(address) for address in alive):
+            self._silent_s = {}  # not one that lives, as Ceph says, answers here: this host's own network is away
         self._signs = {}
         for uuid, host in judged.items():
-            since = self._silent_since.get(uuid)
-            silent_s = 0.0 if since is None else uptime_s - since
+            silent_s = self._silent_s.get(uuid, 0.0)
             beats = silent_s > 0 and roster.beats(uuid) and beats_in_ceph(uuid)
-            self._signs[uuid] = Signs(since is None, host.machine in in_quorum, host.machine in up, silent_s, beats)
+            answered = uuid not in self._silent_s
+            self._signs[uuid] = Signs(answered, host.machine in in_quorum, host.machine in up, silent_s, beats)
 
     def update_without_quorum(self, roster, uptime_s):
         """Nobody can be judged now. Silence counts on: Ceph's monitors vote while it begins. Whether anybody answers."""
         others = {uuid: host for uuid, host in roster.hosts.items() if uuid != roster.own}
         self._listen(others, uptime_s)
         self._signs = {}
-        return not others or set(others) > set(self._silent_since)
+        return not others or set(others) > set(self._silent_s)
 
     def _listen(self, hosts, uptime_s):
-        """Only these may be silent."""
-        self._now = uptime_s
-        silent = [uuid for uuid, host in hosts.items() if not answers(host.address)]
-        self._silent_since = {uuid: self._silent_since.get(uuid, uptime_s) for uuid in silent}
+        """Only these may be silent. All are asked at once: each that is silent takes its time."""
+        passed_s, self._now = min(uptime_s - self._now, UNHEARD_S), uptime_s
+        answered = {}
+
+        def ask(uuid, address):
+            answered[uuid] = answers(address)
+
+        threads = [threading.Thread(target=ask, args=(uuid, host.address), daemon=True) for uuid, host in hosts.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        silent = [uuid for uuid in hosts if not answered[uuid]]
+        self._silent_s = {uuid: self._silent_s[uuid] + passed_s if uuid in self._silent_s else 0.0 for uuid in silent}
+
+    def age_s(self, uptime_s):
+        """Seconds since the hosts were listened to."""
+        return uptime_s - self._now
 
     def signs(self, uuid):
         return self._signs.get(uuid, HEALTHY)

@@ -32,7 +32,7 @@ class Roster(NamedTuple):
 
     def is_watched(self) -> bool:
         """Whether there is anything to look after: an SR, and hosts that can be judged."""
-        return bool(self.pools) and any(place.machine or place.takes_part for place in self.hosts.values())
+        return bool(self.pools) and self.own in self.hosts and any(place.machine or place.takes_part for place in self.hosts.values())
 
     def beats(self, uuid: str) -> bool:
         """Whether the host shows that it lives by a lock in Ceph: no monitor and no OSD do it."""
@@ -64,15 +64,13 @@ def read(call, own) -> Roster:
         for ref, host in hosts.items()
     }
     pools, services = set(), set()
-    is_marked = POOL_MARK in pool["other_config"] or KIT_MARK in _of(hosts, own)["other_config"]
+    is_marked = POOL_MARK in pool["other_config"] or any(
+        host["uuid"] == own and KIT_MARK in host["other_config"] for host in hosts.values()
+    )
     for config in shoals_configs(call).values() if is_marked else ():
         pools.add((config["pool"], config.get("namespace", "")))
         services |= {part.strip() for part in config["volumes"].split(",") if part.strip()}
     return Roster(own, hosts[pool["master"]]["uuid"], places, tuple(sorted(pools)), tuple(sorted(services)))
-
-
-def _of(hosts, uuid):
-    return next(host for host in hosts.values() if host["uuid"] == uuid)
 
 
 def shoals_configs(call):

@@ -9,9 +9,13 @@ from shoal_dom0.xapi import Xapi
 from .toolstack import CALL_TIMEOUT_S, USER
 
 LOCK = "failover-master"
+SUCCESSOR = "successor-of-"  # who has it took over from that host; for when it comes back and does not know
+SUCCESSOR_S = 3600  # the longest that a lock may last
 ROLE_FILE = "/etc/xensource/pool.conf"
 HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
+TELL_S = 300.0  # so long the others are told: a toolstack that is just restarting does not hear it
+TELL_EVERY_S = 30.0
 
 
 class Succession:
@@ -20,19 +24,21 @@ class Succession:
         self._services = services
         self._say = say
         self._taken_at = None
-        self.is_new_master = False  # and has not told the others yet
+        self.is_new_master = False  # and its toolstack does not answer yet
+        self._tell_at = self._tell_until = 0.0
 
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
         if self._taken_at is not None and uptime_s - self._taken_at < AGAIN_S:
             return
-        heirs = sorted(
-            uuid
+        able = [
+            (place.rests, uuid)  # the keeper of one that is being serviced does nothing
             for uuid, place in roster.hosts.items()
             if uuid != roster.master
             and (place.machine in in_quorum or roster.beats(uuid))
             and presence.signs(uuid).answers
-        )
+        ]
+        heirs = [uuid for _, uuid in sorted(able)]
         if not heirs or _follows_another(roster):
             return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
@@ -42,23 +48,57 @@ class Succession:
             return
         if self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S)) != roster.own:
             return
+        self._fence(roster)
+        # On a member with no master xapi takes a few calls with a session that only this host knows.
+        local = _ask(USER, "session.slave_local_login_with_password", "")
+        self._note_successor(roster)
+        self._taken_at = uptime_s
+        _ask(local, "pool.emergency_transition_to_master")
+        self.is_new_master = True
+        self._say("failover: made this host the pool's master: %s is dead" % roster.hosts[roster.master].name, True)
+
+    def _fence(self, roster):
         owners = {address for place in roster.pools for _, address in self._services.owners(place)}
         its = {address for address in owners if roster.host_at(address) == roster.master}
         unfenced = its - self._services.fenced(roster.pools[0])
         if unfenced:
             self._services.fence(roster.pools[0], unfenced)
-        self._taken_at = uptime_s
-        local = _ask(USER, "session.slave_local_login_with_password", "")
-        _ask(local, "pool.emergency_transition_to_master")
-        self.is_new_master = True
-        self._say("failover: made this host the pool's master: %s is dead" % roster.hosts[roster.master].name, True)
 
-    def settle(self, roster):
-        """Once this host's toolstack answers as the master: have the others follow it."""
-        if self.is_new_master and roster.master == roster.own:
-            self._call("pool.recover_slaves")
+    def _note_successor(self, roster):
+        place = roster.pools[0]
+        self._services.take_lock(place, SUCCESSOR + roster.master, roster.own, SUCCESSOR_S)
+        earlier = self._services.lock_owner(place, SUCCESSOR + roster.own)
+        if earlier:
+            self._services.release_lock(place, SUCCESSOR + roster.own, earlier)  # this host is the master by right
+
+    def settle(self, known, roster, uptime_s):
+        """Once this host's toolstack answers as the master, and `known`, the roster before, had another: the others shall
+        follow it. A keeper that was killed in between has that from its file.
+        """
+        was_other = known is not None and known.master != roster.own
+        if roster.master == roster.own and (self.is_new_master or was_other):
             self.is_new_master = False
-            self._say("failover: the other hosts follow this one as their master", True)
+            self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
+            self._say("failover: has the other hosts follow this one as their master", True)
+
+    def tell(self, uptime_s):
+        """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
+        if self._tell_at <= uptime_s < self._tell_until:
+            self._tell_at = uptime_s + TELL_EVERY_S
+            self._call("Async.pool.recover_slaves")
+
+    def follow_successor(self, roster):
+        """If another took this master's place while it could not know: step back. Whether it does."""
+        place, lock = roster.pools[0], SUCCESSOR + roster.own
+        successor = self._services.lock_owner(place, lock)
+        if successor in (None, roster.own):
+            return False
+        (pool,) = self._call("pool.get_all_records").values()
+        if self._call("host.get_uuid", pool["master"]) != roster.own:
+            self._services.release_lock(place, lock, successor)  # it follows: that is over
+            return False
+        self.step_back(roster)
+        return True
 
     def step_back(self, roster):
         """A master that was cut off: while it starts, its toolstack asks whether there is another by now, and follows it."""
@@ -78,5 +118,4 @@ def _follows_another(roster):
 
 
 def _ask(session, method, *params):
-    """On a member with no master xapi takes a few calls with a session that only this host knows."""
     return Xapi(session, Deadline(CALL_TIMEOUT_S)).call(method, *params)

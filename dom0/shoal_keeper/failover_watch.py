@@ -17,18 +17,23 @@ from .failover_presence import Presence
 from .failover_story import Story
 from .failover_succession import Succession
 from .services import Silent
-from .toolstack import Refused, Toolstack, Unreachable
+from .toolstack import CALL_TIMEOUT_S, Refused, Toolstack, Unreachable
 
-WATCH_S = 4.0
+WATCH_S = 2.0
 HURRY_S = 1.0  # while somebody is missed
 ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
+DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
+DOUBT_AGAIN_S = 30.0
+LOST_MASTER_TIMEOUT_S = 4.0  # a member's toolstack waits for a dead master for as long as one lets it
 TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
+FOLLOWED = {failover.FENCE, failover.CLAIM, failover.TAKE_OVER}
+FOLLOWING = {failover.CLAIM, failover.TAKE_OVER, failover.RESET}
 
 
 class Watch:
@@ -57,6 +62,9 @@ class Watch:
         self._stray_since = {}
         self._stopped = set()  # VMs, while it was cut off
         self._take_back_until = 0.0
+        self._was_out = False  # this host's own monitor or OSDs, as Ceph says
+        self._doubt_until = NEVER  # it is not known what was before
+        self._doubt_at = 0.0
         self._round = threading.Lock()
         self.rests = False
 
@@ -93,19 +101,18 @@ class Watch:
             members = self._services.members()
         except Silent:
             return self._without_quorum()
-        self._return(observe.read_uptime_s())
+        self._return(observe.read_uptime_s(), members)
         self._note_unknown(members[2])
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
         now = observe.read_uptime_s()
+        self._succession.tell(now)
+        self._resolve_doubt(now)
         self._past.update(self._roster, now)
-        self._presence.update(self._roster, members, self._beats_in_ceph, now)
+        dead = self._listen(members, now)
         missed = self._presence.missed()
         self._note_shaky()
-        dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
-        if self._roster.hosts[self._roster.master].rests:
-            dead.discard(self._roster.master)  # a look would show the mark, if it were not the master's to show it
         if self._collect() or dead - self._dead:
             self._next_look_at = 0.0
         self._dead = dead
@@ -115,12 +122,31 @@ class Watch:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
 
+    def _listen(self, members, now):
+        """The hosts that are dead."""
+        self._presence.update(self._roster, members, self._beats_in_ceph, now)
+        missed, master = self._presence.missed(), self._roster.master
+        is_lost = master in missed and not self._succession.is_new_master
+        self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
+        dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
+        if self._roster.hosts[master].rests:
+            dead.discard(master)  # a look would show the mark, if it were not the master's to show it
+        return dead
+
+    def _is_still_dead(self, uuid):
+        """What was seen before a toolstack took its time is not good enough to shut anybody out."""
+        now = observe.read_uptime_s()
+        if self._presence.age_s(now) > FRESH_S:
+            self._dead = self._listen(self._services.members(), now)
+        return uuid in self._dead
+
     def _beats_in_ceph(self, uuid):
         return self._alive.beats(self._services, self._roster, uuid)
 
     def _without_quorum(self):
         """Stop what runs here once nobody else is there at all. Ceph away, with the hosts up, is another case."""
         self._alive.note_blind()
+        self._doubt_until = NEVER
         now = observe.read_uptime_s()
         if self._presence.update_without_quorum(self._roster, now) or self.rests:
             self._alone_since = None
@@ -133,16 +159,33 @@ class Watch:
         self._take_back_until = now + TAKE_BACK_S
         alone_s = now - self._alone_since
         if alone_s >= failover.ISOLATED_S:
-            self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)))
+            self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)), time.monotonic())
         return HURRY_S
 
-    def _return(self, now):
+    def _return(self, now, members):
         """It sees the others. A master that was cut off from them so long may not be the only one any more."""
         since, self._alone_since = self._alone_since, None
         was_cut_off = self._was_together and since is not None and now - since >= failover.ISOLATED_S
         self._was_together = True
         if was_cut_off and self._roster.master == self._roster.own:
             self._succession.step_back(self._roster)
+        in_quorum, up, machines = members
+        own = self._roster.hosts[self._roster.own].machine
+        is_out = own in machines and not (own in in_quorum and own in up)
+        is_back = self._was_out and not is_out
+        self._was_out = is_out
+        if self._doubt_until == NEVER or is_back or self._alive.take_standstill():
+            # Others may have taken this host for dead, for as long as it saw nothing, or nobody saw it.
+            self._doubt_until = now + DOUBT_S
+            self._looks_for_strays, self._next_look_at = True, 0.0
+
+    def _resolve_doubt(self, now):
+        try:
+            if self._doubt_at <= now < self._doubt_until and self._succession.follow_successor(self._roster):
+                self._doubt_at = now + DOUBT_AGAIN_S
+        except (Refused, Unreachable) as error:  # it has no master, or is starting: then it is none itself
+            self._say("failover: does not know yet who the master is: %s" % _describe(error), False)
+            self._doubt_at, self._doubt_until = now + WATCH_S, now + DOUBT_S
 
     def _work(self, in_quorum):
         """Look at the whole pool, and do what can be done now."""
@@ -160,9 +203,10 @@ class Watch:
             self._next_look_at = 0.0
             if isinstance(error, Silent) or self._roster.master not in self._dead:
                 raise
-            self._succession.take_over(self._roster, in_quorum, self._presence, now)
+            if self._is_still_dead(self._roster.master):
+                self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
-        did = self._perform(steps + self._take_back(sight, now))
+        did = self._carry_out(sight, steps + self._take_back(sight, now))
         self._story.update(sight, self._roster, now)
         if did - {failover.START}:
             self._next_look_at = 0.0
@@ -172,7 +216,7 @@ class Watch:
             self._next_look_at = NEVER
         if self._dead and not did:
             self._say("failover: a host is dead, and nothing can be done for it here now", True)
-        return HURRY_S if did else WATCH_S
+        return HURRY_S if did or self._actor.starts else WATCH_S
 
     def _take_back(self, sight, now):
         """Claims of what this host stopped while it was cut off, and nobody has started elsewhere."""
@@ -193,29 +237,47 @@ class Watch:
         if here:
             sight = self._look(here)
         now = observe.read_uptime_s()
-        self._stray_since = {vm: self._stray_since.get(vm, now) for vm in sight.strays}
-        self._looks_for_strays = bool(sight.strays)
+        self._stray_since = {vm: self._stray_since.get(vm, now) for vm in sight.strays + sight.shut_out}
+        self._looks_for_strays = bool(self._stray_since)
+        if sight.shut_out:
+            self._take_back_until = now + TAKE_BACK_S
         lasting = {vm for vm, since in self._stray_since.items() if now - since >= STRAY_S}
         steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
-        return sight, [step for step in steps if step.kind != failover.STOP_STRAY or step.vm in lasting]
+        stops = (failover.STOP_STRAY, failover.STOP_OWN)
+        return sight, [step for step in steps if step.kind not in stops or step.vm in lasting]
 
-    def _perform(self, steps):
-        """In order, until the look that they rest on is too old. The kinds of what was done."""
+    def _carry_out(self, sight, steps):
+        """The steps, and what follows from them without another look: the fence is acknowledged, the claims are won."""
         looked_at, did = time.monotonic(), set()
+        while steps:
+            kinds, done = self._perform(steps, looked_at)
+            did |= kinds
+            for step in done:
+                sight = failover.after(sight, step)
+            follows = failover.decide(sight) if FOLLOWED & {step.kind for step in done} else ()
+            steps = [step for step in follows if step.kind in FOLLOWING and step not in done]
+        return did
+
+    def _perform(self, steps, looked_at):
+        """In order, until the look that they rest on is too old. The kinds of what was done or has to wait; what was done."""
+        kinds, did = set(), []
         for step in steps:
             if step.kind != failover.STOP_OWN and time.monotonic() - looked_at > FRESH_S:
-                return did | {step.kind}
+                return kinds | {step.kind}, did
+            if step.kind == failover.FENCE and not self._is_still_dead(step.about):
+                continue
             try:
                 done = self._actor.perform(step, self._roster)
-            except domains.XenSilent as error:  # of one VM; the others' turn comes all the same
-                self._say("failover: %s" % error, True)
+            except (domains.XenSilent, Refused) as error:  # of one VM; the others' turn comes all the same
+                self._say("failover: %s: %s" % (step.reason, _describe(error)), True)
                 continue
             if done:
-                did.add(step.kind)
+                kinds.add(step.kind)
+                did.append(step)
                 if step.kind == failover.STOP_OWN:
                     self._stopped.add(step.vm)
                 self._say("failover: %s: %s" % (done, step.reason), True)
-        return did
+        return kinds, did
 
     def _collect(self):
         """Whether a task has ended, and the next step may be possible now."""
@@ -240,7 +302,7 @@ class Watch:
                 raise
             self._say("failover: goes by what it knew of the pool: %s" % _describe(error), True)
             return
-        self._succession.settle(roster)
+        self._succession.settle(self._roster, roster, now)
         if roster.is_watched():
             # Of a master with no monitor nothing in Ceph says that it is about to rest.
             is_read_often = roster.hosts[roster.master].rests or roster.beats(roster.master)

@@ -15,6 +15,8 @@ FILE = "/var/lib/shoal/keeper.json"
 OWED_S = 3600.0
 FIRST_PAUSE_S = 3.0
 LONGEST_PAUSE_S = 300.0
+BOOTING_S = 600.0  # so long after a boot what fails fails for want of something that is on its way
+BOOTING_PAUSE_S = 24.0
 PATIENCE = 6  # failures after which one VM does not hold up those that come after it
 
 
@@ -24,17 +26,22 @@ class Tries(NamedTuple):
     why: str
 
     def next_at(self) -> float:
-        return self.last_at + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.count - 1))
+        longest_s = BOOTING_PAUSE_S if self.last_at < BOOTING_S else LONGEST_PAUSE_S
+        return self.last_at + min(longest_s, FIRST_PAUSE_S * 2 ** (self.count - 1))
 
 
 class Memory(NamedTuple):
-    """`settled`: uuid of each VM whose start is not owed any more, and the uptime at which it was settled."""
+    """`settled`: uuid of each VM whose start is not owed any more, and the uptime at which it was settled. `residents`: the
+    VMs marked to start that run here, and since when; `lost`: those that did when the host went down.
+    """
 
     boot: str
     owes_starts: bool = False
     plugged_at: Optional[float] = None
     settled: Dict[str, float] = {}
     tries: Dict[str, Tries] = {}
+    residents: Dict[str, float] = {}
+    lost: Dict[str, float] = {}
 
     def pause_s(self, key: str, uptime_s: float) -> float:
         """Seconds until the next try; 0 when it may be now."""
@@ -47,6 +54,9 @@ class Memory(NamedTuple):
 
 def after_look(memory: Memory, seen) -> Memory:
     """What a look settles: a VM that was started since this boot is owed no start, and after a time none is."""
+    is_going_down = not seen.host.enabled and not seen.host.told_to_rest  # then what stops, stops with the host
+    if seen.pool.is_marked and not seen.pool.ha_enabled and not is_going_down:
+        memory = memory._replace(residents=dict(seen.residents))
     if not memory.owes_starts:
         return memory
     settled = dict(memory.settled)
@@ -57,7 +67,8 @@ def after_look(memory: Memory, seen) -> Memory:
     if plugged_at is None and seen.pbds and all(pbd.attached for pbd in seen.pbds):
         plugged_at = seen.uptime_s
     owes = plugged_at is None or seen.uptime_s < plugged_at + OWED_S
-    return memory._replace(settled=settled, plugged_at=plugged_at, owes_starts=owes)
+    lost = memory.lost if owes else {}
+    return memory._replace(settled=settled, plugged_at=plugged_at, owes_starts=owes, lost=lost)
 
 
 def after_success(memory: Memory, action, uptime_s: float) -> Memory:
@@ -78,15 +89,22 @@ def load(boot: str) -> Memory:
     try:
         with open(FILE) as file:
             kept = json.load(file)
+        residents, lost = (_times(kept.get(key, {})) for key in ("residents", "lost"))
+        settled = _times(kept["settled"])
         if kept["boot"] != boot:
-            return Memory(boot, owes_starts=True)
-        settled = {str(uuid): float(at) for uuid, at in kept["settled"].items()}
+            # What an earlier boot had lost and not started yet is owed still.
+            waiting = {uuid: since for uuid, since in lost.items() if uuid not in settled}
+            return Memory(boot, owes_starts=True, lost={**waiting, **residents})
         plugged_at = None if kept["plugged_at"] is None else float(kept["plugged_at"])
-        return Memory(boot, bool(kept["owes_starts"]), plugged_at, settled)
+        return Memory(boot, bool(kept["owes_starts"]), plugged_at, settled, residents=residents, lost=lost)
     except FileNotFoundError:
         return Memory(boot)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Memory(boot, owes_starts=True)
+
+
+def _times(kept: Any) -> Dict[str, float]:
+    return {str(uuid): float(at) for uuid, at in kept.items()}
 
 
 def save(memory: Memory) -> None:

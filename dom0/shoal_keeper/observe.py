@@ -35,6 +35,7 @@ class Observer:
         self._storage_vm = None
         self._srs = {}  # VM → (its VBDs, the SRs of its disks)
         self._lock = ("", 0.0)
+        self._started = {}  # VM → (its domain, since when it runs)
 
     def look(self, memory, under_way):
         """What memory says is owed decides how much is looked at."""
@@ -45,7 +46,7 @@ class Observer:
         host_record = call("host.get_record", ref)
         host = _host(ref, host_record)
         pool = self._pool(pool_record, ref, KIT_MARK in host_record["other_config"], uptime_s)
-        storage_vm, ceph, pbds, unplugged, vms, resting = None, Ceph("not asked"), (), (), (), ()
+        storage_vm, ceph, pbds, unplugged, vms, residents, resting = None, Ceph("not asked"), (), (), (), (), ()
         if pool.is_marked and not pool.ha_enabled:
             storage_vm = self._find_storage_vm(host) if pool.keeps_ceph else None
             here = _where(call, "PBD", "host", host.ref)
@@ -53,13 +54,15 @@ class Observer:
             if storage_vm is not None and storage_vm.power_state == "Halted":
                 unplugged = self._unplugged(here, storage_vm)
             if memory.owes_starts:
-                vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory.settled)
+                vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory)
+            residents = self._residents(host)
             if pool.is_master and (ceph.osds_down or ceph.monitors_away):
                 hosts = call("host.get_all_records").values()
                 resting = tuple(sorted(each["name_label"] for each in hosts if REST_MARK in each["other_config"]))
         booted_at = time.time() - uptime_s
         return Seen(
-            uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), resting
+            uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), residents,
+            resting,
         )
 
     def _pool(self, record, host, host_is_marked, uptime_s):
@@ -143,7 +146,7 @@ class Observer:
                 names.append(host["name_label"])
         return tuple(sorted(names))
 
-    def _marked_vms(self, host, pool, srs, settled):
+    def _marked_vms(self, host, pool, srs, memory):
         """VMs marked to start that this host's keeper may owe a start, with a disk on one of these SRs.
 
         Where the disks of one lie that is settled is not asked again: it counts for its order and delay alone.
@@ -152,18 +155,36 @@ class Observer:
         hosts = set(call("host.get_all"))
         found = []
         for ref, record in call("VM.get_all_records").items():
-            marks = record["other_config"]
-            if record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"]:
-                continue
-            if marks.get(AUTO_POWERON) != "true" or HOST_MARK in marks:
+            if not _is_marked(record):
                 continue
             affinity = record["affinity"] if record["affinity"] in hosts else NULL
-            if affinity != host.ref and not (affinity == NULL and pool.is_master):
+            uuid = record["uuid"]
+            is_settled = uuid in memory.settled
+            is_lost = uuid in memory.lost and (is_settled or self._start_time(record) == memory.lost[uuid])
+            if affinity != host.ref and not is_lost and not (affinity == NULL and pool.is_master):
                 continue
-            own = () if record["uuid"] in settled else tuple(sorted(srs & self._known_srs(ref, record)))
-            if own or record["uuid"] in settled:
-                found.append(self._vm(ref, record)._replace(affinity=affinity, srs=own))
+            own = () if is_settled else tuple(sorted(srs & self._known_srs(ref, record)))
+            if own or is_settled:
+                found.append(self._vm(ref, record)._replace(affinity=affinity, srs=own, is_lost_here=is_lost))
         return tuple(sorted(found, key=lambda vm: vm.uuid))
+
+    def _residents(self, host):
+        """The VMs marked to start that run here, and since when: asked again only of a domain that is new."""
+        running = _where(self._toolstack.call, "VM", "resident_on", host.ref)
+        known, self._started = self._started, {}
+        for ref, record in running.items():
+            if _is_marked(record):
+                domain, since = known.get(ref, (None, 0.0))
+                if domain != record["domid"]:
+                    since = self._start_time(record)
+                self._started[ref] = (record["domid"], since)
+        return tuple(sorted((running[ref]["uuid"], since) for ref, (_, since) in self._started.items()))
+
+    def _start_time(self, record):
+        """Of its last start, also when it is off."""
+        if record["metrics"] == NULL:
+            return 0.0
+        return read_time(self._toolstack.call("VM_metrics.get_start_time", record["metrics"]))
 
     def _known_srs(self, ref, record):
         """Asked again only when its VBDs are others: to ask of each disk in each round would take longer than the round."""
@@ -176,9 +197,7 @@ class Observer:
         return {self._toolstack.call("VDI.get_SR", vdi) for vdi in vdis if vdi != NULL}
 
     def _vm(self, ref, record):
-        started_at = 0.0
-        if record["power_state"] == "Running" and record["metrics"] != NULL:
-            started_at = read_time(self._toolstack.call("VM_metrics.get_start_time", record["metrics"]))
+        started_at = self._start_time(record) if record["power_state"] == "Running" else 0.0
         return Vm(
             ref=ref,
             uuid=record["uuid"],
@@ -246,6 +265,12 @@ def _pbd(ref, record, sr_name, lacking):
 
 def _list(config, key):
     return [part.strip() for part in config.get(key, "").split(",") if part.strip()]
+
+
+def _is_marked(vm):
+    """Whether it is an ordinary VM that starts with a host."""
+    marks, is_vm = vm["other_config"], not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"])
+    return is_vm and marks.get(AUTO_POWERON) == "true" and HOST_MARK not in marks
 
 
 def _where(call, kind, field, value):

@@ -35,6 +35,7 @@ class Vm(NamedTuple):
     started_at: float = 0.0  # by the clock; 0 when it does not run
     srs: Tuple[str, ...] = ()  # Shoal's SRs that its disks lie on
     is_complete: bool = True  # a storage VM: made to the end
+    is_lost_here: bool = False  # it ran on this host when that went down, and has not been started since
 
 
 class Check(NamedTuple):
@@ -92,6 +93,7 @@ class Seen(NamedTuple):
     unplugged: Tuple[LocalPbd, ...] = ()  # of the SRs that the disks of the storage VM lie on, while it is off
     vms: Tuple[Vm, ...] = ()  # marked to start, with disks on Shoal's SRs; looked for only while starts are owed
     under_way: Tuple[str, ...] = ()  # keys of actions that were begun and have not ended
+    residents: Tuple[Tuple[str, float], ...] = ()  # VMs marked to start that run here, as the pool says; since when
     resting: Tuple[str, ...] = ()  # names of hosts that are being serviced; looked for by the master's keeper alone
 
 

@@ -17,6 +17,7 @@ Unreachable = SRError  # Refused is one, too: catch that first
 class Toolstack:
     def __init__(self):
         self._session = None
+        self.timeout_s = CALL_TIMEOUT_S
 
     def call(self, method, *params):
         """The call's value. A session that xapi has forgotten is replaced, and the call made once more."""
@@ -48,4 +49,4 @@ class Toolstack:
         return self._ask(USER, "session.login_with_password", ("", VERSION, ORIGINATOR))
 
     def _ask(self, session, method, params):
-        return Xapi(session, Deadline(CALL_TIMEOUT_S)).call(method, *params)
+        return Xapi(session, Deadline(self.timeout_s)).call(method, *params)

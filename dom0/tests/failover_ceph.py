@@ -44,8 +44,12 @@ class PaperCeph:
             if (kind, method) == ("locks", "GET"):
                 owner, until = self._locks.get(rest[0], ("", 0.0))
                 return 200, {"owner": owner if until > time.monotonic() else None}
+            if (kind, method) == ("locks", "DELETE"):
+                if self._locks.get(rest[0], ("", 0.0))[0] == body["owner"]:
+                    del self._locks[rest[0]]
+                return 200, {"owner": None}
             assert (kind, method) == ("locks", "PUT"), path
-            return self._lock(rest[0], body["owner"], body["ttl_s"])
+            return self.lock(rest[0], body["owner"], body["ttl_s"])
 
     def members(self) -> dict[str, Any]:
         return {
@@ -53,7 +57,7 @@ class PaperCeph:
             "osds": [{"id": n, "host": name, "up": well} for n, (name, well) in enumerate(self.machines.items())],
         }
 
-    def _lock(self, name: str, owner: str, ttl_s: float) -> tuple[int, dict[str, Any]]:
+    def lock(self, name: str, owner: str, ttl_s: float) -> tuple[int, dict[str, Any]]:
         held_by, until = self._locks.get(name, ("", 0.0))
         if held_by not in ("", owner) and until > time.monotonic():
             detail = {"owner": held_by, "remaining_s": 1}

@@ -29,6 +29,7 @@ failover_presence.answers = lambda address: address not in read("silent").split(
 failover.SUSPECT_S, failover.ISOLATED_S = 0.5, 1.0
 failover_watch.WATCH_S, failover_watch.HURRY_S, failover_watch.ROSTER_HURRY_S = 0.3, 0.1, 0.5
 failover_watch.STRAY_S, failover_watch.IDLE_S = 0.3, 1.0
+failover_watch.DOUBT_S, failover_watch.DOUBT_AGAIN_S, failover_alive.STILL_S = 1.5, 1.0, 0.8
 failover_alive.LOCK_S, failover_alive.EVERY_S, failover_alive.AGAIN_S = 1, 0.3, 0.1
 failover_alive.BLIND_S = 2.0
 # The clients of its kernel are the lines of a file. Without the file no client is of before its boot.
@@ -41,7 +42,7 @@ loop.HURRY_S = loop.BOOTING_HURRY_S = 0.2
 ceph_troubles.FULL_PATIENCE_S = alerts.LOOK_AGAIN_S = 0.5
 noout.AGAIN_S = 0.5
 act.POLL_S, act.WAIT_S = 0.05, 3.0
-memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S = 0.2, 1.0
+memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S, memory.BOOTING_PAUSE_S = 0.2, 1.0, 1.0
 toolstack.CALL_TIMEOUT_S = 5.0
 observe.LOCK_STALE_S = 2.0
 decide.SPREAD_PATIENCE_S = 20.0

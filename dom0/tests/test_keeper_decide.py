@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dom0.shoal_keeper import memory as kept
 from dom0.shoal_keeper.decide import ACTIONS_MAX, SPREAD_PATIENCE_S, decide, is_owed
 from dom0.shoal_keeper.memory import FIRST_PAUSE_S, OWED_S, PATIENCE, Memory, after_failure, after_look, after_success
 from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
@@ -325,3 +327,35 @@ def check(action: Action, seen: Seen, memory: Memory, by_ref: dict[str, Pbd]) ->
             assert any(not pbd.attached and not pbd.pool_silence for pbd in seen.pbds if pbd.ref == action.ref)
         else:
             assert action.monitors == seen.ceph.monitors and by_ref[action.ref]
+
+
+def test_while_the_pool_boots_what_fails_is_tried_again_soon() -> None:
+    action = Action("plug", "plug/x", "ref", "name", "reason")
+    pauses = []
+    for uptime_s in (30.0, 5000.0):
+        memory = Memory("boot")
+        for _ in range(8):
+            memory = after_failure(memory, action, uptime_s, "no")
+        pauses.append(memory.pause_s("plug/x", uptime_s))
+    assert pauses == [24.0, 300.0]
+
+
+def test_what_ran_here_starts_here_and_waits_for_no_other_host() -> None:
+    lost = vm("lost", affinity=NULL, is_lost_here=True)
+    (action,) = decide(SEEN._replace(vms=(lost,), pbds=(PLUGGED._replace(lacking=("b",)),)), OWING).actions
+    assert (action.kind, action.place) == ("start_vm", HERE)
+
+
+def test_what_runs_here_is_known_after_the_next_boot_and_the_one_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "FILE", str(tmp_path / "keeper.json"))
+    seen = SEEN._replace(residents=(("v", 7.0), ("w", 8.0)))
+    kept.save(after_look(Memory("one"), seen))
+    assert kept.load("one").lost == {}
+    second = kept.load("two")
+    assert (second.owes_starts, second.lost) == (True, {"v": 7.0, "w": 8.0})
+    kept.save(second._replace(settled={"v": 30.0}))
+    assert kept.load("three").lost == {"w": 8.0}, "v was started, and was off before this boot"
+    going_down = seen._replace(host=seen.host._replace(enabled=False), residents=())
+    assert after_look(after_look(Memory("one"), seen), going_down).residents == dict(seen.residents)

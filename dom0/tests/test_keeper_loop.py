@@ -67,6 +67,33 @@ def test_cold_start(three: KeeperPool) -> None:
     three.wait(lambda: in_order(three.hosts["xen1"].said(), *story), "xen1 to tell its story in order")
 
 
+def test_what_ran_on_a_member_that_died_starts_with_it_again_unless_it_was_started_since(three: KeeperPool) -> None:
+    """With no affinity, while the master goes on: nobody else owes these VMs a start."""
+    three.install_keepers()
+    lost, gone = three.make_vm("lost"), three.make_vm("gone")
+    for vm in (lost, gone):
+        three.api.VM.start_on(vm, three.refs["xen2"], False, False)
+    host, uuid = three.hosts["xen2"], three.api.VM.get_uuid(gone)
+    three.wait(lambda: uuid in (host.folder / "var/keeper.json").read_text(), "xen2 to know what runs there")
+    host.kill()
+    host.host.stop()
+    host.host.guests.plans.clear()
+    three.api.VM.power_state_reset(gone)
+    time.sleep(1.1)  # of a start the records have the second
+    three.api.VM.start_on(gone, three.refs["xen3"], False, False)
+    three.api.VM.hard_shutdown(gone)
+    host.boot()
+    host.host.start()
+    host.start()
+    three.wait(lambda: "xen2" in three.plugged(), "the SR to be plugged")
+    three.wait(lambda: three.running(lost) and place(three, lost) == "xen2", "the VM to run again")
+    assert not three.running(gone)
+
+
+def place(pool: KeeperPool, vm: str) -> str:
+    return str(pool.api.host.get_name_label(pool.api.VM.get_resident_on(vm)))
+
+
 def test_it_waits_for_the_others_storage_vms(three: KeeperPool) -> None:
     three.power_cut()
     three.power_on("xen1")

@@ -1,0 +1,174 @@
+"""A host that comes back while the others are at its VMs, and claims that nobody works on: no VM is left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dom0.shoal_keeper import failover, failover_presence, failover_succession
+from dom0.shoal_keeper.failover import SUSPECT_S, Guest, Peer, Sight
+from dom0.shoal_keeper.failover_presence import UNHEARD_S, Presence
+from dom0.shoal_keeper.failover_roster import Place, Roster
+from dom0.shoal_keeper.failover_succession import SUCCESSOR, Succession
+
+CLIENT = "192.0.2.1:0/7"
+A, B = Peer("a", True, True, True, free_memory_bytes=9), Peer("b", True, True, True)
+MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
+
+
+def seen(*guests: Guest, peers: tuple[Peer, ...] = (A, B), **more: Any) -> Sight:
+    return Sight("a", True, 0.0, peers, guests, {}, frozenset({CLIENT}), **more)
+
+
+def kinds(sight: Sight) -> list[tuple[str, str]]:
+    return [(step.kind, step.vm) for step in failover.decide(sight)]
+
+
+def test_a_claim_is_kept_while_the_host_is_back_and_has_not_said_yet_whether_the_vm_runs() -> None:
+    """Its toolstack says soon that it does not. Without the claim nobody would start it then."""
+    fenced = Guest("v", "Running", "b", True, "a", holders=frozenset({("b", CLIENT)}))
+    assert kinds(seen(fenced)) == []
+    assert kinds(seen(fenced._replace(power_state="Halted", resident_on=""))) == [(failover.START, "v")]
+    assert kinds(seen(fenced._replace(holders=frozenset({("b", "192.0.2.1:0/8")})))) == [(failover.RELEASE, "v")]
+    assert kinds(seen(fenced._replace(resident_on="a"))) == [(failover.RELEASE, "v")]
+    assert kinds(seen(fenced._replace(power_state="Suspended", resident_on=""))) == [(failover.RELEASE, "v")]
+
+
+def test_a_claim_of_a_host_that_is_serviced_or_has_left_is_inherited() -> None:
+    guests = (Guest("v", "Halted", "", True, "b"), Guest("w", "Halted", "", True, "gone"), Guest("x", "Halted", "", True, ""))
+    assert kinds(seen(*guests)) == [(failover.TAKE_OVER, "w")]
+    resting = seen(*guests, peers=(A, B._replace(rests=True)))
+    assert kinds(resting) == [(failover.TAKE_OVER, "v"), (failover.TAKE_OVER, "w")]
+    for step in failover.decide(resting):
+        resting = failover.after(resting, step)
+    assert kinds(resting) == [(failover.START, "v"), (failover.START, "w")]
+
+
+def test_a_vm_that_this_host_is_shut_out_from_is_stopped() -> None:
+    assert kinds(seen(shut_out=("v",))) == [(failover.STOP_OWN, "v")]
+
+
+def test_an_sr_that_is_not_plugged_hinders_only_the_vms_that_lie_on_it() -> None:
+    lacking = A._replace(lacks=frozenset({"sr2"}))
+    on_one, on_two = (Guest(vm, "Halted", "", True, "a", srs=frozenset({sr})) for vm, sr in (("v", "sr1"), ("w", "sr2")))
+    assert kinds(seen(on_one, on_two, peers=(lacking,))) == [(failover.START, "v")]
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Addresses that do not answer."""
+    found: set[str] = set()
+    monkeypatch.setattr(failover_presence, "answers", lambda address: address not in found)
+    return found
+
+
+def roster(*names: str, master: str = "a") -> Roster:
+    places = {name: Place(name, "address-" + name, (), "vm-" + name) for name in names}
+    return Roster("a", master, places, (("rbd", ""),), ())
+
+
+def listen(presence: Presence, uptime_s: float, *well: str) -> float:
+    """For how long b is silent."""
+    machines = frozenset("vm-" + name for name in well)
+    presence.update(roster("a", "b", "c"), (machines, machines, MACHINES), lambda _: False, uptime_s)
+    return presence.signs("b").silent_s
+
+
+def test_the_time_in_which_nobody_listened_is_no_silence(silent: set[str]) -> None:
+    """A dom0 that was paused for minutes has heard nobody, and its own network is slow to come back."""
+    presence = Presence()
+    silent.add("address-b")
+    assert listen(presence, 1000.0, "a", "c") == 0.0
+    assert listen(presence, 1002.0, "a", "c") == 2.0
+    assert listen(presence, 1302.0, "a", "c") == 2.0 + UNHEARD_S < SUSPECT_S
+
+
+def test_a_host_that_hears_none_of_those_that_live_judges_nobody(silent: set[str]) -> None:
+    """The network on which it asks is its own trouble: Ceph has another one."""
+    presence = Presence()
+    silent |= {"address-b", "address-c"}
+    for uptime_s in range(1000, 1060, 2):
+        listen(presence, float(uptime_s), "a", "c")
+    assert presence.missed() == {}
+    silent.remove("address-c")
+    assert [listen(presence, 1060.0, "a", "c"), listen(presence, 1062.0, "a", "c")] == [0.0, 2.0]
+
+
+def test_a_host_that_has_left_the_pool_watches_nothing() -> None:
+    assert roster("a", "b").is_watched()
+    assert not roster("b", "c").is_watched()
+
+
+class Pool:
+    """What a keeper's succession asks of the toolstack and of Ceph."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.locks: dict[str, str] = {}
+        self.master = "a"
+        self.succession = Succession(self.call, self, lambda *_: None)
+
+    def call(self, method: str, *params: Any) -> Any:
+        self.calls.append(method)
+        if method == "pool.get_all_records":
+            return {"pool": {"master": self.master}}
+        return params[0] if params else None
+
+    def lock_owner(self, _: tuple[str, str], name: str) -> str | None:
+        return self.locks.get(name)
+
+    def release_lock(self, _: tuple[str, str], name: str, owner: str) -> None:
+        if self.locks.get(name) == owner:
+            del self.locks[name]
+
+    def take_lock(self, _: tuple[str, str], name: str, owner: str, _ttl_s: int) -> str:
+        return self.locks.setdefault(name, owner)
+
+    def owners(self, _: tuple[str, str]) -> list[tuple[str, str]]:
+        return []
+
+    def fenced(self, _: tuple[str, str]) -> frozenset[str]:
+        return frozenset()
+
+
+def test_a_master_whose_place_was_taken_while_it_was_away_for_a_short_while_steps_back() -> None:
+    pool, known = Pool(), roster("a", "b")
+    assert not pool.succession.follow_successor(known) and pool.calls == []
+    pool.locks[SUCCESSOR + "a"] = "b"
+    assert pool.succession.follow_successor(known) and pool.calls[-1] == "host.restart_agent"
+    pool.calls, pool.master = [], "b"
+    assert not pool.succession.follow_successor(known) and "host.restart_agent" not in pool.calls
+    assert pool.locks == {}, "it follows, so that is over"
+
+
+def test_a_keeper_that_was_killed_before_it_told_the_others_tells_them() -> None:
+    pool, before, now = Pool(), roster("a", "b", master="b"), roster("a", "b")
+    pool.succession.settle(now, now, 100.0)
+    pool.succession.settle(None, now, 100.0)
+    pool.succession.tell(100.0)
+    assert pool.calls == []
+    pool.succession.settle(before, now, 200.0)
+    for uptime_s in (200.0, 201.0, 231.0, 900.0):  # again, since one may just have restarted; not for ever
+        pool.succession.tell(uptime_s)
+    assert pool.calls == ["Async.pool.recover_slaves"] * 2
+
+
+def test_a_toolstack_that_does_not_let_its_keeper_in_costs_one_try_not_three_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, asked = Pool(), []
+    presence, dead_master = Presence(), roster("a", "b", "c", master="b")
+    pool.locks[SUCCESSOR + "a"] = "c"  # it was the master before, and is not to step back for that any more
+    monkeypatch.setattr(failover_succession, "ROLE_FILE", "/nonexistent")
+
+    def ask(_session: str, method: str, *_: Any) -> str:
+        asked.append(method)
+        if len(asked) == 1:
+            raise TimeoutError
+        return "session"
+
+    monkeypatch.setattr(failover_succession, "_ask", ask)
+    with pytest.raises(TimeoutError):
+        pool.succession.take_over(dead_master, frozenset({"vm-a", "vm-c"}), presence, 100.0)
+    pool.succession.take_over(dead_master, frozenset({"vm-a", "vm-c"}), presence, 101.0)
+    assert asked[1:] == ["session.slave_local_login_with_password", "pool.emergency_transition_to_master"]
+    assert pool.locks[SUCCESSOR + "b"] == "a" and SUCCESSOR + "a" not in pool.locks
