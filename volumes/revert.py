@@ -91,14 +91,11 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
     }
     try:
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
-    except ServiceError as error:
-        if error.code != "too_deep" or source.image.image_id != current.image_id:
-            raise
-        return _roll_back(pool, volume_id, current, source)
-    header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
-    try:
+        header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
         takeover.run(pool, volume_id, current, new)
-    except ServiceError:
+    except (ServiceError, rados.ObjectNotFound) as error:
+        if getattr(error, "code", "") == "too_deep" and source.image.image_id == current.image_id:
+            return _roll_back(pool, volume_id, current, source)
         now = images.get(pool, volume_id)
         if now.image_id == current.image_id or now.metadata.get(SOURCE_MARK) != source.label:
             raise  # else a copy of this request was quicker; what ours has made is left to the sweep
