@@ -199,3 +199,24 @@ def test_a_map_that_hangs_is_given_up(host: Host, authority: Authority, monkeypa
     started = time.monotonic()
     assert datapath._write_bounded("/dev/null", b"x", Deadline(0.5)) is None
     assert time.monotonic() - started < 2.5
+
+
+def test_a_service_that_stands_still_is_told_nothing_on_an_open_connection(host: Host, authority: Authority) -> None:
+    """It would do it when it goes on, long after another one has done it."""
+    from dom0.shoal_dom0.connection import Connection
+    from dom0.shoal_dom0.deadline import Deadline
+
+    told = []
+
+    def answer_once(connection: ssl.SSLSocket) -> None:
+        answer(connection, 200, b"{}")
+        while data := connection.recv(65536):
+            told.append(data.split(b" HTTP")[0])
+
+    with serving(authority, host.folder, answer_once) as service:
+        asking = Connection(service, f"{host.folder}/volumes/")
+        assert asking.ask("GET", "/v1/first", b"", Deadline(5))[0] == 200
+        with pytest.raises(OSError):
+            asking.ask("DELETE", "/v1/second", b"", Deadline(1))
+        asking.close()
+    assert told == [b"GET /v1/alive"]

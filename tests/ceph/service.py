@@ -65,6 +65,9 @@ class Service:
     def has_stopped(self) -> bool:
         return Path(f"/proc/{self._pid()}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
+    def stand_still(self) -> None:
+        os.kill(self._pid(), signal.SIGSTOP)
+
     def go_on(self) -> None:
         os.kill(self._pid(), signal.SIGCONT)
 

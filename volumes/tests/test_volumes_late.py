@@ -6,6 +6,7 @@ As a storage VM that is paused, or an OSD that takes its time. What comes late m
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import time
@@ -18,10 +19,11 @@ import pytest
 
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
-from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, where
+from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, refusal, where
 
 pytestmark = pytest.mark.ceph
 STEPS_MAX = 40
+NOTICE = 3  # of what taking a snapshot changes: after a number and the header
 EVERY = int(os.environ.get("SHOAL_KILLED_EVERY", "4"))
 SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 
@@ -176,3 +178,50 @@ def test_what_goes_on_late_changes_nothing(
             assert number > 1, "it makes at least one change, and answers"
             return
     raise AssertionError(f"{operation.name}: more than {STEPS_MAX} steps")
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(service: Service, within: Inside, spare: Service) -> None:
+    """A request that a service has received while it stood still, and whose sender has asked another one since."""
+    calls = Calls(service, "other")
+    scene = set_scene(calls, within)
+    spare.kill()
+    spare.start()
+    connection = spare.connect()
+    connection.request("GET", "/v1/status")
+    assert connection.getresponse().read()
+    spare.stand_still()
+    path = f"/v1/pools/other/volumes/{scene.volume}/revert"
+    connection.request("POST", path, json.dumps({"snapshot": scene.location}))
+    connection.close()
+    calls.revert(scene.volume, scene.location)
+    scene.use(scene.volume)
+    before = scene.look()
+    spare.go_on()
+    service.cluster.wait_for(lambda: "revert 408" in spare.log.read_text(), 10, "the request to be refused")
+    assert scene.look() == before
+    strike(scene, "")
+
+
+@pytest.mark.usefixtures("short_watches")
+def test_a_copy_that_fails_takes_no_snapshot_away(service: Service, spare: Service, within: Inside) -> None:
+    """When it goes on, a host that holds the disk does not answer: for this copy there is no one moment any more."""
+    calls = Calls(service, "other")
+    scene = set_scene(calls, within)
+    spare.kill()
+    spare.start(stopping_at=NOTICE)
+    host = Inside(service.cluster, "other")
+    body = {"snapshot": scene.other, "metadata": {}}
+    call = ("POST", f"volumes/{scene.volume}/snapshot", body)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(lambda: Calls(spare, "other").ask(*call))
+        assert stands_still(spare, late)
+        taken = ok(calls.ask(*call))
+        host.do("hold", image=f"vdi-{scene.volume}")
+        before = scene.look()
+        host.kill()
+        spare.go_on()
+        assert refusal(late.result()) == (409, "in_use")
+    assert scene.look() == before
+    assert taken["location"] in before["content"]
+    service.cluster.wait_for(lambda: calls.ask("DELETE", f"volumes/{scene.volume}")[0] == 200, 60, "Ceph to notice")
+    strike(scene, "")
