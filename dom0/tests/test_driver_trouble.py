@@ -83,14 +83,16 @@ def owned_pool(sr: str) -> Behaviour:
 
 
 @contextlib.contextmanager
-def serving(authority: Authority, folder: Path, behaviour: Behaviour, *, address: str = ADDRESS) -> Iterator[str]:
-    """A TLS server with that behaviour; its certificate is for `address`."""
+def serving(
+    authority: Authority, folder: Path, behaviour: Behaviour, *, address: str = ADDRESS, at: socket.socket | None = None
+) -> Iterator[str]:
+    """A TLS server with that behaviour, which listens there; its certificate is for `address`."""
     folder = folder / f"server-{uuid.uuid4()}"
     folder.mkdir()
     authority.issue("volumes", folder / "server.pem", folder / "server.key", address=address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    listener = socket.create_server((ADDRESS, 0))
+    listener = at or socket.create_server((ADDRESS, 0))
 
     def handle(plain: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
@@ -104,7 +106,7 @@ def serving(authority: Authority, folder: Path, behaviour: Behaviour, *, address
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"{ADDRESS}:{listener.getsockname()[1]}"
+        yield "%s:%d" % listener.getsockname()
     finally:
         listener.close()
 

@@ -72,10 +72,8 @@ class Service:
         os.kill(self._pid(), signal.SIGCONT)
 
     def _pid(self) -> int:
-        """Of the service itself, whose parent has entered the little Ceph's namespaces for it."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return self.cluster.pid_of(self.process)
 
     def kill(self) -> None:
         for dialog in (self._sweeper, self._guest):

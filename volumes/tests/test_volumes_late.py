@@ -202,26 +202,25 @@ def test_what_nobody_waits_for_any_more_is_not_begun(service: Service, within: I
     strike(scene, "")
 
 
-@pytest.mark.usefixtures("short_watches")
 def test_a_copy_that_fails_takes_no_snapshot_away(service: Service, spare: Service, within: Inside) -> None:
     """When it goes on, a host that holds the disk does not answer: for this copy there is no one moment any more."""
-    calls = Calls(service, "other")
+    calls, host = Calls(service, "other"), Inside(service.cluster, "other")
     scene = set_scene(calls, within)
     spare.kill()
     spare.start(stopping_at=NOTICE)
-    host = Inside(service.cluster, "other")
-    body = {"snapshot": scene.other, "metadata": {}}
-    call = ("POST", f"volumes/{scene.volume}/snapshot", body)
+    call = ("POST", f"volumes/{scene.volume}/snapshot", {"snapshot": scene.other, "metadata": {}})
     with ThreadPoolExecutor(1) as thread:
         late = thread.submit(lambda: Calls(spare, "other").ask(*call))
         assert stands_still(spare, late)
         taken = ok(calls.ask(*call))
         host.do("hold", image=f"vdi-{scene.volume}")
         before = scene.look()
-        host.kill()
+        host.stand_still()
         spare.go_on()
         assert refusal(late.result()) == (409, "in_use")
+    host.go_on()
+    host.do("let_go", image=f"vdi-{scene.volume}")
+    host.stop()
     assert scene.look() == before
     assert taken["location"] in before["content"]
-    service.cluster.wait_for(lambda: calls.ask("DELETE", f"volumes/{scene.volume}")[0] == 200, 60, "Ceph to notice")
     strike(scene, "")
