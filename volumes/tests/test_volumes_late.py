@@ -220,7 +220,7 @@ def test_a_copy_that_fails_takes_no_snapshot_away(service: Service, spare: Servi
         assert refusal(late.result()) == (409, "in_use")
     host.go_on()
     host.do("let_go", image=f"vdi-{scene.volume}")
-    host.stop()
+    host.kill()
     assert scene.look() == before
     assert taken["location"] in before["content"]
     strike(scene, "")
