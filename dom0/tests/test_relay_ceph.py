@@ -176,8 +176,8 @@ def far_away() -> Iterator[tuple[socket.socket, Callable[[], object]]]:
             listener = thread.submit(listen).result()
         yield listener, lambda: ip("-n", name, "link", "set", "cable", "down")
     finally:
-        ip("netns", "delete", name)
         ip("link", "delete", name)  # the namespace itself lives on while a socket in it does
+        ip("netns", "delete", name)
 
 
 def test_a_dead_peer_is_noticed_in_the_time_of_a_connect(
