@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Fuse:
     def step(self) -> None:
         if self._counts() and next(self._numbers) == self._fatal:
             os.kill(os.getpid(), self._number)
+            time.sleep(0.2)  # SIGSTOP may reach another thread first: this one must not go on meanwhile
 
 
 class Counted:
