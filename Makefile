@@ -31,9 +31,17 @@ demo: $(STAMPS)/packages $(STAMPS)/python ## a lab of three hosts, one command, 
 	.venv/bin/python -m lab.demo
 
 # The lab waits more than it computes, so the tests on a small Ceph run beside it, and give way to it.
-.PHONY: test
-test: $(STAMPS)/packages lint test-unit ## all tests; about forty minutes
+.PHONY: test quick images
+test: $(STAMPS)/packages $(STAMPS)/python ## all tests; about forty minutes
+	$(MAKE) --jobs=2 --output-sync=target quick images
 	$(MAKE) --jobs=2 --output-sync=target test-ceph test-lab
+
+quick:
+	$(MAKE) lint
+	$(MAKE) test-unit
+
+images: $(STAMPS)/packages $(STAMPS)/python
+	nice .venv/bin/shoal-lab images
 
 .PHONY: lint
 lint: $(STAMPS)/python ## style, types, layers
@@ -42,9 +50,10 @@ lint: $(STAMPS)/python ## style, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# Twice as many as there are cores: many of them wait for a time-out.
 .PHONY: test-unit
 test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
-	.venv/bin/pytest -q --numprocesses=auto --dist=loadfile -m "not lab and not ceph"
+	.venv/bin/pytest -q --numprocesses=$$((2 * $$(nproc))) --dist=loadfile -m "not lab and not ceph"
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
@@ -52,7 +61,7 @@ test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a s
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
-	.venv/bin/pytest -q -m "lab and not long" -x
+	.venv/bin/pytest -q -m "lab and not long" -x --durations=25 --durations-min=10
 
 .PHONY: test-long
 test-long: $(STAMPS)/packages $(STAMPS)/python ## the tests in the lab, those that make test leaves out, too; over an hour

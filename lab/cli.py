@@ -65,6 +65,17 @@ def up(*, hosts: int | None = None) -> None:  # noqa: F811 (the flag's name)
 
 
 @app.command
+def images() -> None:
+    """Build what the hosts and storage VMs boot from, unless it is in the cache already; `up` does so by itself."""
+    lab = locate()
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        storage_image = aside.submit(storage_vm_image.build, lab.cache)
+        dom0_image.build(lab.cache)
+        storage_image.result()
+    say(f"the images are in {lab.cache}")
+
+
+@app.command
 def down(*, purge: bool = False) -> None:
     """End all of the lab. Disks stay, unless --purge."""
     lab = locate()

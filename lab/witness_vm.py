@@ -38,6 +38,7 @@ class XenApiFailure(Exception):
         self.code = description[0]
 
 
+IDLE_MAX_S = 60.0  # the toolstack closes a connection that says nothing for five minutes
 UNCHECKED = ssl._create_unverified_context()
 
 
@@ -80,8 +81,12 @@ class Session:
                 break
             address = answer["ErrorDescription"][1]  # the pool has another master by now
         self._session = self._take(answer)
+        self._used_s = time.monotonic()
 
     def call(self, method: str, *parameters: Any) -> Any:
+        if time.monotonic() - self._used_s > IDLE_MAX_S:
+            self._server("close")()  # the next call makes a connection of its own
+        self._used_s = time.monotonic()
         return self._take(getattr(self._server, method)(self._session, *parameters))
 
     @staticmethod

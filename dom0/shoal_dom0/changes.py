@@ -30,4 +30,4 @@ def vdi_list_changed_blocks(call):
     for record in (older, newer):
         if not record["cbt_enabled"]:
             raise ChangedBlocksFailed("changed block tracking is off for %s" % record["uuid"])
-    return call.volumes.changes(call.location, newer["location"])["bitmap"]
+    return call.volumes.changes(call.location, newer["location"], int(newer["virtual_size"]))["bitmap"]

@@ -20,14 +20,14 @@ class Connection:
     """Many requests, one after the other. After any error the caller closes it; the next request opens it anew.
 
     `folder` has the certificates, if they are others than the driver's; with a `context` they have been read already. An
-    answer may be `most_bytes` long.
+    answer may be `most_bytes` long, which may be set anew before each request.
     """
 
     def __init__(self, endpoint, folder=None, most_bytes=wire.ANSWER_MAX_BYTES, context=None):
         self.endpoint = endpoint
         self._folder = folder
         self._context = context
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._open = None
 
     def open(self, deadline):
@@ -70,7 +70,7 @@ class Connection:
 
     def exchange(self, method, target, data, deadline):
         """As `ask`, on the open connection and no other."""
-        status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self._most_bytes)
+        status, answer, stays = wire.exchange(self._open, "1.1", (method, target, data), deadline, self.most_bytes)
         if not stays:
             self.close()
         return status, answer

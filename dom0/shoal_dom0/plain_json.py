@@ -7,6 +7,7 @@ of a call.
 from _json import encode_basestring_ascii, make_encoder, make_scanner
 
 _BLANKS = " \t\n\r"
+_DIGITS_MAX = 40  # the time that Python takes for a number grows with the square of its length
 
 
 class _Reading:
@@ -15,7 +16,12 @@ class _Reading:
     strict = True
     object_pairs_hook = None
     parse_float = float
-    parse_int = int
+
+    @staticmethod
+    def parse_int(digits):
+        if len(digits) > _DIGITS_MAX:
+            raise ValueError("a number of %d digits" % len(digits))
+        return int(digits)
 
     def __init__(self, object_hook):
         self.object_hook = object_hook

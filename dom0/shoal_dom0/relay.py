@@ -10,7 +10,7 @@ from . import log, plain_json, wire
 SOCKET = "/run/shoal/relay"
 PATIENCE_S = 2.0  # with a relay that says nothing: it gives a sign of life every half second, whatever the service does
 SIGN = b"."
-BODY_MAX_BYTES = 256 * 1024  # of a request, and of an answer: what is larger is rare and takes long anyway
+BODY_MAX_BYTES = wire.ANSWER_MAX_BYTES  # of a request, too: what is larger is rare and takes long anyway
 HEAD_MAX_BYTES = 4096
 
 

@@ -9,6 +9,7 @@ from .xapi import NULL, ignore_gone
 
 Known = collections.namedtuple("Known", "ref size_bytes cbt_enabled is_a_snapshot snapshot_of")
 _NAMED_MAX = 10  # of things that an error lists
+_SAID_MAX = 300  # characters of each
 _FIELDS = {"SR", "location", "virtual_size", "cbt_enabled", "is_a_snapshot", "snapshot_of"}
 
 
@@ -60,7 +61,7 @@ def _refuse_if_unreadable(lost, broken):
     are is not known.
     """
     if lost and broken:
-        reasons = "; ".join("disk %s: %s" % (entry["id"], entry["error"]) for entry in broken[:_NAMED_MAX])
+        reasons = "; ".join(("disk %s: %s" % (each["id"], each["error"]))[:_SAID_MAX] for each in broken[:_NAMED_MAX])
         raise ScanFailed("%s. Nothing was changed; not found: %s" % (reasons, ", ".join(lost[:_NAMED_MAX])))
 
 

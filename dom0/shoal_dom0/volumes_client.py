@@ -6,7 +6,7 @@ either a value or an SRError that says what was tried. A disk or snapshot is nam
 
 import _socket  # see xapi
 
-from . import log, plain_json
+from . import log, plain_json, wire
 from .errors import (
     ChangedBlocksFailed,
     NoSpace,
@@ -38,6 +38,13 @@ _FINAL = {
     "no_such_path": SRError,
     "no_such_method": SRError,
 }
+# A disk or snapshot with ordinary names takes 350 bytes of a list: 10,000 are 3.5 MB.
+LIST_MAX_BYTES = 16 << 20
+# What a call may take that has read a list: of the same size, one made for it unpacks to a hundred times that.
+MEMORY_MAX_BYTES = 256 << 20
+# Of changed blocks: a bit for each 64 KiB, as base64 a byte for each 384. A disk may have just grown.
+_DISK_BYTES_PER_BYTE = 128 * 1024
+_SAID_MAX = 500  # characters of what a service says is wrong
 _ABOUT_DISKS = ("/volumes/", "/snapshots/", "/changes")
 
 
@@ -67,7 +74,8 @@ class Volumes:
         return self._ask("GET", "", None, self._settings.data_pool or self._settings.pool)
 
     def list(self):
-        return self._ask("GET", "/volumes", None, is_long=True)
+        _bound_memory()
+        return self._ask("GET", "/volumes", None, most_bytes=LIST_MAX_BYTES)
 
     def create(self, uuid, size_bytes, metadata):
         body = {"size_bytes": size_bytes, "metadata": metadata}
@@ -94,8 +102,9 @@ class Volumes:
     def drop_reset_point(self, volume):
         return self._ask("DELETE", "/volumes/%s/reset_point" % volume, None)
 
-    def changes(self, snapshot, to):
-        return self._ask("POST", "/changes", {"from": snapshot, "to": to}, is_long=True)
+    def changes(self, snapshot, to, size_bytes):
+        most_bytes = wire.ANSWER_MAX_BYTES + size_bytes // _DISK_BYTES_PER_BYTE
+        return self._ask("POST", "/changes", {"from": snapshot, "to": to}, most_bytes=most_bytes)
 
     def stat(self, location):
         return self._ask("GET", _path(location), None)
@@ -115,7 +124,7 @@ class Volumes:
     def release(self, sr):
         return self._ask("DELETE", "/owner", {"sr": sr})
 
-    def _ask(self, method, path, body, pool=None, is_long=False):
+    def _ask(self, method, path, body, pool=None, most_bytes=None):
         settings = self._settings
         target = "/v1/pools/" + (pool or settings.pool) + path
         if settings.namespace:
@@ -125,10 +134,10 @@ class Volumes:
         for number, route in enumerate(self._routes):
             share = self._deadline.share(len(self._routes) - number)
             try:
-                value = _understand(*route.ask((method, target, data), share, is_long))
+                value = _understand(*route.ask((method, target, data), share, most_bytes))
             except Refused as refusal:
                 raise self._final(refusal, path)
-            except (OSError, ValueError, RecursionError) as error:
+            except (OSError, ValueError, RecursionError, MemoryError) as error:
                 route.close()
                 failures.append("%s (%s)" % (route.endpoint, _describe(error)))
                 log.error("volume service %s %s: %s" % (method, target, failures[-1]))
@@ -164,11 +173,22 @@ def _understand(status, answer):
     error = error if isinstance(error, dict) else {}
     code = error.get("code")
     if isinstance(code, str) and code in _FINAL:
-        raise Refused(code, str(error.get("message")))
-    raise ValueError("%d: %s" % (status, error.get("message", "no reason given")))
+        raise Refused(code, str(error.get("message"))[:_SAID_MAX])
+    raise ValueError("%d: %s" % (status, str(error.get("message", "no reason given"))[:_SAID_MAX]))
+
+
+def _bound_memory():
+    """Whatever a service sends, dom0 is not short of memory because of this call: it gets a MemoryError instead."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > MEMORY_MAX_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, hard))
 
 
 def _describe(error):
     if isinstance(error, _socket.timeout):
         return "no answer in time"
+    if isinstance(error, MemoryError):
+        return "its answer takes more than %d MiB of memory" % (MEMORY_MAX_BYTES >> 20)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,6 @@
 """One HTTP request and its answer over a connected socket, within a deadline."""
 
-ANSWER_MAX_BYTES = 256 * 1024 * 1024
+ANSWER_MAX_BYTES = 256 * 1024  # about one disk: its names take 50 KB at most
 HEAD_MAX_BYTES = 64 * 1024
 
 

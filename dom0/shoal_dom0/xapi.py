@@ -10,6 +10,7 @@ from .errors import SRError
 
 SOCKET = "/var/lib/xcp/xapi"
 NULL = "OpaqueRef:NULL"
+ANSWER_MAX_BYTES = 256 << 20  # records of thousands of disks, 1.5 KB each; xapi is trusted
 
 
 class XenAPIError(SRError):
@@ -43,7 +44,8 @@ class Xapi:
         try:
             connection.settimeout(self._deadline.remaining())
             connection.connect(SOCKET)
-            status, answer, _ = wire.exchange(connection, "1.0", ("POST", "/jsonrpc", body), self._deadline)
+            request = ("POST", "/jsonrpc", body)
+            status, answer, _ = wire.exchange(connection, "1.0", request, self._deadline, ANSWER_MAX_BYTES)
         finally:
             connection.close()
         if status != 200:

@@ -3,11 +3,10 @@
 Read from the container service there, compared with what the VM's other_config has, written where they differ.
 """
 
-import json
 import os
 import re
 
-from shoal_dom0 import settings
+from shoal_dom0 import plain_json, settings
 from shoal_dom0.connection import Connection
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.errors import SRError
@@ -91,7 +90,7 @@ def ask(endpoint, method, target, timeout_s):
     connection = Connection(endpoint, most_bytes=ANSWER_MAX_BYTES)
     try:
         status, body = connection.ask(method, target, b"", Deadline(timeout_s))
-        value = json.loads(body.decode())
+        value = plain_json.loads(body.decode())
     except (OSError, ValueError, RecursionError, SRError) as error:
         raise Silent("%s: %s" % (endpoint, getattr(error, "strerror", None) or str(error) or type(error).__name__))
     finally:

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 
+from shoal_dom0 import plain_json
 from shoal_dom0.connection import Connection
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.errors import SRError
@@ -18,6 +19,7 @@ from .services import Silent
 ASK_TIMEOUT_S = 8.0  # a service without quorum takes 5 s to say so
 WORK_TIMEOUT_S = 20.0
 LOCK_S = 30
+ANSWER_MAX_BYTES = 4 << 20  # a disk in use takes 120 bytes, a fenced client 30
 FENCES_AT_ONCE = 64
 _PROTOCOL = re.compile(r"^(v1|v2|any):")  # Ceph writes it before some addresses
 
@@ -31,15 +33,11 @@ class Services:
     def use(self, endpoints):
         known = {connection.endpoint: connection for connection in self._connections}
         if set(known) != set(endpoints):
-            self._connections = [known.get(each) or Connection(each, services.FOLDER) for each in own_first(endpoints)]
+            self._connections = [known.get(each) or _connect(each) for each in own_first(endpoints)]
 
     def members(self):
         """(machines with a monitor in quorum, machines with an OSD up, all machines)."""
-        answer = self._ask("GET", "/v1/members", None, ASK_TIMEOUT_S)
-        monitors, osds = answer["monitors"], answer["osds"]
-        in_quorum = frozenset(mon["name"] for mon in monitors if mon["in_quorum"])
-        up = frozenset(osd["host"] for osd in osds if osd["up"])
-        return in_quorum, up, frozenset(mon["name"] for mon in monitors) | frozenset(osd["host"] for osd in osds)
+        return self._ask("GET", "/v1/members", None, ASK_TIMEOUT_S, _members)
 
     def owners(self, place):
         """Of the locks of all images: (image, address) each."""
@@ -47,42 +45,41 @@ class Services:
 
     def clients(self, place):
         """The same, with the client's number: (image, number, address)."""
-        answer = self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S)
-        return [(each["image"], each["client"].replace("client.", ""), each["address"]) for each in answer["holders"]]
+        return self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S, _clients)
 
     def living_owners(self, place, volume):
         """Addresses of the clients that own a volume's lock and watch it."""
-        answer = self._ask("GET", _path(place, "volumes/%s/holders" % volume), None, WORK_TIMEOUT_S)
-        return {_PROTOCOL.sub("", each["address"]) for each in answer["locks"] if each["alive"]}
+        return self._ask("GET", _path(place, "volumes/%s/holders" % volume), None, WORK_TIMEOUT_S, _living)
 
     def fenced(self, place):
-        return frozenset(self._ask("GET", _path(place, "fences"), None, ASK_TIMEOUT_S)["addresses"])
+        return self._ask("GET", _path(place, "fences"), None, ASK_TIMEOUT_S, lambda answer: frozenset(answer["addresses"]))
 
     def fence(self, place, addresses):
         every = sorted(addresses)
         for first in range(0, len(every), FENCES_AT_ONCE):
             some = every[first : first + FENCES_AT_ONCE]
-            self._ask("POST", _path(place, "fences"), {"addresses": some}, WORK_TIMEOUT_S)
+            self._ask("POST", _path(place, "fences"), {"addresses": some}, WORK_TIMEOUT_S, dict)
 
     def take_lock(self, place, name, owner, ttl_s=LOCK_S):
         """Take or renew it; who has it."""
-        return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": ttl_s}, ASK_TIMEOUT_S)["owner"]
+        return self._ask("PUT", _path(place, "locks/" + name), {"owner": owner, "ttl_s": ttl_s}, ASK_TIMEOUT_S, _owner)
 
     def lock_owner(self, place, name):
         """Who has it, None for nobody. Takes it from nobody, either."""
-        return self._ask("GET", _path(place, "locks/" + name), None, ASK_TIMEOUT_S)["owner"]
+        return self._ask("GET", _path(place, "locks/" + name), None, ASK_TIMEOUT_S, _owner)
 
     def hold_noout(self, place, machine, ttl_s):
         """Whether the machine's OSDs stay in the cluster for so long because of this."""
-        body = {"ttl_s": ttl_s}
-        return bool(self._ask("PUT", _path(place, "noout/" + machine), body, WORK_TIMEOUT_S)["held"])
+        path, body = _path(place, "noout/" + machine), {"ttl_s": ttl_s}
+        return self._ask("PUT", path, body, WORK_TIMEOUT_S, lambda answer: bool(answer["held"]))
 
     def release_noout(self, place, machine):
         """Whether it was held, and is no more."""
-        return bool(self._ask("DELETE", _path(place, "noout/" + machine), None, WORK_TIMEOUT_S)["released"])
+        path = _path(place, "noout/" + machine)
+        return self._ask("DELETE", path, None, WORK_TIMEOUT_S, lambda answer: bool(answer["released"]))
 
-    def _ask(self, method, path, body, timeout_s):
-        """The answer; of a lock that is held, who holds it."""
+    def _ask(self, method, path, body, timeout_s, read):
+        """What `read` makes of the answer; of a lock that is held, of who holds it. An answer of another form is none."""
         if not self._connections:
             raise Silent("no volume service is known")
         data = b"" if body is None else json.dumps(body).encode()
@@ -90,8 +87,8 @@ class Services:
         for number, connection in enumerate(list(self._connections)):
             try:
                 share = deadline.share(len(self._connections) - number)
-                value = _understand(*connection.ask(method, path, data, share))
-            except (OSError, ValueError, RecursionError, SRError) as error:
+                value = read(_understand(*connection.ask(method, path, data, share)))
+            except (OSError, SRError, RecursionError, MemoryError) + services.OF_ANOTHER_FORM as error:
                 connection.close()
                 failures.append("%s: %s" % (connection.endpoint, _describe(error)))
                 continue
@@ -100,13 +97,36 @@ class Services:
         raise Silent("; ".join(failures))
 
 
+def _members(answer):
+    monitors, osds = answer["monitors"], answer["osds"]
+    in_quorum = frozenset(mon["name"] for mon in monitors if mon["in_quorum"])
+    up = frozenset(osd["host"] for osd in osds if osd["up"])
+    return in_quorum, up, frozenset(mon["name"] for mon in monitors) | frozenset(osd["host"] for osd in osds)
+
+
+def _clients(answer):
+    return [(each["image"], each["client"].replace("client.", ""), each["address"]) for each in answer["holders"]]
+
+
+def _living(answer):
+    return {_PROTOCOL.sub("", each["address"]) for each in answer["locks"] if each["alive"]}
+
+
+def _owner(answer):
+    return answer["owner"]
+
+
+def _connect(endpoint):
+    return Connection(endpoint, services.FOLDER, ANSWER_MAX_BYTES)
+
+
 def _path(place, rest):
     pool, namespace = place
     return "/v1/pools/%s/%s" % (pool, rest) + ("?namespace=" + namespace if namespace else "")
 
 
 def _understand(status, answer):
-    value = json.loads(answer.decode())
+    value = plain_json.loads(answer.decode())
     if status == 200 and isinstance(value, dict):
         return value
     error = value.get("error") if isinstance(value, dict) else None
@@ -120,4 +140,6 @@ def _understand(status, answer):
 def _describe(error):
     if isinstance(error, socket.timeout):
         return "no answer in time"
+    if isinstance(error, (KeyError, TypeError, AttributeError)):
+        return "its answer has another form (%s)" % type(error).__name__
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

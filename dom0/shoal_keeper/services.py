@@ -3,12 +3,12 @@
 A question is one connection, and bounded as a whole: a service that drips its answer is as one that hangs.
 """
 
-import json
 import queue
 import socket
 import ssl
 import threading
 
+from shoal_dom0 import plain_json
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.settings import own_first
 
@@ -18,6 +18,8 @@ FOLDER = "/etc/shoal/volumes/"
 ANSWER_MAX_BYTES = 1 << 20
 ASK_TIMEOUT_S = 6.0
 CONNECT_TIMEOUT_S = 3.0
+# What reading a value raises that is not what it should be.
+OF_ANOTHER_FORM = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 HEAD_START_S = 1.0  # then the others are asked beside it: after a cold start each that is not up yet costs its time-out
 
 
@@ -31,8 +33,8 @@ def look(endpoints):
         return _read(ask(endpoints, "/v1/status")["ceph"])
     except Silent as error:
         return Ceph(str(error))
-    except (KeyError, TypeError) as error:
-        return Ceph("a volume service's answer lacks %s" % error)
+    except OF_ANOTHER_FORM as error:
+        return Ceph("a volume service's answer has another form (%s)" % type(error).__name__)
 
 
 def _read(ceph):
@@ -72,7 +74,7 @@ def ask(endpoints, target):
                 endpoint, value, error = outcomes.get(timeout=patience_s)
                 if error is None:
                     return value
-                if not isinstance(error, (OSError, ValueError, RecursionError)):
+                if not isinstance(error, (OSError, ValueError, RecursionError, MemoryError)):
                     raise error  # a bug
                 failures.append("%s: %s" % (endpoint, _describe(error)))
         except queue.Empty:
@@ -102,7 +104,7 @@ def _exchange(endpoint, target, deadline):
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         raise ValueError("the answer is not HTTP")
-    status, value = int(words[1]), json.loads(body.decode())
+    status, value = int(words[1]), plain_json.loads(body.decode())
     if status == 200 and isinstance(value, dict):
         return value
     error = value.get("error") if isinstance(value, dict) else None

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from dom0.tests.keeper_pool import FSID, Services
-from dom0.tests.test_driver_trouble import nested, serving
+from dom0.tests.test_driver_trouble import answer, nested, serving
 from shoal_dom0 import settings
 from shoal_keeper import failover_ceph, services
 from tests.ceph.certificates import Authority
+
+CEPH = b'"fsid": "x", "monitors": [], "health": "HEALTH_OK", "checks": []'
 
 
 @pytest.fixture
@@ -60,6 +62,29 @@ def test_an_answer_that_nobody_can_read_is_as_none(service: Services, tmp_path: 
             asking.members()
         with pytest.raises(services.Silent, match=odd):
             services.ask([odd], "/v1/status")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"monitors": [3], "osds": [], "ceph": []}',
+        b'{"monitors": [{"name": {}, "in_quorum": 1}], "osds": [], "ceph": {"fsid": "x"}}',
+        b'{"ceph": {%s, "members": {"monitors": [], "osds": [{"id": "none", "host": "x", "up": false}]}}}' % CEPH,
+        b'{"ceph": {%s, "members": {"monitors": [], "osds": [{"id": 1e999, "host": "x", "up": false}]}}}' % CEPH,
+    ],
+)
+def test_an_answer_of_another_form_ends_no_keeper(service: Services, tmp_path: Path, odd: bytes) -> None:
+    """The next service is asked for what failover needs; for the keeper's own look there is no Ceph then."""
+    authority = Authority.make()
+    authority.write(service.client_files / "ca.pem")
+    asking, even = failover_ceph.Services(), b'{"monitors": [{"name": "a", "in_quorum": true}], "osds": []}'
+    with (
+        serving(authority, tmp_path, lambda connection: answer(connection, 200, odd)) as first,
+        serving(authority, tmp_path, lambda connection: answer(connection, 200, even)) as second,
+    ):
+        asking.use([first, second])
+        assert asking.members() == ({"a"}, set(), {"a"})
+        assert "another form" in services.look([first]).silence
 
 
 def test_osds_and_monitors_are_seen_in_the_cluster_or_out_of_it(service: Services) -> None:

@@ -62,8 +62,7 @@ class LocalAgent:
             "destroy_vm": self.destroy_vm,
             "plug": self.plug,
             "unplug": self.unplug,
-            "receive_vm": self.receive_vm,
-            "send_vm": self.send_vm,
+            "save_vm": self.save_vm,
             "send_state": self.send_state,
             "restore_vm": self.restore_vm,
             "forget_state": self.forget_state,
@@ -116,17 +115,13 @@ class LocalAgent:
     def unplug(self, uuid: str, *, hvm: bool, userdevice: str) -> None:
         self._of(hvm=hvm).unplug(uuid, userdevice)
 
-    # A VM that moves: its memory goes to a file in the other dom0 while it runs
+    # A VM that moves: its memory goes into a file here, that to a file in the other dom0
 
-    def receive_vm(self, uuid: str, *, hvm: bool) -> str:
-        return self._of(hvm=hvm).receive(state_file(uuid))
-
-    def send_vm(self, uuid: str, *, hvm: bool, address: str, place: str) -> None:
-        """To another host that is ready for it; its domain is gone afterwards and its disks are closed."""
-        self._of(hvm=hvm).send(uuid, address, place)
+    def save_vm(self, uuid: str, *, hvm: bool) -> None:
+        self._of(hvm=hvm).save(uuid, state_file(uuid))
 
     def send_state(self, uuid: str, peer: str) -> None:
-        """Bring a saved VM's memory to another host's dom0: back to where it came from."""
+        """Bring a saved VM's memory to another host's dom0; it stays here, too."""
         file = state_file(uuid)
         size = self.dom0.run(["stat", "-c", "%s", file], timeout_s=LOOK_TIMEOUT_S)
         if size.code != 0:

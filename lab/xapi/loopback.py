@@ -61,13 +61,10 @@ class RememberedGuests:
     def unplug(self, uuid: str, userdevice: str) -> None:
         """Nothing to do."""
 
-    def receive(self, file: str) -> str:
+    def save(self, uuid: str, file: str) -> None:
         state = self.root / file[1:]
         state.parent.mkdir(parents=True, exist_ok=True)
-        return str(state)
-
-    def send(self, uuid: str, address: str, place: str) -> None:  # noqa: ARG002
-        Path(place).write_text(self.plans.pop(uuid).name_label * 100_000)
+        state.write_text(self.plans.pop(uuid).name_label * 100_000)
 
     def restore(self, plan: Plan, file: str) -> int:
         if (self.root / file[1:]).read_text() != plan.name_label * 100_000:

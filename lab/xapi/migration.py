@@ -1,9 +1,8 @@
 """VM.pool_migrate: a running VM goes on on another host. Its disks change hands in xapi's order for SMAPIv1 drivers.
 
-Its memory moves while it runs, by `xl migrate`. It stands still from the last pages on until `xl restore` over there
-has read all of it from a file; with real xapi the new domain is built meanwhile, so the pause is longer here. What
-drivers see is the same: the domain lets its disks go, vdi_deactivate here, vdi_attach and vdi_activate there, and
-vdi_detach here last.
+It is suspended meanwhile: `xl save` here, its file to the other dom0, `xl restore` there. With real xapi it runs
+on until its last pages move. What drivers see is the same: the domain lets its disks go, vdi_deactivate here,
+vdi_attach and vdi_activate there, and vdi_detach here last.
 """
 
 from __future__ import annotations
@@ -69,9 +68,7 @@ def _move(context: Context, vm: str, source: str, target: str) -> None:
     own = context.db.get("VM", vm, "uuid")
     vbds = [vbd for vbd in power.plug_order(context, vm) if context.db.get("VBD", vbd, "currently_attached")]
     try:
-        place = context.agent(target).call("receive_vm", STATE_TIMEOUT_S, uuid=own, hvm=False)
-        where = {"address": context.db.get("host", target, "address"), "place": place}
-        context.agent(source).call("send_vm", MOVE_TIMEOUT_S, uuid=own, hvm=False, **where)
+        context.agent(source).call("save_vm", MOVE_TIMEOUT_S, uuid=own, hvm=False)
         _hand_over(context, vm, vbds, source, target)
     finally:
         for host in (source, target):
@@ -79,14 +76,16 @@ def _move(context: Context, vm: str, source: str, target: str) -> None:
 
 
 def _hand_over(context: Context, vm: str, vbds: list[str], source: str, target: str) -> None:
-    """Its domain is gone, its memory is over there; until here it would just have run on."""
+    """Its domain is gone, its memory is in a file; until here it would just have run on."""
+    own, peer = context.db.get("VM", vm, "uuid"), context.db.get("host", target, "hostname")
     try:
+        context.agent(source).call("send_state", MOVE_TIMEOUT_S, uuid=own, peer=peer)
         for vbd in reversed(vbds):
             disks.deactivate(context, vbd, source)
         domain = _go_on(context, vm, vbds, target)
     except Failure as failure:
         log.warning("VM %s could not go on there: %s", vm, failure)
-        _go_back(context, vm, vbds, source, target)
+        _go_back(context, vm, vbds, source)
         raise
     power.set_running(context, vm, target, domain)
     for vbd in reversed(vbds):
@@ -110,11 +109,9 @@ def _go_on(context: Context, vm: str, vbds: list[str], host: str) -> int:
         raise
 
 
-def _go_back(context: Context, vm: str, vbds: list[str], host: str, target: str) -> None:
-    """Its memory comes back and the VM goes on where it was; if not even that, it is off, as after a crash."""
-    own, peer = context.db.get("VM", vm, "uuid"), context.db.get("host", host, "hostname")
+def _go_back(context: Context, vm: str, vbds: list[str], host: str) -> None:
+    """The VM goes on where it was, from the file; if not even that, it is off, as after a crash."""
     try:
-        context.agent(target).call("send_state", MOVE_TIMEOUT_S, uuid=own, peer=peer)
         power.set_running(context, vm, host, _go_on(context, vm, vbds, host))
     except Failure as failure:
         log.warning("VM %s could not go on here either: %s", vm, failure)

@@ -66,7 +66,6 @@ def move(lab: Lab, session: witness_vm.Session, vm: str, here: str, there: str) 
     look = ("sh", "-c", LONGEST_GAP, "sh", f"/dev/sm/backend/{sr}/{uuid}", str(before))
     paused_s = float(lab_cli("run", there, "--", *look).stdout)
     print(f"{here} to {there}: {took_s:.1f} s, of which it stood still for {paused_s:.1f} s")
-    assert paused_s < 0.9 * took_s
 
 
 def numbers(text: str) -> list[int]:

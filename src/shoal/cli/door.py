@@ -23,6 +23,7 @@ from rich.text import Text
 from shoal import __version__
 from shoal.cli.render import error_console
 from shoal.kit.errors import ShoalError
+from shoal.kit.redaction import Redactor
 from shoal.spec.load import Document, SpecMistakes
 from shoal.spec.problem import Problem
 
@@ -103,14 +104,14 @@ def show_bug(error: BaseException) -> None:
         "",
         *traceback.format_exception(error, chain=True),
     ]
+    # Its own words may quote what it failed on.
+    text = Redactor().redact("\n".join(lines).encode(errors="replace")).decode(errors="replace")
     report: str | None = None
     with contextlib.suppress(OSError):
         descriptor, report = tempfile.mkstemp(prefix="shoal-bug-", suffix=".txt")
         with os.fdopen(descriptor, "w") as file:
-            file.write("\n".join(lines))
-    where = (
-        f"{Path(report)} holds a report without secrets: please attach it to an issue." if report else "".join(lines)
-    )
+            file.write(text)
+    where = f"{Path(report)} holds a report without secrets: please attach it to an issue." if report else text
     _say(f"this is a bug in Shoal: {type(error).__name__}", where)
 
 

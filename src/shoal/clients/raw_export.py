@@ -22,9 +22,13 @@ from shoal.kit.errors import ShoalError
 def receive_image(
     https: HttpsPool, path: str, target: Path, size_bytes: int, progress: Callable[[int, int], None]
 ) -> None:
-    """Make the file anew and write the disk to it; blocking. When it returns, all of it is on this machine's disk."""
+    """Make the file anew and write the disk to it; blocking. When it returns, all of it is on this machine's disk.
+
+    Its owner's alone, from the first byte on: what a VM has on its disk is in it.
+    """
     try:
-        with target.open("wb") as file:
+        target.unlink(missing_ok=True)  # an earlier run's with another mode, or somebody's link
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.truncate(size_bytes)
             _receive(https, path, file, size_bytes, progress)
             os.fsync(file.fileno())

@@ -39,8 +39,8 @@ _PATTERNS = (
     (_GIVES + rb"\\+\".{0,4096}?\\+\"", rb"\1" + HIDDEN),
     (_GIVES + rb"'[^'\n]*'", rb"\1'" + HIDDEN + rb"'"),
     (_GIVES + rb"[^\s,;<>&}\])\"'\[{(][^\s,;<>&}\])\"']*", rb"\1" + HIDDEN),
-    # A session of XenAPI's opens the pool while it lasts.
-    (rb"(?i)(session[\w ]{0,64}[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef:[0-9a-f-]+", rb"\1" + HIDDEN),
+    # A session of XenAPI's opens the pool while it lasts; in a URL it is written otherwise.
+    (rb"(?i)(session[\w ]{0,64}[\"']?\s*[=:>,(]?\s*[\"']?)OpaqueRef(?::|%3A)[0-9a-f-]+", rb"\1" + HIDDEN),
     (rb"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer)\s+)[\w+/=.~-]+", rb"\1" + HIDDEN),
     (rb"(://[^/\s:@]+:)[^/\s@]+(?=@)", rb"\1" + HIDDEN),
 )

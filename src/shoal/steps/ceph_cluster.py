@@ -69,7 +69,7 @@ async def _state(guest: Ssh) -> str:
 async def _prepare(action: Action, guest: Ssh) -> None:
     """Everything before the point from which on half a cluster may be there."""
     values = {"global/public_network": settings.text(action, "cidr"), **settings.table(action, "settings")}
-    await guest.write_file(CONF_FILE, write_conf(values).encode())
+    await guest.write_file(CONF_FILE, write_conf(values).encode(), mode=0o600)
     await guest.write_file(STATE_FILE, b"started\n")
 
 

@@ -1,6 +1,6 @@
 """The files of the volume service on a storage VM: code, configuration, certificate, Ceph key. It is started elsewhere.
 
-The container service lives on the same files, and is started here.
+The container service lives on the same files, and is started here. What need not listen there is closed here, too.
 
 The digest beside the code is written last: it says that all of this is there.
 """
@@ -12,7 +12,7 @@ import json
 from shoal.kit.shipped import VOLUMES_CODE, ShippedFile, pack, volume_service_files
 from shoal.plan.action import Action
 from shoal.spec.names import CLIENTS_FILE, VOLUME_SERVICE_PORT, VOLUMES_USER
-from shoal.steps import authority, certificates, container_service, settings
+from shoal.steps import authority, certificates, container_service, name_service, settings
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
 
@@ -37,6 +37,7 @@ async def apply(action: Action, tools: Tools) -> None:
     await guest.run(argv, timeout_s=COMMAND_TIMEOUT_S, input=pack(volume_service_files()))
     await guest.write_files(files)
     await container_service.start(guest)
+    await name_service.close(guest)
     await guest.write_file(DIGEST_FILE, f"{settings.text(action, 'digest')}\n".encode())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,22 @@ async def test_an_export_keeps_the_holes(toolstack, https, tmp_path) -> None:
     assert (tmp_path / "out").read_bytes() == toolstack.disk
     assert (tmp_path / "out").stat().st_blocks * 512 < 2 * MIB
     assert seen[-1] == (size, size)
+
+
+async def test_an_export_is_its_owners_alone_and_follows_no_link(toolstack, https, tmp_path) -> None:
+    toolstack.disk = b"secrets of a VM"
+    other, target = tmp_path / "other", tmp_path / "out.raw.part"
+    other.write_text("somebody's")
+    target.symlink_to(other)
+    modes = set()
+    before = os.umask(0)
+    try:
+        note = lambda *_: modes.add(target.lstat().st_mode)  # noqa: E731
+        await https.in_thread(lambda: receive_image(https, "/", target, 15, note))
+    finally:
+        os.umask(before)
+    assert modes == {stat.S_IFREG | 0o600}
+    assert (target.read_bytes(), other.read_text()) == (b"secrets of a VM", "somebody's")
 
 
 @pytest.mark.parametrize(

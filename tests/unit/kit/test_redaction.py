@@ -46,6 +46,7 @@ BODY = PEM.splitlines()[1]
         ("--password=hunter2 --user root", "hunter2"),
         ("<name>password</name><value>hunter2</value>", "hunter2"),
         ("session_id=OpaqueRef:1234-abcd", "1234-abcd"),
+        ("GET /export_raw_vdi?session_id=OpaqueRef%3A1234-abcd&vdi=x", "1234-abcd"),
         ("{'session_ref': 'OpaqueRef:1234-abcd'}", "1234-abcd"),
         ("Authorization: Basic cm9vdDp4", "cm9vdDp4"),
         ("https://root:hunter2@10.77.0.11/", "hunter2"),
