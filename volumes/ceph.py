@@ -17,6 +17,7 @@ import rbd
 
 from volumes.config import Config
 from volumes.errors import ServiceError, ceph_away, from_ceph
+from volumes.snap_ids import SnapIds
 
 Result = TypeVar("Result")
 log = logging.getLogger("volumes")
@@ -30,6 +31,7 @@ FAILURES = (OSError, rados.Error, rbd.Error)  # three families, none the child o
 
 class Ceph:
     def __init__(self, config: Config) -> None:
+        self.snap_ids = SnapIds()
         self._config = config
         self._lock = threading.Lock()
         self._cluster: Any = None

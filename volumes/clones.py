@@ -8,7 +8,6 @@ AttachChildRequest.cc.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -114,11 +113,11 @@ def _attach(pool: Pool, image_id: str, source: Source) -> None:
     current = header.read(pool.ioctx, image_id)
     if current is None:
         raise in_use("the clone was deleted while it was made")
-    if current.size_bytes != snapshot.size_bytes:  # the volume has grown between the header and the snapshot
-        header.grow(pool.ioctx, image_id, current.size_bytes, snapshot.size_bytes)
+    if HALF_MADE_MARK not in current.metadata:
+        return  # a copy of this request was quicker, and the clone may have been used since
     parent = Parent(pool.id, pool.namespace, origin.image_id, snapshot.id, snapshot.size_bytes)
-    with contextlib.suppress(rados.ObjectExists):  # another request was quicker
-        header.attach_parent(pool.ioctx, image_id, parent, {HALF_MADE_MARK: None})
+    # Not done if it has just been finished by a copy. In one step: a volume may have grown since its clone was begun.
+    header.attach_parent(pool.ioctx, current, parent, HALF_MADE_MARK)
 
 
 def depth(pool: Pool, image: Header, snap: str = "", read: Optional[Callable[[str], Optional[Header]]] = None) -> int:

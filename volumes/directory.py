@@ -57,15 +57,16 @@ def read_names(ioctx: Any) -> dict[str, str]:
     image is replaced meanwhile could be, or be seen twice; its name is looked up once more.
     """
     names: dict[str, str] = {}
-    after = ""
+    after, read = "", 0
     while True:
         page = _read_page(ioctx, after)
+        read += len(page)
         names.update((key[len("id_") :], Reader(value).string()) for key, value in page.items())
         if len(page) < KEYS_AT_ONCE:
             break
         after = max(page)
     names = {image_id: name for image_id, name in names.items() if is_ours(name)}
-    return _settle_replaced(ioctx, names) if len(names) >= KEYS_AT_ONCE // 2 else names
+    return _settle_replaced(ioctx, names) if read >= KEYS_AT_ONCE else names  # one page is of one moment
 
 
 def _read_page(ioctx: Any, after: str) -> dict[str, bytes]:
@@ -107,9 +108,32 @@ def claim(ioctx: Any, name: str) -> str:
             except rados.ObjectExists:
                 image_id = find_id(ioctx, name)
         if image_id is not None:
-            write_id_object(ioctx, name, image_id)
+            _give_id_object(ioctx, name, image_id)
             return image_id
     raise ServiceError(409, "in_use", f"the name {name} is being given and taken by others")
+
+
+def _give_id_object(ioctx: Any, name: str, image_id: str) -> None:
+    """As for a name that was given a moment ago. Whoever is late must not take the name back from an image that a
+    revert has put in this one's place: so only what a deletion cut short has left is overwritten.
+    """
+    if _make_id_object(ioctx, name, image_id) or _pass_on(ioctx, name, image_id, image_id):  # the latter for its time
+        return
+    left = read_id_object(ioctx, name)
+    if left is not None and find_id(ioctx, name) == image_id:
+        _pass_on(ioctx, name, left, image_id)
+
+
+def _make_id_object(ioctx: Any, name: str, image_id: str) -> bool:
+    """Unless there is one; whether there was none."""
+    with rados.WriteOpCtx() as operation:
+        operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
+        operation.write_full(pack_string(image_id))
+        try:
+            ioctx.operate_write_op(operation, id_object(name), mtime=int(time.time()), flags=FULL_FORCE)
+        except rados.ObjectExists:
+            return False
+    return True
 
 
 def read_id_object(ioctx: Any, name: str) -> Optional[str]:
@@ -170,6 +194,7 @@ def rename(ioctx: Any, image_id: str, old: str, new: str) -> None:
         ioctx.execute(DIRECTORY, "rbd", "dir_rename_image", request, 16)
     except (rados.Error, OSError):
         if find_name(ioctx, image_id) != new:
+            remove_id_object(ioctx, new, image_id)
             raise
     remove_id_object(ioctx, old, image_id)
 
@@ -199,7 +224,7 @@ def follow_replaced(ioctx: Any, volume_id: str, old_id: str, new_id: str) -> Non
     name, base = volume_name(volume_id), base_name(old_id)
     passed_on = _pass_on(ioctx, name, old_id, new_id)
     if not passed_on and read_id_object(ioctx, name) is None and find_id(ioctx, name) == new_id:
-        write_id_object(ioctx, name, new_id)
+        _make_id_object(ioctx, name, new_id)
     if find_name(ioctx, old_id) == base:
         write_id_object(ioctx, base, old_id)
         if find_name(ioctx, old_id) != base:  # it was cleared away meanwhile

@@ -62,6 +62,7 @@ class Header:
     object_prefix: str
     data_pool_id: Optional[int]
     parent: Optional[Parent]
+    last_snap_id: int  # of those that it has or had
     snapshots: dict[str, Snapshot]
     metadata: dict[str, str]  # ours, without the prefix
 
@@ -109,6 +110,7 @@ def decode(image_id: str, values: dict[str, bytes]) -> Header:
         object_prefix=Reader(values["object_prefix"]).string(),
         data_pool_id=Reader(pool).i64() if pool else None,
         parent=_decode_parent(parent) if parent else None,
+        last_snap_id=Reader(values["snap_seq"]).u64(),
         snapshots={snapshot.name: snapshot for snapshot in snapshots},
         metadata=metadata,
     )
@@ -202,10 +204,14 @@ def grow(ioctx: Any, image_id: str, old_bytes: int, new_bytes: int) -> bool:
         return operate_if(ioctx, operation, header_object(image_id))
 
 
-def add_snapshot(ioctx: Any, image_id: str, name: str, snap_id: int) -> None:
-    """rados.ObjectExists if there is one of that name; ESTALE if a younger one was added meanwhile."""
-    request = pack_string(name) + pack_u64(snap_id)
-    ioctx.execute(header_object(image_id), "rbd", "snapshot_add", request, 16)
+def add_snapshot(ioctx: Any, image_id: str, name: str, snap_id: int, metadata: dict[str, Optional[str]]) -> None:
+    """With metadata, in one step. rados.ObjectExists if there is one of that name; ESTALE if a younger one was added
+    meanwhile.
+    """
+    with rados.WriteOpCtx() as operation:
+        operation.execute("rbd", "snapshot_add", pack_string(name) + pack_u64(snap_id))
+        _change_metadata(operation, metadata)
+        ioctx.operate_write_op(operation, header_object(image_id))
 
 
 def trash_snapshot(ioctx: Any, image_id: str, snap_id: int) -> None:
@@ -228,15 +234,23 @@ def detach_child(ioctx: Any, image_id: str, snap_id: int, child: Child) -> None:
     ioctx.execute(header_object(image_id), "rbd", "child_detach", pack_u64(snap_id) + _pack_child(child), 16)
 
 
-def attach_parent(ioctx: Any, image_id: str, parent: Parent, metadata: dict[str, Optional[str]]) -> None:
-    """Make the image a child and change its metadata, in one step. rados.ObjectExists if it has a parent."""
+def attach_parent(ioctx: Any, child: Header, parent: Parent, key: str) -> bool:
+    """Make the image a child of the same size and remove that key of its metadata, in one step; whether it was done.
+
+    It is not if the key or the size has changed since the header was read: whoever is late changes nothing of a clone
+    that is finished.
+    """
     spec = pack_i64(parent.pool_id) + pack_string(parent.namespace) + pack_string(parent.image_id)
     request = pack_struct(1, 1, spec + pack_u64(parent.snap_id)) + pack_u64(parent.overlap_bytes or 0)
     with rados.WriteOpCtx() as operation:
+        operation.omap_cmp(_METADATA + key, child.metadata[key].encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        operation.omap_cmp("size", pack_u64(child.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        if child.size_bytes != parent.overlap_bytes:
+            operation.execute("rbd", "set_size", pack_u64(parent.overlap_bytes or 0))
         operation.execute("rbd", "parent_attach", request)
         operation.execute("rbd", "op_features_set", pack_u64(CLONE_CHILD, CLONE_CHILD))
-        _change_metadata(operation, metadata)
-        ioctx.operate_write_op(operation, header_object(image_id))
+        _change_metadata(operation, {key: None})
+        return operate_if(ioctx, operation, header_object(child.image_id))
 
 
 def detach_parent(ioctx: Any, image_id: str) -> None:

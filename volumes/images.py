@@ -13,7 +13,7 @@ from typing import Any, Optional
 import rados
 
 from volumes import directory, header, holders, takeover
-from volumes.errors import ServiceError, exists, has_errno, is_no_space, not_found
+from volumes.errors import ServiceError, exists, has_errno, in_use, is_no_space, not_found
 from volumes.header import Header
 from volumes.names import HALF_MADE_MARK, TAKES_OVER_MARK, VOLUME_MARK, base_name, drivers_keys, volume_name
 from volumes.pool import Pool
@@ -129,8 +129,15 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
         holders.refuse_if_held(pool.ioctx, image_id, f"volume {volume_id}")
     except rados.ObjectNotFound:
         log.info("volume %s has no header: half made", volume_id)
-    directory.rename(pool.ioctx, image_id, name, base_name(image_id))
-    pool.sweep_later(image_id)
+    try:
+        directory.rename(pool.ioctx, image_id, name, base_name(image_id))
+    except (rados.Error, OSError):
+        now = directory.find_id(pool.ioctx, name)
+        if now == image_id:
+            raise
+        if now is not None:
+            raise in_use(f"volume {volume_id} is being reverted by another request") from None
+    pool.sweep_later(image_id)  # also if a copy of this request was quicker
     return {"id": volume_id, "removed": True}
 
 

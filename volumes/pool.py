@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Callable, Optional, Protocol
 
 from volumes.errors import not_found
+from volumes.snap_ids import SnapIds
 
 
 class Pools(Protocol):
     """What finds other pools: the one connection to Ceph."""
+
+    snap_ids: SnapIds
 
     def find_pool_id(self, name: str) -> Optional[int]: ...
 
@@ -34,3 +37,7 @@ class Pool:
         if data_pool_id is None:
             return self.ioctx
         return self._pools.pool_by_id(data_pool_id, self.namespace)
+
+    def new_snap_id(self, data_pool_id: Optional[int], above: int) -> int:
+        """A number for a snapshot of an image with its data there, higher than that of its last one."""
+        return self._pools.snap_ids.take(self.data_of(data_pool_id), above)

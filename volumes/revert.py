@@ -13,7 +13,7 @@ import rbd
 
 from volumes import clones, directory, header, holders, images, snapshots, takeover
 from volumes.clones import Source
-from volumes.errors import ServiceError
+from volumes.errors import ServiceError, in_use
 from volumes.header import Header
 from volumes.names import (
     RESET_MARK,
@@ -24,6 +24,7 @@ from volumes.names import (
     drivers_keys,
     location,
     new_name,
+    volume_name,
 )
 from volumes.pool import Pool
 
@@ -82,7 +83,6 @@ def _reset_source(pool: Pool, current: Header) -> Optional[Source]:
 
 def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks: dict[str, str]) -> dict[str, Any]:
     holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
-    _discard_other(pool, volume_id, current, source)
     marks = {
         **marks,
         VOLUME_MARK: volume_id,
@@ -90,15 +90,13 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
         TAKES_OVER_MARK: current.image_id,
     }
     try:
+        _discard_other(pool, volume_id, current, source)
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
-    except ServiceError as error:
-        if error.code != "too_deep" or source.image.image_id != current.image_id:
-            raise
-        return _roll_back(pool, volume_id, current, source)
-    header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
-    try:
+        header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
         takeover.run(pool, volume_id, current, new)
-    except ServiceError:
+    except (ServiceError, rados.ObjectNotFound) as error:
+        if getattr(error, "code", "") == "too_deep" and source.image.image_id == current.image_id:
+            return _roll_back(pool, volume_id, current, source)
         now = images.get(pool, volume_id)
         if now.image_id == current.image_id or now.metadata.get(SOURCE_MARK) != source.label:
             raise  # else a copy of this request was quicker; what ours has made is left to the sweep
@@ -113,8 +111,11 @@ def _discard_other(pool: Pool, volume_id: str, current: Header, source: Source) 
     left = header.read(pool.ioctx, left_id)
     marks = left.metadata if left is not None else {}
     wanted = (source.label, current.image_id)
-    if left is not None and (marks.get(SOURCE_MARK), marks.get(TAKES_OVER_MARK)) != wanted:
-        takeover.discard(pool, volume_id, left_id)
+    if left is None or (marks.get(SOURCE_MARK), marks.get(TAKES_OVER_MARK)) == wanted:
+        return
+    if directory.find_id(pool.ioctx, volume_name(volume_id)) != current.image_id:
+        raise in_use(f"volume {volume_id} has just been deleted or reverted by another request")
+    takeover.discard(pool, volume_id, left_id)
 
 
 def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:

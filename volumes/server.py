@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import select
 import socket
 import socketserver
 import ssl
@@ -125,12 +126,22 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
             self.server.admit(self.connection)
+            if self._has_gone():
+                self.close_connection = True
+                raise ServiceError(408, "gone", "whoever asked waits no more")
             return 200, self.server.answer(self.command, self.path, body)
         except ServiceError as error:
             return error.status, error.as_json()
         except Exception as error:  # noqa: BLE001 - a bug must not hang the caller; it is logged with its trace
             log.exception("%s %s", self.command, self.path)
             return 500, ServiceError(500, "bug", f"{type(error).__name__} in the volume service").as_json()
+
+    def _has_gone(self) -> bool:
+        """Whether the client has hung up: it has nothing more to say before it has its answer.
+
+        If this service stood still meanwhile, others have done since what it is asked for, and more.
+        """
+        return bool(select.select([self.connection], [], [], 0)[0])
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding"):

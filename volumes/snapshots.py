@@ -1,11 +1,13 @@
 """Snapshots: RBD snapshots `snap-<uuid>` with an entry in the header of the image that they were taken of.
 
-A snapshot is there when it has both. The entry is written first, so removing it removes the snapshot, in one step; the
+Both are written in one step. A snapshot is there when its entry no longer says that it is being taken: from then on
+no copy of the request that comes late changes anything. Removing the entry removes the snapshot, in one step; the
 sweeper does the rest. Its location, `<image id>@<uuid>`, stays right when the image is renamed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import time
@@ -30,14 +32,16 @@ class Entry:
     of: str
     made_at: float
     metadata: dict[str, str]
+    is_pending: bool = False  # not every holder is known to write with the snapshot in mind
 
     def encode(self) -> str:
-        return json.dumps({"of": self.of, "made_at": self.made_at, "metadata": self.metadata}, sort_keys=True)
+        value = {"of": self.of, "made_at": self.made_at, "metadata": self.metadata}
+        return json.dumps({**value, "pending": True} if self.is_pending else value, sort_keys=True)
 
 
 def decode_entry(text: str) -> Entry:
     value = json.loads(text)
-    return Entry(str(value["of"]), float(value["made_at"]), dict(value["metadata"]))
+    return Entry(str(value["of"]), float(value["made_at"]), dict(value["metadata"]), bool(value.get("pending")))
 
 
 @dataclass(frozen=True)
@@ -61,24 +65,26 @@ class Located:
 
 def all_of(image: Header) -> list[Located]:
     """The snapshots that an image has."""
-    found = []
-    for key, text in image.metadata.items():
-        if key.startswith(ENTRY_PREFIX):
-            snapshot_id = key[len(ENTRY_PREFIX) :]
-            snapshot = image.snapshots.get(snapshot_name(snapshot_id))
-            if snapshot is not None:
-                found.append(Located(snapshot_id, image, snapshot, decode_entry(text)))
-    return found
+    keys = [key[len(ENTRY_PREFIX) :] for key in image.metadata if key.startswith(ENTRY_PREFIX)]
+    found = [_find(image, snapshot_id) for snapshot_id in keys]
+    return [each for each in found if each is not None and not each.entry.is_pending]
 
 
 def locate(pool: Pool, image_id: str, snapshot_id: str) -> Located:
     image = header.read(pool.ioctx, image_id)
-    if image is not None:
-        text = image.metadata.get(entry_key(snapshot_id))
-        snapshot = image.snapshots.get(snapshot_name(snapshot_id))
-        if text is not None and snapshot is not None:
-            return Located(snapshot_id, image, snapshot, decode_entry(text))
-    raise not_found(f"snapshot {location(image_id, snapshot_id)}")
+    found = _find(image, snapshot_id) if image is not None else None
+    if found is None or found.entry.is_pending:
+        raise not_found(f"snapshot {location(image_id, snapshot_id)}")
+    return found
+
+
+def _find(image: Header, snapshot_id: str) -> Optional[Located]:
+    """Also one that is being taken."""
+    text = image.metadata.get(entry_key(snapshot_id))
+    snapshot = image.snapshots.get(snapshot_name(snapshot_id))
+    if text is None or snapshot is None:
+        return None
+    return Located(snapshot_id, image, snapshot, decode_entry(text))
 
 
 def stat(pool: Pool, image_id: str, snapshot_id: str) -> dict[str, Any]:
@@ -91,47 +97,75 @@ def stat(pool: Pool, image_id: str, snapshot_id: str) -> dict[str, Any]:
 
 
 def take(pool: Pool, volume_id: str, snapshot_id: str, metadata: dict[str, Optional[str]]) -> dict[str, Any]:
+    """Its entry says that it is being taken until each holder has answered. Whoever fails removes that entry only: a
+    copy of the request may have finished the snapshot.
+    """
     image = images.get(pool, volume_id)
     kept = {key: value for key, value in metadata.items() if value is not None}
-    key = entry_key(snapshot_id)
-    if key not in image.metadata:
-        left = image.snapshots.get(snapshot_name(snapshot_id))
-        if left is not None:
-            pool.sweep_later(image.image_id)
-            raise in_use(f"a snapshot {snapshot_id} of volume {volume_id} was deleted and is being cleared up")
-        header.write_metadata(pool.ioctx, image.image_id, {key: Entry(volume_id, time.time(), kept).encode()})
+    entry = Entry(volume_id, time.time(), kept, is_pending=True)
+    found = _find(image, snapshot_id) or _begin(pool, image, snapshot_id, entry)
+    if not found.entry.is_pending:
+        return found.describe()
+    key, pending = entry_key(snapshot_id), found.entry.encode()
+    done = dataclasses.replace(found.entry, is_pending=False)
+    try:
         if directory.find_id(pool.ioctx, volume_name(volume_id)) != image.image_id:
             # Deleted or reverted since; from now on whoever does that sees the entry.
-            header.write_metadata(pool.ioctx, image.image_id, {key: None})
             raise not_found(f"volume {volume_id} as it was: it has just been deleted or reverted")
-    try:
-        take_of_image(pool, image, snapshot_name(snapshot_id))
+        settle_with_holders(pool, image.image_id)
     except ServiceError:
-        # Not a snapshot of one moment, perhaps: it must not be found.
-        header.write_metadata(pool.ioctx, image.image_id, {key: None})
+        header.replace_metadata(pool.ioctx, image.image_id, key, pending, None)
         pool.sweep_later(image.image_id)
         raise
-    return locate(pool, image.image_id, snapshot_id).describe()
+    if header.replace_metadata(pool.ioctx, image.image_id, key, pending, done.encode()):
+        return dataclasses.replace(found, entry=done).describe()
+    return locate(pool, image.image_id, snapshot_id).describe()  # a copy of this request was quicker
+
+
+def _begin(pool: Pool, image: Header, snapshot_id: str, entry: Entry) -> Located:
+    """The snapshot with its entry, or what a copy of this request has made."""
+    name = snapshot_name(snapshot_id)
+    if name not in image.snapshots:
+        add_to_image(pool, image, name, {entry_key(snapshot_id): entry.encode()})
+    now = header.read(pool.ioctx, image.image_id)
+    found = _find(now, snapshot_id) if now is not None else None
+    if found is None:
+        pool.sweep_later(image.image_id)
+        raise in_use(f"a snapshot {snapshot_id} of volume {entry.of} was deleted and is being cleared up")
+    return found
 
 
 def take_of_image(pool: Pool, image: Header, name: str) -> None:
-    """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too.
+    """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too."""
+    if name not in image.snapshots:
+        add_to_image(pool, image, name, {})
+    settle_with_holders(pool, image.image_id)
+
+
+def add_to_image(pool: Pool, image: Header, name: str, metadata: dict[str, Optional[str]]) -> None:
+    """An RBD snapshot, and metadata with it. Where there is one of that name, nothing is changed.
 
     As librbd does for images without exclusive lock (src/librbd/operation/SnapshotCreateRequest.cc): a number from the
     monitors, the header, the notice.
     """
-    for _ in range(TRIES if name not in image.snapshots else 0):
-        snap_id = pool.data_of(image.data_pool_id).create_self_managed_snap()
+    above = image.last_snap_id
+    for _ in range(TRIES):
+        snap_id = pool.new_snap_id(image.data_pool_id, above)
         try:
-            header.add_snapshot(pool.ioctx, image.image_id, name, snap_id)
+            header.add_snapshot(pool.ioctx, image.image_id, name, snap_id, metadata)
         except rados.ObjectExists:
             pass  # another request was quicker
         except (rados.Error, OSError) as error:
             if not has_errno(error, errno.ESTALE):
                 raise
-            continue  # a snapshot with a higher number was added in between
-        break
-    if holders.notice_change(pool.ioctx, image.image_id).silent:
+            above = max(above, snap_id)  # a snapshot with a higher number was added in between
+            continue
+        return
+    raise in_use(f"image {image.image_id}: others take snapshots of it all the time")
+
+
+def settle_with_holders(pool: Pool, image_id: str) -> None:
+    if holders.notice_change(pool.ioctx, image_id).silent:
         raise in_use(
             "a client that has the disk open does not answer, so there is no one moment to take a snapshot of; "
             "once it is gone Ceph forgets it within half a minute"

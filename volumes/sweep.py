@@ -159,14 +159,12 @@ class Sweep:
             rbd.RBD().trash_remove(self._ioctx, image_id, force=True)
 
     def _tidy(self, image: Header, *, is_volume: bool) -> Optional[Header]:
-        """Remove entries that never became snapshots, and RBD snapshots that nobody needs; the header after that."""
+        """Remove entries of snapshots cut short, and RBD snapshots that nobody needs; the header after that."""
         before = image
         stale = [
             (key, text)
             for key, text in image.metadata.items()
-            if key.startswith(ENTRY_PREFIX)
-            and snapshot_name(key[len(ENTRY_PREFIX) :]) not in image.snapshots
-            and time.time() - snapshots.decode_entry(text).made_at > HALF_MADE_AGE_S
+            if key.startswith(ENTRY_PREFIX) and _is_cut_short(image, key, text)
         ]
         for key, text in stale:
             header.replace_metadata(self._ioctx, image.image_id, key, text, None)
@@ -255,3 +253,10 @@ class Sweep:
             return
         done = flatten.flatten(self._pool, image, left_s)
         log.info("image %s has too many parents: %s", image_id, "flattened" if done else "flattening goes on later")
+
+
+def _is_cut_short(image: Header, key: str, text: str) -> bool:
+    """Whether a snapshot was begun long ago and never finished."""
+    entry = snapshots.decode_entry(text)
+    is_there = snapshot_name(key[len(ENTRY_PREFIX) :]) in image.snapshots and not entry.is_pending
+    return not is_there and time.time() - entry.made_at > HALF_MADE_AGE_S

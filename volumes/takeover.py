@@ -26,9 +26,9 @@ def finish(pool: Pool, volume_id: str, new: Header) -> None:
     """What follows from the change in the directory. May be repeated, and late: an image that yet another has replaced
     since must not get the name back.
     """
-    if not is_done(pool, volume_id, new):
+    old_id = new.metadata.get(TAKES_OVER_MARK)
+    if old_id is None or not is_done(pool, volume_id, new):  # None: a copy of this request has finished it already
         return
-    old_id = new.metadata[TAKES_OVER_MARK]
     directory.follow_replaced(pool.ioctx, volume_id, old_id, new.image_id)
     header.write_metadata(pool.ioctx, new.image_id, {TAKES_OVER_MARK: None})
     pool.sweep_later(old_id)

@@ -9,6 +9,7 @@ import ssl
 import sys
 
 from . import wire
+from .deadline import Deadline
 from .errors import SRError
 
 FOLDER = "/etc/shoal/volumes/"
@@ -40,6 +41,9 @@ class Connection:
             self.open(deadline)
             return self.exchange(method, target, data, deadline)
         try:
+            if method != "GET":
+                self.see_alive(deadline)
+                self.open(deadline)
             return self.exchange(method, target, data, deadline)
         except (OSError, ValueError):
             if deadline.passed():
@@ -56,6 +60,13 @@ class Connection:
     def has_ended(self):
         """Whether there is none, or the service has closed it: between two requests it has nothing to say."""
         return self._open is None or bool(select.select([self._open], [], [], 0)[0])
+
+    def see_alive(self, deadline):
+        """Raises OSError or ValueError if the service stands still. What it was told on an open connection it would do
+        when it goes on, long after another service has done it; a handshake shows that it runs, and so does an answer to
+        anything.
+        """
+        self.exchange("GET", "/v1/alive", b"", Deadline(min(CONNECT_TIMEOUT_S, deadline.remaining())))
 
     def exchange(self, method, target, data, deadline):
         """As `ask`, on the open connection and no other."""

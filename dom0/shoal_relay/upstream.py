@@ -41,7 +41,7 @@ class Upstream:
             kept = connection.Connection(request.endpoint, most_bytes=BODY_MAX_BYTES, context=context)
         try:
             if not is_new and request.method != "GET":
-                _see_alive(kept, deadline)
+                kept.see_alive(deadline)
             kept.open(deadline)
             if deadline.passed() or has_gone():
                 raise Gone()
@@ -110,14 +110,6 @@ class Upstream:
             old, self._idle = self._idle[:-IDLE_MAX], self._idle[-IDLE_MAX:]
         for entry in old:
             entry[0].close()
-
-
-def _see_alive(kept, deadline):
-    """Raises OSError or ValueError if the service stands still. What it was told on an open connection it would do when it
-    goes on, long after another service has done it; a handshake shows that it runs, and so does an answer to anything.
-    """
-    soon = Deadline(min(connection.CONNECT_TIMEOUT_S, deadline.remaining()))
-    kept.exchange("GET", "/v1/alive", b"", soon)
 
 
 def _stamp(path):

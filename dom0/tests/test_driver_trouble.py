@@ -83,14 +83,16 @@ def owned_pool(sr: str) -> Behaviour:
 
 
 @contextlib.contextmanager
-def serving(authority: Authority, folder: Path, behaviour: Behaviour, *, address: str = ADDRESS) -> Iterator[str]:
-    """A TLS server with that behaviour; its certificate is for `address`."""
+def serving(
+    authority: Authority, folder: Path, behaviour: Behaviour, *, address: str = ADDRESS, at: socket.socket | None = None
+) -> Iterator[str]:
+    """A TLS server with that behaviour, which listens there; its certificate is for `address`."""
     folder = folder / f"server-{uuid.uuid4()}"
     folder.mkdir()
     authority.issue("volumes", folder / "server.pem", folder / "server.key", address=address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    listener = socket.create_server((ADDRESS, 0))
+    listener = at or socket.create_server((ADDRESS, 0))
 
     def handle(plain: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
@@ -104,7 +106,7 @@ def serving(authority: Authority, folder: Path, behaviour: Behaviour, *, address
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"{ADDRESS}:{listener.getsockname()[1]}"
+        yield "%s:%d" % listener.getsockname()
     finally:
         listener.close()
 
@@ -199,3 +201,24 @@ def test_a_map_that_hangs_is_given_up(host: Host, authority: Authority, monkeypa
     started = time.monotonic()
     assert datapath._write_bounded("/dev/null", b"x", Deadline(0.5)) is None
     assert time.monotonic() - started < 2.5
+
+
+def test_a_service_that_stands_still_is_told_nothing_on_an_open_connection(host: Host, authority: Authority) -> None:
+    """It would do it when it goes on, long after another one has done it."""
+    from dom0.shoal_dom0.connection import Connection
+    from dom0.shoal_dom0.deadline import Deadline
+
+    told = []
+
+    def answer_once(connection: ssl.SSLSocket) -> None:
+        answer(connection, 200, b"{}")
+        while data := connection.recv(65536):
+            told.append(data.split(b" HTTP")[0])
+
+    with serving(authority, host.folder, answer_once) as service:
+        asking = Connection(service, f"{host.folder}/volumes/")
+        assert asking.ask("GET", "/v1/first", b"", Deadline(5))[0] == 200
+        with pytest.raises(OSError):
+            asking.ask("DELETE", "/v1/second", b"", Deadline(1))
+        asking.close()
+    assert told == [b"GET /v1/alive"]

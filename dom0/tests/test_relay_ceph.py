@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dom0.shoal_dom0.connection import CONNECT_TIMEOUT_S
 from dom0.tests.host import Host
 from dom0.tests.pool import empty_pool
-from dom0.tests.relay_process import RelayProcess
+from dom0.tests.relay_process import RelayProcess, answer, request
+from dom0.tests.test_driver_trouble import serving
+from tests.ceph.certificates import Authority
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
 GIB = 1 << 30
 NOBODY = 65534
+NEAR, FAR = "198.18.77.1/30", "198.18.77.2"
 CONNECT = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(1))"
 
 
@@ -141,3 +150,58 @@ def test_nobody_but_its_own_user_may_ask(service: Service) -> None:
             assert ask().stdout == "b'.'\n"
         finally:
             relay.stop()
+
+
+@contextmanager
+def far_away() -> Iterator[tuple[socket.socket, Callable[[], object]]]:
+    """A socket that listens on another machine, so to say, and what pulls out that machine's cable."""
+    name = f"shoal-{os.getpid()}"
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, timeout=20)
+
+    def listen() -> socket.socket:
+        with open(f"/run/netns/{name}") as namespace:
+            assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0) == 0  # this thread's alone
+        return socket.create_server((FAR, 0))
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", name, "type", "veth", "peer", "name", "cable", "netns", name)
+        ip("address", "add", NEAR, "dev", name)
+        ip("link", "set", name, "up")
+        ip("-n", name, "address", "add", f"{FAR}/30", "dev", "cable")
+        ip("-n", name, "link", "set", "cable", "up")
+        with ThreadPoolExecutor(1) as thread:
+            listener = thread.submit(listen).result()
+        yield listener, lambda: ip("-n", name, "link", "set", "cable", "down")
+    finally:
+        ip("link", "delete", name)  # the namespace itself lives on while a socket in it does
+        ip("netns", "delete", name)
+
+
+def test_a_dead_peer_is_noticed_in_the_time_of_a_connect(
+    tmp_path: Path, authority: Authority, client_files: Path
+) -> None:
+    """On a connection that is kept, which nobody has closed. The caller has other services to ask."""
+    relay = RelayProcess(tmp_path, client_files)
+
+    def reply(connection: ssl.SSLSocket) -> None:
+        while connection.recv(65536):
+            time.sleep(0.2)  # so that two that ask at once need two connections
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    def ask(method: str) -> tuple[dict[str, Any], float]:
+        with relay.connect(timeout_s=30) as caller:
+            began = time.monotonic()
+            caller.sendall(request(peer, method=method, until=began + 20))
+            return answer(caller)[0], time.monotonic() - began
+
+    with far_away() as (listener, cut), ThreadPoolExecutor(2) as threads:
+        with serving(authority, tmp_path, reply, address=FAR, at=listener) as peer:
+            assert [head.get("status") for head, _ in threads.map(ask, ("GET", "GET"))] == [200, 200]
+            cut()
+            (read, read_s), (change, change_s) = threads.map(ask, ("GET", "PUT"))
+    relay.stop()
+    assert (read["in_time"], change["in_time"]) == (True, False)
+    assert max(read_s, change_s) < 2 * CONNECT_TIMEOUT_S

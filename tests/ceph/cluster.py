@@ -172,6 +172,10 @@ class Cluster:
             os.kill(pid, 9)
         parent.wait(30)
 
+    def pid_of(self, parent: subprocess.Popen[Any]) -> int:
+        """Of the process itself that `start_process` or `start_dialog` started."""
+        return int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
+
     def wait_for(self, ready: object, timeout_s: float, what: str) -> None:
         deadline = time.monotonic() + timeout_s
         while not ready():  # type: ignore[operator]

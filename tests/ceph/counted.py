@@ -1,4 +1,6 @@
-"""Runs inside the little Ceph: counts the changes that a process is about to make in Ceph, and kills it at the n-th.
+"""Runs inside the little Ceph: counts the changes that a process is about to make in Ceph, and ends it at the n-th.
+
+Or stops it there, for whoever goes on late.
 
 Reads are not counted: a crash before a read leaves what the change before it has left. The product knows nothing of
 this.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,16 +32,18 @@ READS = frozenset({"dir_get_id", "dir_get_name", "get_info"})  # of the OSD's cl
 
 
 class Fuse:
-    """Kills the process at the n-th step; never, if that is 0."""
+    """Sends the process a signal at the n-th step; never, if that is 0."""
 
-    def __init__(self, fatal: int, counts: Callable[[], bool]) -> None:
+    def __init__(self, fatal: int, counts: Callable[[], bool], number: int = signal.SIGKILL) -> None:
         self._numbers = itertools.count(1)
         self._fatal = fatal
         self._counts = counts
+        self._number = number
 
     def step(self) -> None:
         if self._counts() and next(self._numbers) == self._fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._number)
+            time.sleep(0.2)  # SIGSTOP may reach another thread first: this one must not go on meanwhile
 
 
 class Counted:

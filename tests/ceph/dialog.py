@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 from tests.ceph.cluster import Cluster
@@ -41,6 +43,12 @@ class Dialog:
     def kill(self) -> None:
         """At once, as when the host's power goes: what it has open in Ceph stays so until Ceph notices."""
         self._cluster.kill_process(self._process)
+
+    def stand_still(self) -> None:
+        os.kill(self._cluster.pid_of(self._process), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._cluster.pid_of(self._process), signal.SIGCONT)
 
     def stop(self) -> None:
         assert self._process.stdin is not None

@@ -1,11 +1,13 @@
 """Runs inside the little Ceph: the volume service, but it kills itself at the n-th step of the requests that it serves.
 
-`dying_service.py CONFIG N`. Steps are the changes that it is about to make in Ceph, and the answer before it is sent;
-so every state that a crash can leave is met. It sweeps nothing.
+`dying_service.py CONFIG N [stop]`; with `stop` it stops there, until somebody has it go on. Steps are the changes that
+it is about to make in Ceph, and the answer before it is sent; so every state that a crash can leave is met. It sweeps
+nothing.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from typing import Any
@@ -22,7 +24,7 @@ def is_request() -> bool:
 
 
 def main() -> None:
-    fuse = Fuse(int(sys.argv[2]), is_request)
+    fuse = Fuse(int(sys.argv[2]), is_request, signal.SIGSTOP if sys.argv[3:] == ["stop"] else signal.SIGKILL)
     plain, answer = ceph.Ceph._pool, routes.Routes._in_pool
 
     def counted(*arguments: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -45,16 +47,33 @@ class Service:
     def inside(self) -> Path:
         return self.cluster.files / f"volumes-{self.port}"
 
-    def start(self, *, dying_at: int = 0) -> None:
-        """With `dying_at` it kills itself before that call of Ceph, counted from the first one for a request."""
+    def start(self, *, dying_at: int = 0, stopping_at: int = 0) -> None:
+        """With `dying_at` it kills itself before that change in Ceph, counted from the first one for a request; with
+        `stopping_at` it stops there, until `go_on`.
+        """
         if not self.inside.exists():
             self._write_files()
         config = f"/scratch/{self.inside.name}/config.json"
         argv = ("/opt/shoal/volumes/__main__.py", "--config", config)
         if dying_at:
             argv = ("/repository/tests/ceph/dying_service.py", config, str(dying_at))
+        if stopping_at:
+            argv = ("/repository/tests/ceph/dying_service.py", config, str(stopping_at), "stop")
         self.process = self.cluster.start_process("python3", "-B", *argv, log=self.log)
         self.cluster.wait_for(self._listens, 60, f"the volume service (see {self.log})")
+
+    def has_stopped(self) -> bool:
+        return Path(f"/proc/{self._pid()}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def stand_still(self) -> None:
+        os.kill(self._pid(), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._pid(), signal.SIGCONT)
+
+    def _pid(self) -> int:
+        assert self.process is not None
+        return self.cluster.pid_of(self.process)
 
     def kill(self) -> None:
         for dialog in (self._sweeper, self._guest):

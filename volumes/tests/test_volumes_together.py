@@ -56,7 +56,7 @@ def test_all_of_them_succeed_and_it_is_done_once(both: tuple[Calls, Calls], with
         for made in (clone, copy):
             assert within.do("read", image=f"vdi-{made}", blocks=[0]) == {"0": "a"}
         grown = at_once(both, "POST", f"volumes/{volume}/resize", {"size_bytes": 16 * MIB})
-        assert codes(grown) <= {"ok", "in_use"}
+        assert codes(grown) == {"ok"}
         assert ok(both[0].ask("GET", f"volumes/{volume}"))["size_bytes"] == 16 * MIB
         listed = both[1].listed()
         assert sorted(entry["id"] for entry in listed["volumes"]) == sorted((volume, clone, copy))
@@ -73,8 +73,7 @@ def test_reverts_do_not_get_into_each_others_way(both: tuple[Calls, Calls], with
     for _ in range(ROUNDS):
         within.do("write", image=f"vdi-{volume}", blocks={0: "b"})
         found = codes(at_once(both, "POST", f"volumes/{volume}/revert", {"snapshot": location}))
-        assert "ok" in found
-        assert found <= {"ok", "in_use", "not_found"}
+        assert found == {"ok"}
         assert within.do("read", image=f"vdi-{volume}", blocks=[0]) == {"0": "a"}
         assert [entry["id"] for entry in both[1].listed()["volumes"]] == [volume]
     both[0].delete(volume)
