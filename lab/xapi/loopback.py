@@ -6,6 +6,8 @@ with LoopbackPool(folder) as pool:
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import threading
 from pathlib import Path
@@ -29,6 +31,7 @@ DEFAULT_PLUGINS = (
     "ext nfs iscsi lvmoiscsi dummy file hba rawhba udev iso lvm lvmohba lvmofcoe shm smb"  # as /etc/xapi.conf has it
 )
 PASSWORD = "loopback"
+PORTS = range(18000, 32000)
 
 
 class RememberedGuests:
@@ -174,6 +177,9 @@ class LoopbackPool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the kernel gives out by itself: so nobody else has it while a toolstack restarts."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port is free of 100 between {PORTS.start} and {PORTS.stop}")
