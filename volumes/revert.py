@@ -95,7 +95,8 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
         header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
         takeover.run(pool, volume_id, current, new)
     except (ServiceError, rados.ObjectNotFound) as error:
-        if getattr(error, "code", "") == "too_deep" and source.image.image_id == current.image_id:
+        is_own_reset_point = (source.snap, source.image.image_id) == (RESET_POINT, current.image_id)
+        if getattr(error, "code", "") == "too_deep" and is_own_reset_point:
             return _roll_back(pool, volume_id, current, source)
         now = images.get(pool, volume_id)
         if now.image_id == current.image_id or now.metadata.get(SOURCE_MARK) != source.label:
@@ -119,7 +120,10 @@ def _discard_other(pool: Pool, volume_id: str, current: Header, source: Source) 
 
 
 def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:
-    """In place, object by object: slow, but the chain grows no longer."""
+    """In place, object by object: slow, but the chain grows no longer.
+
+    For resets only: no start goes by without one, so a disk half rolled back is never used. After a revert it might be.
+    """
     with rbd.Image(pool.ioctx, image_id=current.image_id) as image:
         image.rollback_to_snap(source.snap)
     return images.stat(pool, volume_id)

@@ -207,13 +207,20 @@ def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, within: In
     one_more = new_id()
     answer = calls.ask("PUT", f"volumes/{one_more}", {"source": chain[-1], "metadata": {}})
     assert refusal(answer) == (409, "too_deep")
-    # A revert at that depth goes back in place.
     within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "c"})
     location = calls.snapshot(chain[-1])
     within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "d"})
-    calls.revert(chain[-1], location)
-    assert read(within, calls, chain[-1], 0, 1, 70) == ["a", "c", "b"]
+    answer = calls.ask("POST", f"volumes/{chain[-1]}/revert", {"snapshot": location})
+    assert refusal(answer) == (409, "too_deep")
+    assert read(within, calls, chain[-1], 1) == ["d"]
     calls.delete(location)
+    # A reset at that depth goes back in place.
+    within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "c"})
+    ok(calls.ask("PUT", f"volumes/{chain[-1]}/reset_point"))
+    within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "d"})
+    ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
+    assert read(within, calls, chain[-1], 0, 1, 70) == ["a", "c", "b"]
+    ok(calls.ask("DELETE", f"volumes/{chain[-1]}/reset_point"))
     calls.sweep()
     for volume in chain[1:]:
         assert read(within, calls, volume, 0, 70) == ["a", "b"]
