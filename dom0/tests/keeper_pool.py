@@ -41,10 +41,12 @@ class LocalSocket:
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen(64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()  # else it could go on waiting at the next socket of that number
         self._server.close()
 
     def _accept(self) -> None:

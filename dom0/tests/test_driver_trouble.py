@@ -104,10 +104,15 @@ def serving(
                 plain, _ = listener.accept()
                 threading.Thread(target=handle, args=(plain,), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
     try:
         yield "%s:%d" % listener.getsockname()
     finally:
+        # One that is closed under a thread that waits at it would have that thread wait at the next socket of its number.
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
         listener.close()
 
 
