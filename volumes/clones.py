@@ -31,6 +31,7 @@ from volumes.pool import Pool
 
 DEPTH_SOFT = 6  # the sweeper shortens what is deeper
 DEPTH_HARD = 14  # the kernel follows 16
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,16 @@ def _attach(pool: Pool, image_id: str, source: Source) -> None:
     kept = header.read(pool.ioctx, origin.image_id)
     if kept is None or REMOVED_MARK in kept.metadata:  # whoever sets that mark looks for children after it
         raise not_found(f"source {source.label} any more")
-    current = header.read(pool.ioctx, image_id)
-    if current is None:
-        raise in_use("the clone was deleted while it was made")
-    if HALF_MADE_MARK not in current.metadata:
-        return  # a copy of this request was quicker, and the clone may have been used since
     parent = Parent(pool.id, pool.namespace, origin.image_id, snapshot.id, snapshot.size_bytes)
-    # Not done if it has just been finished by a copy. In one step: a volume may have grown since its clone was begun.
-    header.attach_parent(pool.ioctx, current, parent, HALF_MADE_MARK)
+    for _ in range(TRIES):
+        current = header.read(pool.ioctx, image_id)
+        if current is None:
+            raise in_use("the clone was deleted while it was made")
+        if HALF_MADE_MARK not in current.metadata:
+            return  # a copy of this request was quicker, and the clone may have been used since
+        if header.attach_parent(pool.ioctx, current, parent, HALF_MADE_MARK):
+            return
+    raise in_use("the clone is being made by others")
 
 
 def depth(pool: Pool, image: Header, snap: str = "", read: Optional[Callable[[str], Optional[Header]]] = None) -> int:

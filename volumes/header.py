@@ -10,6 +10,7 @@ cls_rbd_types.cc (ParentImageSpec, ChildImageSpec). The tests compare what is re
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -235,22 +236,37 @@ def detach_child(ioctx: Any, image_id: str, snap_id: int, child: Child) -> None:
 
 
 def attach_parent(ioctx: Any, child: Header, parent: Parent, key: str) -> bool:
-    """Make the image a child of the same size and remove that key of its metadata, in one step; whether it was done.
+    """Make the image a child of the same size and remove that key of its metadata; whether it was done.
 
     It is not if the key or the size has changed since the header was read: whoever is late changes nothing of a clone
     that is finished.
     """
+    size_bytes = parent.overlap_bytes or 0
     spec = pack_i64(parent.pool_id) + pack_string(parent.namespace) + pack_string(parent.image_id)
-    request = pack_struct(1, 1, spec + pack_u64(parent.snap_id)) + pack_u64(parent.overlap_bytes or 0)
+    request = pack_struct(1, 1, spec + pack_u64(parent.snap_id)) + pack_u64(size_bytes)
+    if child.size_bytes < size_bytes:
+        # Before, not with it: what is beyond the size is not read from the parent, and the class sees only the size
+        # that there was before the step.
+        with rados.WriteOpCtx() as operation:
+            _compare(operation, child, key)
+            operation.execute("rbd", "set_size", pack_u64(size_bytes))
+            if not operate_if(ioctx, operation, header_object(child.image_id)):
+                return False
+        child = dataclasses.replace(child, size_bytes=size_bytes)
     with rados.WriteOpCtx() as operation:
-        operation.omap_cmp(_METADATA + key, child.metadata[key].encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
-        operation.omap_cmp("size", pack_u64(child.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
-        if child.size_bytes != parent.overlap_bytes:
-            operation.execute("rbd", "set_size", pack_u64(parent.overlap_bytes or 0))
+        _compare(operation, child, key)
+        if child.size_bytes != size_bytes:
+            operation.execute("rbd", "set_size", pack_u64(size_bytes))
         operation.execute("rbd", "parent_attach", request)
         operation.execute("rbd", "op_features_set", pack_u64(CLONE_CHILD, CLONE_CHILD))
         _change_metadata(operation, {key: None})
         return operate_if(ioctx, operation, header_object(child.image_id))
+
+
+def _compare(operation: Any, known: Header, key: str) -> None:
+    """The rest is done only if the size and that key of the metadata are still what was read."""
+    operation.omap_cmp(_METADATA + key, known.metadata[key].encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
+    operation.omap_cmp("size", pack_u64(known.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
 
 
 def detach_parent(ioctx: Any, image_id: str) -> None:
