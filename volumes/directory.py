@@ -120,7 +120,11 @@ def _give_id_object(ioctx: Any, name: str, image_id: str) -> None:
     if _make_id_object(ioctx, name, image_id) or _pass_on(ioctx, name, image_id, image_id):  # the latter for its time
         return
     left = read_id_object(ioctx, name)
-    if left is not None and find_id(ioctx, name) == image_id:
+    if find_id(ioctx, name) != image_id:
+        return
+    if left is None:  # that deletion was just ended
+        _make_id_object(ioctx, name, image_id)
+    else:
         _pass_on(ioctx, name, left, image_id)
 
 
