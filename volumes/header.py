@@ -178,9 +178,14 @@ def write_metadata(ioctx: Any, image_id: str, values: dict[str, Optional[str]]) 
 
 def replace_metadata(ioctx: Any, image_id: str, key: str, old: str, new: Optional[str]) -> bool:
     """Change one key if it still has the value `old`; whether it had."""
+    return write_metadata_if(ioctx, image_id, (key, old), {key: new})
+
+
+def write_metadata_if(ioctx: Any, image_id: str, known: tuple[str, str], values: dict[str, Optional[str]]) -> bool:
+    """As `write_metadata`, if the key `known` still has its value; whether it had."""
     with rados.WriteOpCtx() as operation:
-        operation.omap_cmp(_METADATA + key, old.encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
-        _change_metadata(operation, {key: new})
+        operation.omap_cmp(_METADATA + known[0], known[1].encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        _change_metadata(operation, values)
         return operate_if(ioctx, operation, header_object(image_id))
 
 

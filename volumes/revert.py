@@ -92,7 +92,11 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
     try:
         _discard_other(pool, volume_id, current, source)
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
-        header.write_metadata(pool.ioctx, new.image_id, drivers_keys(current.metadata))  # one left by a call cut short
+        # For one left by a call cut short. A copy of this request may have been quicker, and the disk renamed since.
+        known, named = (TAKES_OVER_MARK, current.image_id), {**drivers_keys(current.metadata)}
+        is_ours = header.write_metadata_if(pool.ioctx, new.image_id, known, named)
+        if not is_ours and not takeover.is_done(pool, volume_id, new):
+            raise in_use(f"volume {volume_id} is being reverted by another request")
         takeover.run(pool, volume_id, current, new)
     except (ServiceError, rados.ObjectNotFound) as error:
         is_own_reset_point = (source.snap, source.image.image_id) == (RESET_POINT, current.image_id)
