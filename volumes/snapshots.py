@@ -7,6 +7,7 @@ sweeper does the rest. Its location, `<image id>@<uuid>`, stays right when the i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -40,8 +41,13 @@ class Entry:
 
 
 def decode_entry(text: str) -> Entry:
+    """Raises ValueError or KeyError for what is none."""
     value = json.loads(text)
-    return Entry(str(value["of"]), float(value["made_at"]), dict(value["metadata"]), bool(value.get("pending")))
+    try:
+        metadata = dict(value["metadata"])
+        return Entry(str(value["of"]), float(value["made_at"]), metadata, bool(value.get("pending")))
+    except TypeError:
+        raise ValueError("not the entry of a snapshot") from None
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,7 @@ def take(pool: Pool, volume_id: str, snapshot_id: str, metadata: dict[str, Optio
 
 def _begin(pool: Pool, image: Header, snapshot_id: str, entry: Entry) -> Located:
     """The snapshot with its entry, or what a copy of this request has made."""
-    name = snapshot_name(snapshot_id)
-    if name not in image.snapshots:
-        add_to_image(pool, image, name, {entry_key(snapshot_id): entry.encode()})
+    add_to_image(pool, image, snapshot_name(snapshot_id), {entry_key(snapshot_id): entry.encode()})
     now = header.read(pool.ioctx, image.image_id)
     found = _find(now, snapshot_id) if now is not None else None
     if found is None:
@@ -137,8 +141,7 @@ def _begin(pool: Pool, image: Header, snapshot_id: str, entry: Entry) -> Located
 
 def take_of_image(pool: Pool, image: Header, name: str) -> None:
     """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too."""
-    if name not in image.snapshots:
-        add_to_image(pool, image, name, {})
+    add_to_image(pool, image, name, {})
     settle_with_holders(pool, image.image_id)
 
 
@@ -148,19 +151,23 @@ def add_to_image(pool: Pool, image: Header, name: str, metadata: dict[str, Optio
     As librbd does for images without exclusive lock (src/librbd/operation/SnapshotCreateRequest.cc): a number from the
     monitors, the header, the notice.
     """
-    above = image.last_snap_id
+    known: Optional[Header] = image
     for _ in range(TRIES):
-        snap_id = pool.new_snap_id(image.data_pool_id, above)
+        if known is None:
+            raise not_found(f"image {image.image_id} any more")
+        if name in known.snapshots:
+            return
+        snap_id = pool.new_snap_id(image.data_pool_id, known.last_snap_id)
         try:
-            header.add_snapshot(pool.ioctx, image.image_id, name, snap_id, metadata)
-        except rados.ObjectExists:
-            pass  # another request was quicker
+            with contextlib.suppress(rados.ObjectExists):  # another request was quicker
+                header.add_snapshot(pool.ioctx, image.image_id, name, snap_id, metadata)
         except (rados.Error, OSError) as error:
             if not has_errno(error, errno.ESTALE):
                 raise
-            above = max(above, snap_id)  # a snapshot with a higher number was added in between
-            continue
-        return
+        else:
+            return
+        # One with a higher number was added in between. All numbers in hand may be lower than that.
+        known = header.read(pool.ioctx, image.image_id)
     raise in_use(f"image {image.image_id}: others take snapshots of it all the time")
 
 
