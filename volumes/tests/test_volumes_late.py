@@ -23,7 +23,9 @@ from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, refusal, w
 
 pytestmark = pytest.mark.ceph
 STEPS_MAX = 40
+CLONES_NUMBER = 4  # of what cloning a disk changes: after the name, its object and the header
 NOTICE = 3  # of what taking a snapshot changes: after a number and the header
+CLAIM_AGAIN = 3  # of what giving a name changes where a deletion has left its object: after the directory and a try
 EVERY = int(os.environ.get("SHOAL_KILLED_EVERY", "4"))
 SEED = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
 
@@ -45,8 +47,9 @@ class Scene:
         return {"listed": {kind: sorted(map(str, found)) for kind, found in listed.items()}, "content": read}
 
     def use(self, volume: str) -> None:
-        """What its owner does with a disk: it grows, and a guest writes to it."""
+        """What its owner does with a disk: it grows and is renamed, and a guest writes to it."""
         ok(self.calls.ask("POST", f"volumes/{volume}/resize", {"size_bytes": 32 * MIB}))
+        ok(self.calls.ask("PATCH", f"volumes/{volume}/metadata", {"name_label": "used"}))
         self.inside.do("write", image=f"vdi-{volume}", blocks={0: "c"})
 
     def revert(self, volume: str) -> None:
@@ -120,7 +123,7 @@ def within(service: Service) -> Iterator[Inside]:
 
 def set_scene(calls: Calls, inside: Inside) -> Scene:
     volume = new_id()
-    calls.create(volume, 8 * MIB)
+    calls.create(volume, 8 * MIB, metadata={"name_label": "made"})
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
     location = calls.snapshot(volume)
     ok(calls.ask("POST", f"volumes/{volume}/resize", {"size_bytes": 16 * MIB}))
@@ -223,4 +226,41 @@ def test_a_copy_that_fails_takes_no_snapshot_away(service: Service, spare: Servi
     host.kill()
     assert scene.look() == before
     assert taken["location"] in before["content"]
+    strike(scene, "")
+
+
+def test_a_name_is_mapped_though_a_deletion_ended_while_it_was_given(
+    service: Service, spare: Service, within: Inside
+) -> None:
+    calls = Calls(service, "other")
+    volume = new_id()
+    left = f"rbd_id.vdi-{volume}"
+    within.do("put_object", object=left, text="\x0e\0\0\0" + "0" * 14)
+    spare.kill()
+    spare.start(stopping_at=CLAIM_AGAIN)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(Calls(spare, "other").create, volume)
+        assert stands_still(spare, late)
+        within.do("remove_object", object=left)
+        spare.go_on()
+        late.result()
+    assert within.do("read", image=f"vdi-{volume}", blocks=[0]) == {"0": ""}
+    calls.delete(volume)
+    calls.sweep()
+    assert leftovers_of(within) == []
+
+
+def test_a_clone_has_all_of_a_disk_that_grew_meanwhile(service: Service, spare: Service, within: Inside) -> None:
+    calls = Calls(service, "other")
+    scene = set_scene(calls, within)
+    spare.kill()
+    spare.start(stopping_at=CLONES_NUMBER)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(Calls(spare, "other").clone, scene.other, scene.volume)
+        assert stands_still(spare, late)
+        ok(calls.ask("POST", f"volumes/{scene.volume}/resize", {"size_bytes": 32 * MIB}))
+        within.do("write", image=f"vdi-{scene.volume}", blocks={300: "c"})
+        spare.go_on()
+        assert late.result()["size_bytes"] == 32 * MIB
+    assert within.do("read", image=f"vdi-{scene.other}", blocks=[0, 300]) == {"0": "b", "300": "c"}
     strike(scene, "")

@@ -143,6 +143,16 @@ def test_a_dead_holder_counts_until_ceph_has_noticed(service: Service, volume: s
     ok(service.ask("DELETE", f"{VOLUMES}/{volume}"))
 
 
+def test_an_entry_that_nobody_can_read_is_told_and_ends_no_sweep(service: Service, volume: str) -> None:
+    made = snapshot(service, volume)
+    meta = ("image-meta", "set", f"rbd/vdi-{volume}", f"shoal.snap.{made['id']}")
+    service.cluster.rbd(*meta, "[]")
+    assert [entry["id"] for entry in ok(service.ask("GET", VOLUMES))["broken"]] == [volume]
+    service.sweep()
+    service.cluster.rbd(*meta, json.dumps({"of": volume, "made_at": 0, "metadata": {}}))
+    assert made in ok(service.ask("GET", VOLUMES))["snapshots"]
+
+
 def test_a_removed_snapshot_is_gone(service: Service, inside: Inside, volume: str) -> None:
     inside.do("write", image=f"vdi-{volume}", blocks={0: "a"})
     made = snapshot(service, volume)
