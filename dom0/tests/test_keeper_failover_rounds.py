@@ -1,0 +1,62 @@
+"""Rounds of failover in which something does not answer: what it waits for hinders nothing that must be done before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dom0.shoal_keeper import failover_presence, failover_roster, failover_watch, observe
+from dom0.shoal_keeper.failover_roster import Place, Roster
+from dom0.shoal_keeper.failover_watch import DOUBT_S, Watch
+from dom0.shoal_keeper.services import Silent
+from dom0.shoal_keeper.toolstack import Unreachable
+
+MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """The keeper of a; b is the master, and dead: a member's toolstack answers nothing."""
+    places = {name: Place(name, "address-" + name, (), "vm-" + name) for name in ("a", "b", "c")}
+    monkeypatch.setattr(failover_roster, "FILE", str(tmp_path / "failover.json"))
+    monkeypatch.setattr(failover_presence, "answers", lambda address: address != "address-b")
+    failover_roster.save(Roster("a", "b", places, (("rbd", ""),), ("192.0.2.1:7443",)))
+    made = Watch(lambda *_: None)
+
+    def call(method: str, *_: str) -> Any:
+        raise Unreachable("no master")
+
+    for part in (made._actor, made._succession, made._story):
+        monkeypatch.setattr(part, "_call", call)
+    return made
+
+
+def test_a_vm_that_is_being_started_does_not_keep_a_dead_master_from_being_succeeded(watch: Watch) -> None:
+    watch._actor.starts["v"] = ("task", "c")
+    with pytest.raises(Unreachable):
+        watch._collect()
+    now, well = observe.read_uptime_s(), MACHINES - {"vm-b"}
+    for later_s in range(0, 30, 5):
+        watch._dead = watch._listen((well, well, MACHINES), now + later_s)
+    assert watch._dead == {"b"}
+    assert not watch._collect()
+    assert "v" in watch._actor.starts, "it is asked after when there is a master"
+
+
+def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Ceph pool is not active for the first minutes: whether somebody took this host's place is seen after that."""
+
+    def silent(*_: Any) -> None:
+        raise Silent("not active")
+
+    services = watch._succession._services
+    monkeypatch.setattr(services, "lock_owner", silent)
+    watch._doubt_until = 1000.0 + DOUBT_S
+    for now in (1000.0, 1059.0, 1110.0):
+        watch._resolve_doubt(now)
+    monkeypatch.setattr(services, "lock_owner", lambda *_: "b")
+    monkeypatch.setattr(watch._succession, "_call", lambda method, *_: {"p": {"master": "a"}} if "pool" in method else "a")
+    watch._resolve_doubt(1150.0)
+    assert watch._doubt_at == 1150.0 + failover_watch.DOUBT_AGAIN_S
