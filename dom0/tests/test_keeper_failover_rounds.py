@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dom0.shoal_keeper import failover_presence, failover_roster, failover_watch, observe
+from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
 from dom0.shoal_keeper.failover_roster import Place, Roster
+from dom0.shoal_keeper.failover_succession import LOCK, SUCCESSOR
 from dom0.shoal_keeper.failover_watch import DOUBT_S, Watch
 from dom0.shoal_keeper.services import Silent
 from dom0.shoal_keeper.toolstack import Unreachable
@@ -43,6 +44,57 @@ def test_a_vm_that_is_being_started_does_not_keep_a_dead_master_from_being_succe
     assert watch._dead == {"b"}
     assert not watch._collect()
     assert "v" in watch._actor.starts, "it is asked after when there is a master"
+
+
+def test_a_round_after_the_other_until_the_dead_master_is_succeeded(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a start in hand. Its own toolstack answers as the master then; c, which was off, is told when it is back."""
+    clock, well, asked, locks = [1000.0], [MACHINES - {"vm-b", "vm-c"}], [], {}  # type: ignore[var-annotated]
+    (tmp_path / "inventory").write_text("INSTALLATION_UUID='a'\n")
+    monkeypatch.setattr(observe, "INVENTORY", str(tmp_path / "inventory"))
+    monkeypatch.setattr(observe, "read_uptime_s", lambda: clock[0])
+    monkeypatch.setattr(failover_succession, "ROLE_FILE", str(tmp_path / "pool.conf"))
+    monkeypatch.setattr(failover_succession, "_ask", lambda _session, method, *_: asked.append(method))
+    services = watch._services
+    for name, answer in {
+        "members": lambda: (well[0], well[0], MACHINES),
+        "lock_owner": lambda _place, name: locks.get(name),
+        "take_lock": lambda _place, name, owner, *_: locks.setdefault(name, owner),
+        "release_lock": lambda _place, name, owner: locks.pop(name) if locks.get(name) == owner else None,
+        "owners": lambda _place: [],
+        "fenced": lambda _place: frozenset(),
+    }.items():
+        monkeypatch.setattr(services, name, answer)
+    silent = {"address-b", "address-c"}
+    monkeypatch.setattr(failover_presence, "answers", lambda address: address not in silent)
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            clock[0] += 3.0
+            try:
+                watch.run_round()
+            except Unreachable:
+                continue
+
+    watch._actor.starts["v"] = ("task", "c")
+    locks[LOCK] = "b"  # as the master it was
+    rounds(10)
+    assert asked[-1] == "pool.emergency_transition_to_master" and watch._succession.is_new_master
+    assert locks == {LOCK: "a", SUCCESSOR + "b": "a"}
+    (tmp_path / "pool.conf").write_text("master")
+    known = watch._roster._replace(master="a")
+    watch._succession.settle(watch._roster, known, clock[0])
+    watch._roster = known
+    told: list[str] = []
+    monkeypatch.setattr(watch._succession, "_call", lambda method, *_: told.append(method))
+    rounds(200)
+    assert 5 < len(told) < 15, "for five minutes"
+    told.clear()
+    silent.remove("address-c")
+    well[0] = MACHINES - {"vm-b"}
+    rounds(3)
+    assert told == ["Async.pool.recover_slaves"]
 
 
 def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
