@@ -117,9 +117,7 @@ class Watch:
         if before - set(missed):
             self._succession.welcome(now)
         self._note_shaky()
-        if dead - self._dead:
-            self._next_look_at = 0.0
-        self._dead = dead
+        self._note_dead(dead)
         if self._collect():
             self._next_look_at = 0.0
         if not self.rests and now >= self._next_look_at:
@@ -143,8 +141,14 @@ class Watch:
         """What was seen before a toolstack took its time is not good enough to shut anybody out."""
         now = observe.read_uptime_s()
         if self._presence.age_s(now) > FRESH_S:
-            self._dead = self._listen(self._services.members(), now)
+            self._note_dead(self._listen(self._services.members(), now))
         return uuid in self._dead
+
+    def _note_dead(self, dead):
+        """One that has just died is looked at at once."""
+        if dead - self._dead:
+            self._next_look_at = 0.0
+        self._dead = dead
 
     def _beats_in_ceph(self, uuid):
         return self._alive.beats(self._services, self._roster, uuid)
@@ -259,7 +263,11 @@ class Watch:
         """The steps, and what follows from them without another look: the fence is acknowledged, the claims are won."""
         looked_at, did = time.monotonic(), set()
         while steps:
-            kinds, done = self._perform(steps, looked_at)
+            try:
+                kinds, done = self._perform(steps, looked_at)
+            except (Unreachable, Silent):
+                self._next_look_at = 0.0  # what is left to do is not put off
+                raise
             did |= kinds
             for step in done:
                 sight = failover.after(sight, step)

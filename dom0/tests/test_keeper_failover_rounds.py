@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
+from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import LOCK, SUCCESSOR
 from dom0.shoal_keeper.failover_watch import DOUBT_S, Watch
@@ -95,6 +96,36 @@ def test_a_round_after_the_other_until_the_dead_master_is_succeeded(
     well[0] = MACHINES - {"vm-b"}
     rounds(3)
     assert told == ["Async.pool.recover_slaves"]
+
+
+def test_what_ceph_does_not_answer_in_the_middle_of_a_fence_is_tried_again_at_once(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its monitors vote while a host dies."""
+
+    def silent(*_: Any) -> None:
+        raise Silent("no quorum")
+
+    dead, own = Peer("b", False, False, False, 60.0), Peer("a", True, True, True)
+    sight = Sight("a", True, 0.0, (own, dead), (), {"b": "a"}, frozenset(), clients=frozenset({("b", "192.0.2.2:0/7")}))
+    monkeypatch.setattr(watch, "_look", lambda _: sight)
+    monkeypatch.setattr(watch._services, "members", silent)
+    with pytest.raises(Silent):
+        watch._work(frozenset())
+    assert watch._next_look_at == 0.0
+
+
+def test_a_host_that_dies_while_another_is_being_fenced_is_looked_at_at_once(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover_presence, "answers", lambda _: False)
+    now, well = observe.read_uptime_s(), MACHINES - {"vm-b", "vm-c"}
+    for earlier_s in (30.0, 25.0, 20.0, 15.0, 10.0):
+        watch._listen((well, well, MACHINES), now - earlier_s)
+    watch._dead, watch._next_look_at = {"b"}, now + 20.0
+    monkeypatch.setattr(watch._services, "members", lambda: (well, well, MACHINES))
+    assert watch._is_still_dead("b") and watch._dead == {"b", "c"}
+    assert watch._next_look_at == 0.0
 
 
 def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
