@@ -32,6 +32,10 @@ class Succession:
         self._hold_at = 0.0
         self._steps_back = 0
 
+    def has_another(self, roster):
+        """Whether this host's toolstack has a master that the roster does not know yet."""
+        return self.is_new_master or _follows_another(roster)
+
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
         if self._taken_at is not None and uptime_s - self._taken_at < AGAIN_S:

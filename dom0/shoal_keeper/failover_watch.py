@@ -130,7 +130,7 @@ class Watch:
         """The hosts that are dead."""
         self._presence.update(self._roster, members, self._beats_in_ceph, now)
         missed, master = self._presence.missed(), self._roster.master
-        is_lost = master in missed and not self._succession.is_new_master
+        is_lost = master in missed and not self._succession.has_another(self._roster)
         self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
         dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
         if self._roster.hosts[master].rests:

@@ -11,9 +11,9 @@ from dom0.shoal_keeper import failover_presence, failover_roster, failover_succe
 from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import LOCK, SUCCESSOR
-from dom0.shoal_keeper.failover_watch import DOUBT_S, Watch
+from dom0.shoal_keeper.failover_watch import DOUBT_S, LOST_MASTER_TIMEOUT_S, Watch
 from dom0.shoal_keeper.services import Silent
-from dom0.shoal_keeper.toolstack import Unreachable
+from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
 
 MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
 
@@ -126,6 +126,18 @@ def test_a_host_that_dies_while_another_is_being_fenced_is_looked_at_at_once(
     monkeypatch.setattr(watch._services, "members", lambda: (well, well, MACHINES))
     assert watch._is_still_dead("b") and watch._dead == {"b", "c"}
     assert watch._next_look_at == 0.0
+
+
+def test_a_toolstack_is_given_its_time_again_once_it_follows_another_master(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large pool's records take longer than one waits for a master that is missed; the roster is read from them."""
+    role, well = tmp_path / "pool.conf", MACHINES - {"vm-b"}
+    monkeypatch.setattr(failover_succession, "ROLE_FILE", str(role))
+    for master, timeout_s in (("b", LOST_MASTER_TIMEOUT_S), ("c", CALL_TIMEOUT_S)):
+        role.write_text("slave:address-" + master)
+        watch._listen((well, well, MACHINES), observe.read_uptime_s())
+        assert watch._toolstack.timeout_s == timeout_s
 
 
 def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
