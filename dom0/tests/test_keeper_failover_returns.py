@@ -50,6 +50,14 @@ def test_a_vm_that_this_host_is_shut_out_from_is_stopped() -> None:
     assert kinds(seen(shut_out=("v",))) == [(failover.STOP_OWN, "v")]
 
 
+def test_a_vm_whose_disk_this_host_holds_is_no_stray_whatever_the_record_says() -> None:
+    guest = Guest("v", "Running", "b", True, "", holders=frozenset({("a", "192.0.2.1:0/7")}))
+    sight = Sight("a", True, 0.0, (Peer("a", True, True, True),), (guest,), {}, frozenset(), strays=("v",))
+    assert failover.decide(sight) == ()
+    (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
+    assert step.kind == failover.STOP_STRAY
+
+
 def test_an_sr_that_is_not_plugged_hinders_only_the_vms_that_lie_on_it() -> None:
     lacking = A._replace(lacks=frozenset({"sr2"}))
     on_one, on_two = (Guest(vm, "Halted", "", True, "a", srs=frozenset({sr})) for vm, sr in (("v", "sr1"), ("w", "sr2")))
