@@ -1,7 +1,7 @@
 """What to do about a host that died, or about being cut off: pure decisions.
 
 Why it is safe however old a sight is, and however many keepers decide: docs/decisions/0018. In short: fence before all, claim
-before each VM, look again before each reset.
+before each VM, look again before each start.
 """
 
 from typing import Dict, FrozenSet, NamedTuple, Tuple

@@ -37,6 +37,7 @@ class Records:
                 sr_of[ref] = sr
         self.disks = {}  # VM → images
         self.written = {}  # VM → those that it may write to
+        self.plugged = {}  # VM → those of them that it has now
         self.on = {}  # VM → Shoal's SRs that they lie on
         self.unfenced = {}  # VM → what it writes to beside them, from which no Ceph shuts a host out
         for vbd in call("VBD.get_all_records").values():
@@ -45,6 +46,8 @@ class Records:
                 self.on.setdefault(vbd["VM"], set()).add(sr_of[vbd["VDI"]])
                 if vbd["mode"] == "RW":
                     self.written.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
+                    if vbd["currently_attached"]:
+                        self.plugged.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
             elif vbd["mode"] == "RW" and not vbd["empty"]:
                 self.unfenced[vbd["VM"]] = vbd["VDI"]
 
@@ -114,7 +117,7 @@ def look(call, services, roster, presence, here):
         locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
         acknowledged=fenced,
         strays=_strays(records, roster.own, here),
-        shut_out=_shut_out(records, roster.own, here, guests, fenced),
+        shut_out=_shut_out(records, roster.own, here, owners, fenced),
         clients=frozenset(owner for found in owners.values() for owner in found),
         lost=tuple(_lost(call, records, dead)),
     )
@@ -187,7 +190,7 @@ def _without_gone(guest, services, owners, dead, fenced):
 def _strays(records, own, here):
     """VMs that run here while the pool has them on another host, or a keeper has them in hand. Not one on its way."""
     found = []
-    for vm in _settled(records, here):
+    for _, vm in _settled(records, here):
         resident = records.uuid(vm["resident_on"])
         is_elsewhere = vm["power_state"] == "Running" and resident not in ("", own)
         claim = vm["other_config"].get(CLAIM_MARK, "")
@@ -196,15 +199,15 @@ def _strays(records, own, here):
     return tuple(sorted(found))
 
 
-def _shut_out(records, own, here, guests, fenced):
+def _shut_out(records, own, here, owners, fenced):
     """VMs that run here, as the pool says too, but whose disk is fenced from this host, or another host's by now.
 
-    So it is after this host was taken for dead, and is back before it has stopped them: their writes fail for ever.
+    So it is after this host was taken for dead, and is back before it has stopped them: their writes fail for ever. A
+    disk that is not plugged into the VM may have a lock of anybody's, or an old one.
     """
-    held = {guest.uuid: guest.holders for guest in guests}
     found = []
-    for vm in _settled(records, here):
-        holders = held.get(vm["uuid"], frozenset())
+    for ref, vm in _settled(records, here):
+        holders = {owner for image in records.plugged.get(ref, ()) for owner in owners.get(image, ())}
         is_fenced = any(host == own and address in fenced for host, address in holders)
         is_elses = any(host not in ("", own) and address not in fenced for host, address in holders)
         is_held = any(host == own and address not in fenced for host, address in holders)
@@ -216,6 +219,6 @@ def _shut_out(records, own, here, guests, fenced):
 
 def _settled(records, here):
     """The VMs that run here, but for those on their way."""
-    for vm in records.vms.values():
+    for ref, vm in records.vms.items():
         if vm["uuid"] in here and not vm["current_operations"] and vm["scheduled_to_be_resident_on"] == NULL:
-            yield vm
+            yield ref, vm

@@ -16,6 +16,8 @@ HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
 TELL_S = 300.0  # so long the others are told: a toolstack that is just restarting does not hear it
 TELL_EVERY_S = 30.0
+HOLD_EVERY_S = 60.0
+STEPS_BACK_MAX = 3  # by then whoever has begun to take the place has it, or never will
 
 
 class Succession:
@@ -26,6 +28,13 @@ class Succession:
         self._taken_at = None
         self.is_new_master = False  # and its toolstack does not answer yet
         self._tell_at = self._tell_until = 0.0
+        self._has_succeeded = False
+        self._hold_at = 0.0
+        self._steps_back = 0
+
+    def has_another(self, roster):
+        """Whether this host's toolstack has a master that the roster does not know yet."""
+        return self.is_new_master or _follows_another(roster)
 
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
@@ -42,11 +51,14 @@ class Succession:
         if not heirs or _follows_another(roster):
             return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
-        heir = heirs[min(turn, len(heirs) - 1)]
+        heir = heirs[turn % len(heirs)]
         if heir != roster.own:
             self._say("failover: the pool's master is dead, and %s is to be it" % roster.hosts[heir].name, True)
             return
-        if self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S)) != roster.own:
+        self._services.release_lock(roster.pools[0], LOCK, roster.master)
+        holder = self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S))
+        if holder != roster.own:
+            self._say("failover: %s is the pool's master by now, or tries to be" % _name(roster, holder), True)
             return
         self._fence(roster)
         # On a member with no master xapi takes a few calls with a session that only this host knows.
@@ -78,8 +90,22 @@ class Succession:
         was_other = known is not None and known.master != roster.own
         if roster.master == roster.own and (self.is_new_master or was_other):
             self.is_new_master = False
+            self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
             self._say("failover: has the other hosts follow this one as their master", True)
+
+    def hold(self, roster, uptime_s):
+        """As the master, whatever the roster knows yet: who was off meanwhile, and has no news of this one, does not take
+        its place.
+        """
+        if uptime_s >= self._hold_at and _role()[0] == "master":
+            self._hold_at = uptime_s + HOLD_EVERY_S
+            self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S))
+
+    def welcome(self, uptime_s):
+        """A host is back: it may be one that was off when the others were told."""
+        if self._has_succeeded:
+            self._tell_until = uptime_s + TELL_S
 
     def tell(self, uptime_s):
         """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
@@ -92,11 +118,15 @@ class Succession:
         place, lock = roster.pools[0], SUCCESSOR + roster.own
         successor = self._services.lock_owner(place, lock)
         if successor in (None, roster.own):
+            self._steps_back = 0
             return False
         (pool,) = self._call("pool.get_all_records").values()
         if self._call("host.get_uuid", pool["master"]) != roster.own:
             self._services.release_lock(place, lock, successor)  # it follows: that is over
             return False
+        if self._steps_back >= STEPS_BACK_MAX:
+            return False  # it has died before it was the master, or after
+        self._steps_back += 1
         self.step_back(roster)
         return True
 
@@ -108,13 +138,23 @@ class Succession:
 
 def _follows_another(roster):
     """Whether this host's toolstack has been told of a new master, which the roster does not know yet."""
+    role, address = _role()
+    others = {place.address for uuid, place in roster.hosts.items() if uuid not in (roster.master, roster.own)}
+    return role == "slave" and address.strip("[]") in others
+
+
+def _role():
+    """As this host's toolstack starts: ("master", "") or ("slave", the master's address)."""
     try:
         with open(ROLE_FILE) as file:
             role, _, address = file.read().strip().partition(":")
     except FileNotFoundError:
-        return False
-    others = {place.address for uuid, place in roster.hosts.items() if uuid not in (roster.master, roster.own)}
-    return role == "slave" and address.strip("[]") in others
+        return "", ""
+    return role, address
+
+
+def _name(roster, uuid):
+    return roster.hosts[uuid].name if uuid in roster.hosts else uuid
 
 
 def _ask(session, method, *params):

@@ -108,14 +108,18 @@ class Watch:
             return WATCH_S
         now = observe.read_uptime_s()
         self._succession.tell(now)
+        self._succession.hold(self._roster, now)
         self._resolve_doubt(now)
         self._past.update(self._roster, now)
+        before = set(self._presence.missed())
         dead = self._listen(members, now)
         missed = self._presence.missed()
+        if before - set(missed):
+            self._succession.welcome(now)
         self._note_shaky()
-        if self._collect() or dead - self._dead:
+        self._note_dead(dead)
+        if self._collect():
             self._next_look_at = 0.0
-        self._dead = dead
         if not self.rests and now >= self._next_look_at:
             return self._work(members[0])
         if missed:
@@ -126,7 +130,7 @@ class Watch:
         """The hosts that are dead."""
         self._presence.update(self._roster, members, self._beats_in_ceph, now)
         missed, master = self._presence.missed(), self._roster.master
-        is_lost = master in missed and not self._succession.is_new_master
+        is_lost = master in missed and not self._succession.has_another(self._roster)
         self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
         dead = {uuid for uuid, signs in missed.items() if failover.is_dead(signs.as_peer(uuid))}
         if self._roster.hosts[master].rests:
@@ -137,8 +141,14 @@ class Watch:
         """What was seen before a toolstack took its time is not good enough to shut anybody out."""
         now = observe.read_uptime_s()
         if self._presence.age_s(now) > FRESH_S:
-            self._dead = self._listen(self._services.members(), now)
+            self._note_dead(self._listen(self._services.members(), now))
         return uuid in self._dead
+
+    def _note_dead(self, dead):
+        """One that has just died is looked at at once."""
+        if dead - self._dead:
+            self._next_look_at = 0.0
+        self._dead = dead
 
     def _beats_in_ceph(self, uuid):
         return self._alive.beats(self._services, self._roster, uuid)
@@ -168,6 +178,7 @@ class Watch:
         was_cut_off = self._was_together and since is not None and now - since >= failover.ISOLATED_S
         self._was_together = True
         if was_cut_off and self._roster.master == self._roster.own:
+            self._doubt_at = now + DOUBT_AGAIN_S
             self._succession.step_back(self._roster)
         in_quorum, up, machines = members
         own = self._roster.hosts[self._roster.own].machine
@@ -183,7 +194,7 @@ class Watch:
         try:
             if self._doubt_at <= now < self._doubt_until and self._succession.follow_successor(self._roster):
                 self._doubt_at = now + DOUBT_AGAIN_S
-        except (Refused, Unreachable) as error:  # it has no master, or is starting: then it is none itself
+        except (Refused, Unreachable, Silent) as error:  # it has no master, or is starting; or Ceph is
             self._say("failover: does not know yet who the master is: %s" % _describe(error), False)
             self._doubt_at, self._doubt_until = now + WATCH_S, now + DOUBT_S
 
@@ -206,6 +217,8 @@ class Watch:
             if self._is_still_dead(self._roster.master):
                 self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
+        if self._roster.master in self._dead:
+            self._roster_due_at = 0.0  # it has answered for another master than is known here
         did = self._carry_out(sight, steps + self._take_back(sight, now))
         self._story.update(sight, self._roster, now)
         if did - {failover.START}:
@@ -250,7 +263,11 @@ class Watch:
         """The steps, and what follows from them without another look: the fence is acknowledged, the claims are won."""
         looked_at, did = time.monotonic(), set()
         while steps:
-            kinds, done = self._perform(steps, looked_at)
+            try:
+                kinds, done = self._perform(steps, looked_at)
+            except (Unreachable, Silent):
+                self._next_look_at = 0.0  # what is left to do is not put off
+                raise
             did |= kinds
             for step in done:
                 sight = failover.after(sight, step)
@@ -281,7 +298,12 @@ class Watch:
 
     def _collect(self):
         """Whether a task has ended, and the next step may be possible now."""
-        ended = self._actor.collect()
+        try:
+            ended = self._actor.collect()
+        except (Refused, Unreachable):
+            if self._roster.master not in self._dead:
+                raise
+            return False  # who has no master cannot ask it; first there must be one
         for vm, place, why in ended:
             if why and place:
                 self._presence.shun(vm, place, observe.read_uptime_s())

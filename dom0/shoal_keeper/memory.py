@@ -59,16 +59,17 @@ def after_look(memory: Memory, seen) -> Memory:
         memory = memory._replace(residents=dict(seen.residents))
     if not memory.owes_starts:
         return memory
-    settled = dict(memory.settled)
+    settled, lost = dict(memory.settled), dict(memory.lost)
     for vm in seen.vms:
+        if vm.power_state == "Running" and vm.resident_on not in (NULL, seen.host.ref):
+            lost.pop(vm.uuid, None)  # it had been moved away before
         if vm.power_state == "Running" and vm.resident_on != NULL and vm.started_at > seen.booted_at:
             settled.setdefault(vm.uuid, seen.uptime_s)
     plugged_at = memory.plugged_at
     if plugged_at is None and seen.pbds and all(pbd.attached for pbd in seen.pbds):
         plugged_at = seen.uptime_s
     owes = plugged_at is None or seen.uptime_s < plugged_at + OWED_S
-    lost = memory.lost if owes else {}
-    return memory._replace(settled=settled, plugged_at=plugged_at, owes_starts=owes, lost=lost)
+    return memory._replace(settled=settled, plugged_at=plugged_at, owes_starts=owes, lost=lost if owes else {})
 
 
 def after_success(memory: Memory, action, uptime_s: float) -> Memory:

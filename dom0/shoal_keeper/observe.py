@@ -35,7 +35,7 @@ class Observer:
         self._storage_vm = None
         self._srs = {}  # VM → (its VBDs, the SRs of its disks)
         self._lock = ("", 0.0)
-        self._started = {}  # VM → (its domain, since when it runs)
+        self._started = {}  # VM → (its domain, since when it runs, whether two looks agree on that)
 
     def look(self, memory, under_way):
         """What memory says is owed decides how much is looked at."""
@@ -169,16 +169,20 @@ class Observer:
         return tuple(sorted(found, key=lambda vm: vm.uuid))
 
     def _residents(self, host):
-        """The VMs marked to start that run here, and since when: asked again only of a domain that is new."""
+        """The VMs marked to start that run here, and since when: asked again only of a domain that is new.
+
+        xapi writes the new domain first, and since when it runs a moment later.
+        """
         running = _where(self._toolstack.call, "VM", "resident_on", host.ref)
         known, self._started = self._started, {}
         for ref, record in running.items():
             if _is_marked(record):
-                domain, since = known.get(ref, (None, 0.0))
-                if domain != record["domid"]:
-                    since = self._start_time(record)
-                self._started[ref] = (record["domid"], since)
-        return tuple(sorted((running[ref]["uuid"], since) for ref, (_, since) in self._started.items()))
+                domain, since, is_sure = known.get(ref, (None, 0.0, False))
+                if domain != record["domid"] or not is_sure:
+                    before, since = since, self._start_time(record)
+                    is_sure = domain == record["domid"] and since == before
+                self._started[ref] = (record["domid"], since, is_sure)
+        return tuple(sorted((running[ref]["uuid"], since) for ref, (_, since, _) in self._started.items()))
 
     def _start_time(self, record):
         """Of its last start, also when it is off."""

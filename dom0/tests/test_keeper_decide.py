@@ -359,3 +359,12 @@ def test_what_runs_here_is_known_after_the_next_boot_and_the_one_after_it(
     assert kept.load("three").lost == {"w": 8.0}, "v was started, and was off before this boot"
     going_down = seen._replace(host=seen.host._replace(enabled=False), residents=())
     assert after_look(after_look(Memory("one"), seen), going_down).residents == dict(seen.residents)
+
+
+def test_a_vm_that_was_moved_away_before_the_host_went_down_is_not_lost() -> None:
+    """Shut down by hand within the hour after the boot, it would be started once more."""
+    memory = Memory("two", owes_starts=True, lost={"moved": 7.0, "lost": 8.0})
+    moved = vm("moved", affinity=NULL, is_lost_here=True, power_state="Running", resident_on=THERE, started_at=7.0)
+    # Of what has gone down with the host the pool says for a while that it runs there.
+    lost = vm("lost", affinity=NULL, is_lost_here=True, power_state="Running", resident_on=HERE, started_at=8.0)
+    assert after_look(memory, SEEN._replace(vms=(moved, lost))).lost == {"lost": 8.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from dom0.shoal_keeper import failover, failover_presence, failover_succession
 from dom0.shoal_keeper.failover import SUSPECT_S, Guest, Peer, Sight
 from dom0.shoal_keeper.failover_presence import UNHEARD_S, Presence
 from dom0.shoal_keeper.failover_roster import Place, Roster
-from dom0.shoal_keeper.failover_succession import SUCCESSOR, Succession
+from dom0.shoal_keeper.failover_succession import LOCK, STEPS_BACK_MAX, SUCCESSOR, Succession
 
 CLIENT = "192.0.2.1:0/7"
 A, B = Peer("a", True, True, True, free_memory_bytes=9), Peer("b", True, True, True)
@@ -47,6 +48,14 @@ def test_a_claim_of_a_host_that_is_serviced_or_has_left_is_inherited() -> None:
 
 def test_a_vm_that_this_host_is_shut_out_from_is_stopped() -> None:
     assert kinds(seen(shut_out=("v",))) == [(failover.STOP_OWN, "v")]
+
+
+def test_a_vm_whose_disk_this_host_holds_is_no_stray_whatever_the_record_says() -> None:
+    guest = Guest("v", "Running", "b", True, "", holders=frozenset({("a", "192.0.2.1:0/7")}))
+    sight = Sight("a", True, 0.0, (Peer("a", True, True, True),), (guest,), {}, frozenset(), strays=("v",))
+    assert failover.decide(sight) == ()
+    (step,) = failover.decide(sight._replace(acknowledged=frozenset({"192.0.2.1:0/7"})))
+    assert step.kind == failover.STOP_STRAY
 
 
 def test_an_sr_that_is_not_plugged_hinders_only_the_vms_that_lie_on_it() -> None:
@@ -140,6 +149,74 @@ def test_a_master_whose_place_was_taken_while_it_was_away_for_a_short_while_step
     pool.calls, pool.master = [], "b"
     assert not pool.succession.follow_successor(known) and "host.restart_agent" not in pool.calls
     assert pool.locks == {}, "it follows, so that is over"
+
+
+def test_a_master_whose_place_nobody_has_restarts_its_toolstack_a_few_times_only() -> None:
+    """Who had begun to take its place died before, or after. The lock tells of it for an hour."""
+    pool, known = Pool(), roster("a", "b")
+    pool.locks[SUCCESSOR + "a"] = "b"
+    assert [pool.succession.follow_successor(known) for _ in range(9)] == [True] * STEPS_BACK_MAX + [False] * (9 - STEPS_BACK_MAX)
+    assert pool.calls.count("host.restart_agent") == STEPS_BACK_MAX
+    pool.locks.clear()
+    assert not pool.succession.follow_successor(known)
+    pool.locks[SUCCESSOR + "a"] = "b"
+    assert pool.succession.follow_successor(known), "another time"
+
+
+@pytest.fixture
+def local_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a member's toolstack is asked that has no master."""
+    asked: list[str] = []
+    monkeypatch.setattr(failover_succession, "ROLE_FILE", "/nonexistent")
+    monkeypatch.setattr(failover_succession, "_ask", lambda _session, method, *_: asked.append(method))
+    return asked
+
+
+def test_a_host_that_was_off_meanwhile_does_not_take_the_new_masters_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, local_calls: list[str]
+) -> None:
+    """a was off when c succeeded b, and comes back with no news of that; b is dead still."""
+    pool, old, new = Pool(), roster("a", "b", "c", master="b"), roster("a", "b", "c", master="c")
+    c = Succession(pool.call, pool, lambda *_: None)
+    monkeypatch.setattr(failover_succession, "ROLE_FILE", str(tmp_path / "role"))
+    for role, holder in (("slave:address-b", None), ("master", "c")):
+        (tmp_path / "role").write_text(role)
+        c.hold(old._replace(own="c"), 100.0)
+        assert pool.locks.get(LOCK) == holder
+    (tmp_path / "role").write_text("slave:" + old.hosts["b"].address)
+    pool.succession.take_over(old, frozenset({"vm-a", "vm-c"}), Presence(), 900.0)
+    assert local_calls == []
+    (tmp_path / "role").write_text("slave:" + new.hosts["c"].address)
+    pool.succession.take_over(new, frozenset({"vm-a", "vm-b"}), Presence(), 901.0)
+    assert local_calls[-1] == "pool.emergency_transition_to_master", "c has died, and its lock is no hindrance"
+    assert pool.locks[LOCK] == "a"
+
+
+def test_a_master_tells_who_comes_back_if_it_was_not_always_the_master() -> None:
+    pool, before, now = Pool(), roster("a", "b", master="b"), roster("a", "b")
+    pool.succession.welcome(100.0)
+    pool.succession.tell(100.0)
+    assert pool.calls == []
+    pool.succession.settle(before, now, 200.0)
+    pool.succession.tell(200.0)
+    pool.succession.welcome(900.0)
+    pool.succession.tell(900.0)
+    pool.succession.tell(1300.0)
+    assert pool.calls == ["Async.pool.recover_slaves"] * 2
+
+
+def test_those_that_are_serviced_do_not_have_the_last_word(
+    monkeypatch: pytest.MonkeyPatch, silent: set[str], local_calls: list[str]
+) -> None:
+    """b, the master, is dead; a is the only one of the others whose keeper does anything."""
+    pool, presence, known = Pool(), Presence(), roster("a", "b", "c", master="b")
+    known.hosts["c"] = known.hosts["c"]._replace(rests=True)
+    silent.add("address-b")
+    for uptime_s in range(1000, 1130, 5):
+        listen(presence, float(uptime_s), "a", "c")
+    assert presence.signs("b").silent_s == 125.0
+    pool.succession.take_over(known, frozenset({"vm-a", "vm-c"}), presence, 1130.0)
+    assert local_calls[-1] == "pool.emergency_transition_to_master"
 
 
 def test_a_keeper_that_was_killed_before_it_told_the_others_tells_them() -> None:

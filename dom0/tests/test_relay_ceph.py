@@ -184,11 +184,11 @@ def test_a_dead_peer_is_noticed_in_the_time_of_a_connect(
     tmp_path: Path, authority: Authority, client_files: Path
 ) -> None:
     """On a connection that is kept, which nobody has closed. The caller has other services to ask."""
-    relay = RelayProcess(tmp_path, client_files)
+    relay, both = RelayProcess(tmp_path, client_files), threading.Barrier(2)
 
     def reply(connection: ssl.SSLSocket) -> None:
         while connection.recv(65536):
-            time.sleep(0.2)  # so that two that ask at once need two connections
+            both.wait(10)  # so that two that ask at once need two connections
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     def ask(method: str) -> tuple[dict[str, Any], float]:
@@ -203,5 +203,5 @@ def test_a_dead_peer_is_noticed_in_the_time_of_a_connect(
             cut()
             (read, read_s), (change, change_s) = threads.map(ask, ("GET", "PUT"))
     relay.stop()
-    assert (read["in_time"], change["in_time"]) == (True, False)
+    assert "status" not in read and "status" not in change  # by time-out, or as unreachable: the kernel may say either
     assert max(read_s, change_s) < 2 * CONNECT_TIMEOUT_S
