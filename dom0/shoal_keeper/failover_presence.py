@@ -12,6 +12,7 @@ from .failover import Peer
 
 TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
+SHUN_FIRST_S = 5.0  # a toolstack that has just become the master's, or follows a new one, knows no drivers yet
 SHUN_S = 60.0
 UNHEARD_S = 6.0  # no more than so much of the time between two questions counts: this host may have stood still
 
@@ -36,7 +37,7 @@ class Presence:
     def __init__(self):
         self._signs = {}
         self._silent_s = {}
-        self._shunned = {}  # (VM, host) → until when it is not started there again
+        self._shunned = {}  # (VM, host) → until when it is not started there again, and how long that was
         self._now = 0.0
 
     def update(self, roster, members, beats_in_ceph, uptime_s):
@@ -101,10 +102,17 @@ class Presence:
         return {uuid for uuid, signs in self._signs.items() if signs.answers and not signs.in_quorum}
 
     def shun(self, vm, host, uptime_s):
-        self._shunned[vm, host] = uptime_s + SHUN_S
+        """Longer each time."""
+        _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / 2))
+        pause_s = min(2 * before_s, SHUN_S)
+        self._shunned[vm, host] = (uptime_s + pause_s, pause_s)
 
     def shunned_by(self, vm):
-        return frozenset(host for (one, host), until in self._shunned.items() if one == vm and until > self._now)
+        return frozenset(host for (one, host), (until, _) in self._shunned.items() if one == vm and until > self._now)
+
+    def next_try_at(self, uptime_s):
+        """When the next VM may be started again where it did not start."""
+        return min((until for until, _ in self._shunned.values() if until > uptime_s), default=float("inf"))
 
 
 def answers(address):

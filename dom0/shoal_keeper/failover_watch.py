@@ -201,7 +201,8 @@ class Watch:
     def _work(self, in_quorum):
         """Look at the whole pool, and do what can be done now."""
         now = observe.read_uptime_s()
-        self._next_look_at = now + IDLE_S  # also if this one fails half-way, but for what was not seen
+        # Also if this one fails half-way, but for what was not seen.
+        self._next_look_at = min(now + IDLE_S, self._presence.next_try_at(now))
         try:
             sight = self._look({})
             steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]

@@ -249,3 +249,18 @@ def test_a_toolstack_that_does_not_let_its_keeper_in_costs_one_try_not_three_min
     pool.succession.take_over(dead_master, frozenset({"vm-a", "vm-c"}), presence, 101.0)
     assert asked[1:] == ["session.slave_local_login_with_password", "pool.emergency_transition_to_master"]
     assert pool.locks[SUCCESSOR + "b"] == "a" and SUCCESSOR + "a" not in pool.locks
+
+
+def test_where_a_vm_does_not_start_it_is_tried_again_a_little_later_each_time() -> None:
+    """A toolstack that has just become the master's has no drivers for some seconds: no reason to wait a minute."""
+    presence, now_s, pauses_s = Presence(), 100.0, list[float]()
+    for _ in range(6):
+        presence.shun("v", "a", now_s)
+        pauses_s.append(presence.next_try_at(now_s) - now_s)
+        presence._listen({}, now_s + 1)
+        assert presence.shunned_by("v") == {"a"}
+        now_s += pauses_s[-1]
+        presence._listen({}, now_s)
+        assert presence.shunned_by("v") == frozenset()
+        assert presence.next_try_at(now_s) == float("inf")
+    assert pauses_s == [5, 10, 20, 40, 60, 60]
