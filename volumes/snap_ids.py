@@ -36,7 +36,12 @@ class SnapIds:
             if pool_id in self._filling:
                 return
             self._filling.add(pool_id)
-        threading.Thread(target=self._ask, args=(ioctx, pool_id), name="snap ids", daemon=True).start()
+        try:
+            threading.Thread(target=self._ask, args=(ioctx, pool_id), name="snap ids", daemon=True).start()
+        except RuntimeError as error:  # no thread is left; the next call asks for some
+            log.warning("no numbers for snapshots are asked for ahead: %s", error)
+            with self._lock:
+                self._filling.discard(pool_id)
 
     def _ask(self, ioctx: Any, pool_id: int) -> None:
         try:

@@ -6,6 +6,7 @@ tests of the volume service show.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,12 +28,19 @@ cat {folder}/xenstore
 """
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[KeeperPool]:
-    with KeeperPool(tmp_path, host_count=3) as made:
+@contextlib.contextmanager
+def watched_pool(folder: Path) -> Iterator[KeeperPool]:
+    """Three hosts, each with an address of its own, and their keepers."""
+    with KeeperPool(folder, host_count=3) as made:
         for name, address in ADDRESS.items():
             db(made).set("host", made.refs[name], address=address)
         made.start_keepers()
+        yield made
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[KeeperPool]:
+    with watched_pool(tmp_path) as made:
         yield made
 
 

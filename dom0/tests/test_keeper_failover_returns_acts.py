@@ -12,17 +12,14 @@ import pytest
 from dom0.shoal_keeper import services
 from dom0.shoal_keeper.failover_ceph import Services
 from dom0.tests.keeper_pool import KeeperPool
-from dom0.tests.test_keeper_failover_acts import ADDRESS, CLIENT, calm, db, image, run_in_xen, start_guest
+from dom0.tests.test_keeper_failover_acts import CLIENT, calm, image, run_in_xen, start_guest, watched_pool
 
 DOUBT_S = 1.5  # as launch_keeper has it
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[KeeperPool]:
-    with KeeperPool(tmp_path, host_count=3) as made:
-        for name, address in ADDRESS.items():
-            db(made).set("host", made.refs[name], address=address)
-        made.start_keepers()
+    with watched_pool(tmp_path) as made:
         yield made
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -125,13 +124,6 @@ class Model:
         for what, disk in {**self.volumes, **self.snapshots}.items():
             read = self.inside.do("read", blocks=list(BLOCKS), **where(self.calls, what))
             assert read == {str(block): disk.content.get(str(block), "") for block in BLOCKS}, what
-
-
-@pytest.fixture
-def within(service: Service) -> Iterator[Inside]:
-    dialog = Inside(service.cluster, "other")
-    yield dialog
-    dialog.stop()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,21 +100,6 @@ OPERATIONS = (
     Operation("reset", lambda s: ("POST", f"volumes/{s.volume}/reset", None), {"volume": "b"}, reset_once),
     Operation("resize", lambda s: ("POST", f"volumes/{s.volume}/resize", {"size_bytes": 16 * MIB}), {}),
 )
-
-
-@pytest.fixture(scope="module")
-def spare(service: Service) -> Iterator[Service]:
-    """A second service, which is killed."""
-    made = Service(service.cluster, service.files, service.authority)
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def within(service: Service) -> Iterator[Inside]:
-    dialog = Inside(service.cluster, "other")
-    yield dialog
-    dialog.stop()
 
 
 def set_scene(calls: Calls, inside: Inside) -> Scene:

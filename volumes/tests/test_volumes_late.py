@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -104,21 +104,6 @@ OPERATIONS = (
     ),
     Operation("delete", lambda s: ("DELETE", f"volumes/{s.volume}", None), lambda s: s.calls.sweep()),
 )
-
-
-@pytest.fixture(scope="module")
-def spare(service: Service) -> Iterator[Service]:
-    """A second service, which stands still."""
-    made = Service(service.cluster, service.files, service.authority)
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def within(service: Service) -> Iterator[Inside]:
-    dialog = Inside(service.cluster, "other")
-    yield dialog
-    dialog.stop()
 
 
 def set_scene(calls: Calls, inside: Inside) -> Scene:

@@ -15,13 +15,6 @@ pytestmark = pytest.mark.ceph
 
 
 @pytest.fixture
-def within(service: Service) -> Iterator[Inside]:
-    dialog = Inside(service.cluster, "other")
-    yield dialog
-    dialog.stop()
-
-
-@pytest.fixture
 def calls(service: Service, within: Inside) -> Iterator[Calls]:
     made = Calls(service, "other")
     yield made
