@@ -6,14 +6,12 @@ with LoopbackPool(folder) as pool:
 
 from __future__ import annotations
 
-import contextlib
-import random
-import socket
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.ports import Port
 from lab.xapi import role, startup
 from lab.xapi.agent import LocalAgent, RemoteAgent
 from lab.xapi.built_in import Ext, Udev
@@ -31,7 +29,6 @@ DEFAULT_PLUGINS = (
     "ext nfs iscsi lvmoiscsi dummy file hba rawhba udev iso lvm lvmohba lvmofcoe shm smb"  # as /etc/xapi.conf has it
 )
 PASSWORD = "loopback"
-PORTS = range(18000, 32000)
 
 
 class RememberedGuests:
@@ -142,8 +139,10 @@ class LoopbackPool:
     def __init__(self, directory: Path, *, host_count: int = 1) -> None:
         self.dir = directory
         names = [f"xen{number}" for number in range(1, host_count + 1)]
-        self.peers = {name: Peer(name, "127.0.0.1", free_port()) for name in names}
-        self.local_ports = {name: free_port() for name in names}
+        self._ports = [Port() for _ in range(2 * host_count)]
+        numbers = [port.number for port in self._ports]
+        self.peers = {name: Peer(name, "127.0.0.1", number) for name, number in zip(names, numbers, strict=False)}
+        self.local_ports = dict(zip(names, numbers[host_count:], strict=True))
         self.hosts = {name: LoopbackHost(self, name) for name in names}
         self.master = self.hosts["xen1"]
 
@@ -174,12 +173,5 @@ class LoopbackPool:
     ) -> None:
         for host in self.hosts.values():
             host.stop()
-
-
-def free_port() -> int:
-    """Below those that the kernel gives out by itself: so nobody else has it while a toolstack restarts."""
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError(f"no port is free of 100 between {PORTS.start} and {PORTS.stop}")
+        for port in self._ports:
+            port.give_back()

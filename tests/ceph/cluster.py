@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.images import ceph as ceph_image
+from lab.ports import Port
 from lab.topology import locate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,12 +65,6 @@ def tree() -> Path:
     return ceph_image.build(locate().cache) / "root"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Cluster:
     def __init__(self, directory: Path, *, address: str = "127.0.0.1", namespace: str | None = None) -> None:
         self.directory = directory
@@ -78,6 +72,7 @@ class Cluster:
         self._network = [] if namespace is None else ["nsenter", f"--net=/run/netns/{namespace}"]
         self.fsid = str(uuid.uuid4())
         self.v1_address = ""
+        self._ports = [Port(), Port()]
         self._namespace: subprocess.Popen[bytes] | None = None
         self._init_pid = 0
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -91,7 +86,7 @@ class Cluster:
         if os.geteuid() != 0:
             raise PermissionError("the small Ceph needs root: run `sudo make test-ceph`")
         self._enter_namespaces()
-        v2, v1 = free_port(), free_port()
+        v2, v1 = (port.number for port in self._ports)
         self.v1_address = f"{self.address}:{v1}"
         addresses = f"[v2:{self.address}:{v2},v1:{self.v1_address}]"
         (self.files / "ceph.conf").write_text(CONF.format(fsid=self.fsid, addresses=addresses, address=self.address))

@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lab.ports import Port
 from shoal.plan.ceph_user import NOOUT
 from tests.ceph.certificates import Authority
-from tests.ceph.cluster import Cluster, free_port
+from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Dialog, Inside
 
 KEPT_S = 30  # the service closes a connection on which nothing was asked for a minute
@@ -29,11 +30,15 @@ class Service:
         self.cluster = cluster
         self.files = files
         self.authority = authority
-        self.port = free_port()
+        self._port = Port()
         self.process: subprocess.Popen[bytes] | None = None
         self._sweeper: Dialog | None = None
         self._guest: Inside | None = None
         self._kept = threading.local()
+
+    @property
+    def port(self) -> int:
+        return self._port.number
 
     @property
     def endpoint(self) -> str:

@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from lab.ports import Port
 from tests.ceph.certificates import Authority
 
 LAUNCH = Path(__file__).with_name("launch_containers.py")
@@ -47,7 +48,8 @@ class Machine:
         self.folder = folder
         self.address = address
         self.host = host
-        self.port = free_port(address)
+        self._port = Port(address)
+        self.port = self._port.number
         self.asked: list[str] = []  # of Docker
         self.extra: list[dict[str, Any]] = []  # containers that are no daemons of Ceph's
         self._authority = authority
@@ -71,6 +73,7 @@ class Machine:
         self.process.wait()
         self._docker.shutdown()
         self._docker.server_close()
+        self._port.give_back()
 
     def name(self, kind: str) -> str:
         """Of a daemon's container."""
@@ -178,9 +181,3 @@ class Machine:
                 pass
 
         return Handler
-
-
-def free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
