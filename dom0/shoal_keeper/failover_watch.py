@@ -106,6 +106,7 @@ class Watch:
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
+        self._roster = self._succession.correct(self._roster)
         now = observe.read_uptime_s()
         self._succession.tell(now)
         self._succession.hold(self._roster, now)
@@ -213,13 +214,16 @@ class Watch:
             return WATCH_S
         except (Refused, Unreachable, Silent) as error:
             self._next_look_at = 0.0
-            if isinstance(error, Silent) or self._roster.master not in self._dead:
+            if isinstance(error, Silent):
+                raise
+            if self._roster.master not in self._dead:
+                self._succession.seek_master(self._roster)
                 raise
             if self._is_still_dead(self._roster.master):
                 self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
-        if self._roster.master in self._dead:
-            self._roster_due_at = 0.0  # it has answered for another master than is known here
+        if sight.master != self._roster.master:
+            self._roster_due_at = 0.0
         did = self._carry_out(sight, steps + self._take_back(sight, now))
         self._story.update(sight, self._roster, now)
         if did - {failover.START}:
