@@ -121,7 +121,7 @@ class Succession:
         """As the master, whatever the roster knows yet: who was off meanwhile, and has no news of this one, does not take
         its place, and is told. Not while its toolstack does not answer: then another host may be a better master.
         """
-        if uptime_s < self._hold_at or _role()[0] != "master":
+        if uptime_s < self._hold_at or self.is_new_master or _role()[0] != "master":
             return
         self._hold_at, place = uptime_s + HOLD_EVERY_S, roster.pools[0]
         try:
@@ -142,7 +142,7 @@ class Succession:
 
     def tell(self, uptime_s):
         """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
-        if self._tell_at <= uptime_s < self._tell_until:
+        if self._tell_at <= uptime_s < self._tell_until and _role()[0] != "slave":
             self._tell_at = uptime_s + TELL_EVERY_S
             self._call("Async.pool.recover_slaves")
 

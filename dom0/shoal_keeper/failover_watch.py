@@ -28,7 +28,7 @@ FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
-LOST_MASTER_TIMEOUT_S = 4.0  # a member's toolstack waits for a dead master for as long as one lets it
+LOST_MASTER_TIMEOUT_S = 2.0  # a member's toolstack waits for a dead master for as long as one lets it
 TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
@@ -113,7 +113,7 @@ class Watch:
         self._resolve_doubt(now)
         self._past.update(self._roster, now)
         before = set(self._presence.missed())
-        dead = self._listen(members, now)
+        dead = self._listen(members, now, brief=True)
         missed = self._presence.missed()
         if before - set(missed):
             self._succession.welcome(now)
@@ -127,9 +127,9 @@ class Watch:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
 
-    def _listen(self, members, now):
+    def _listen(self, members, now, brief=False):
         """The hosts that are dead."""
-        self._presence.update(self._roster, members, self._beats_in_ceph, now)
+        self._presence.update(self._roster, members, self._beats_in_ceph, now, brief)
         missed, master = self._presence.missed(), self._roster.master
         is_lost = master in missed and not self._succession.has_another(self._roster)
         self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
@@ -205,6 +205,7 @@ class Watch:
         # Also if this one fails half-way, but for what was not seen.
         self._next_look_at = min(now + IDLE_S, self._presence.next_try_at(now))
         try:
+            self._ask_for_master()
             sight = self._look({})
             steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
             if not steps and self._looks_for_strays:
@@ -245,6 +246,13 @@ class Watch:
         self._stopped = {guest.uuid for guest in mine if guest.resident_on == sight.own or guest.power_state == "Halted"}
         off = [guest for guest in mine if guest.power_state == "Halted"]
         return [failover.Step(failover.CLAIM, "it was stopped here, cut off", vm=guest.uuid) for guest in off]
+
+    def _ask_for_master(self):
+        """In short, whether the toolstack has another than one that is dead: then all may take its time."""
+        if self._roster.master in self._dead and not self._succession.has_another(self._roster):
+            self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S
+            self._toolstack.call("pool.get_all")
+            self._toolstack.timeout_s = CALL_TIMEOUT_S
 
     def _look(self, here):
         return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)

@@ -11,8 +11,8 @@ from dom0.shoal_keeper import failover_presence, failover_roster, failover_succe
 from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, UNTOLD
-from dom0.shoal_keeper.failover_watch import Watch
-from dom0.shoal_keeper.toolstack import Unreachable
+from dom0.shoal_keeper.failover_watch import LOST_MASTER_TIMEOUT_S, Watch
+from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
 
 MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
 TELL = "Async.pool.recover_slaves"
@@ -26,6 +26,7 @@ class World:
         self.dead: set[str] = set()
         self.locks: dict[str, str] = {}
         self.asked: list[str] = []  # of this host's toolstack
+        self.patience_s: dict[str, float] = {}  # with it, by call
         self.answers: dict[str, Any] = {}  # what its toolstack says; without an answer it is unreachable
         self.role = folder / "pool.conf"
         (folder / "inventory").write_text("INSTALLATION_UUID='a'\n")
@@ -46,6 +47,7 @@ class World:
 
     def call(self, method: str, *_: str) -> Any:
         self.asked.append(method)
+        self.patience_s[method] = self.watch._toolstack.timeout_s
         if method not in self.answers:
             raise Unreachable("no answer")
         return self.answers[method]
@@ -171,3 +173,24 @@ def test_a_host_that_a_person_made_the_master_does_not_become_it_once_more(world
     world.rounds(60)
     assert "pool.emergency_transition_to_master" not in world.asked
     assert world.watch._succession.has_another(world.watch._roster)
+
+
+def test_a_toolstack_is_asked_in_short_whether_it_has_a_master_before_all_is_looked_at(world: World) -> None:
+    """It waits for a dead one as long as it is let. One that has another, of which no file tells, is given its time."""
+    world.dead.add("b")
+    world.rounds(24)
+    assert world.watch._dead == {"b"}
+    assert world.patience_s["pool.get_all"] == LOST_MASTER_TIMEOUT_S < 4
+    assert "pool.emergency_transition_to_master" in world.asked and "host_metrics.get_all_records" not in world.asked
+    world.watch._succession.is_new_master, world.watch._roster_due_at = False, 2000.0
+    world.answers = {"pool.get_all": ["pool"]}
+    world.rounds(3)
+    assert world.patience_s["pool.get_all_records"] == CALL_TIMEOUT_S
+
+
+def test_a_former_successor_has_nobody_told(world: World) -> None:
+    """It follows another master since: that one would be asked to tell all."""
+    world.role.write_text("slave:address-c")
+    world.watch._succession._tell_until, world.answers = 2000.0, {TELL: "task"}
+    world.rounds(30)
+    assert TELL not in world.asked
