@@ -14,6 +14,7 @@ from .failover_alive import Alive
 from .failover_ceph import Services
 from .failover_past import Past
 from .failover_presence import Presence
+from .failover_stopped import Stopped
 from .failover_story import Story
 from .failover_succession import Succession
 from .services import Silent
@@ -29,7 +30,6 @@ STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
 LOST_MASTER_TIMEOUT_S = 2.0  # a member's toolstack waits for a dead master for as long as one lets it
-TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
 FOLLOWED = {failover.FENCE, failover.CLAIM, failover.TAKE_OVER}
@@ -60,8 +60,7 @@ class Watch:
         self._next_look_at = 0.0  # an earlier run may have left claims
         self._looks_for_strays = True
         self._stray_since = {}
-        self._stopped = set()  # VMs, while it was cut off
-        self._take_back_until = 0.0
+        self._stopped = Stopped(observe.read_boot(), say)
         self._was_out = False  # this host's own monitor or OSDs, as Ceph says
         self._doubt_until = NEVER  # it is not known what was before
         self._doubt_at = 0.0
@@ -167,11 +166,18 @@ class Watch:
             self._alone_since = now
         self._say("failover: this host is cut off from the others", True)
         self._looks_for_strays, self._next_look_at = True, 0.0
-        self._take_back_until = now + TAKE_BACK_S
-        alone_s = now - self._alone_since
-        if alone_s >= failover.ISOLATED_S:
-            self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)), time.monotonic())
+        self._stopped.extend(now)
+        if now - self._alone_since >= failover.ISOLATED_S:
+            self._stop_all(now - self._alone_since)
         return HURRY_S
+
+    def _stop_all(self, alone_s):
+        """One after the other, for as long as nobody else is there."""
+        for step in failover.decide(failover_look.look_at_own(self._roster.own, alone_s)):
+            now = observe.read_uptime_s()
+            if self._presence.age_s(now) > FRESH_S and self._presence.update_without_quorum(self._roster, now):
+                return
+            self._perform((step,), time.monotonic())
 
     def _return(self, now, members):
         """It sees the others. A master that was cut off from them so long may not be the only one any more."""
@@ -225,7 +231,7 @@ class Watch:
             return HURRY_S
         if sight.master != self._roster.master:
             self._roster_due_at = 0.0
-        did = self._carry_out(sight, steps + self._take_back(sight, now))
+        did = self._carry_out(sight, steps + self._stopped.take_back(sight, now))
         self._story.update(sight, self._roster, now)
         if did - {failover.START}:
             self._next_look_at = 0.0
@@ -236,16 +242,6 @@ class Watch:
         if self._dead and not did:
             self._say("failover: a host is dead, and nothing can be done for it here now", True)
         return HURRY_S if did or self._actor.starts else WATCH_S
-
-    def _take_back(self, sight, now):
-        """Claims of what this host stopped while it was cut off, and nobody has started elsewhere."""
-        if now > self._take_back_until:
-            self._stopped = set()
-        mine = [guest for guest in sight.guests if guest.uuid in self._stopped and not guest.claim]
-        # xapi may not have noticed yet that it is off.
-        self._stopped = {guest.uuid for guest in mine if guest.resident_on == sight.own or guest.power_state == "Halted"}
-        off = [guest for guest in mine if guest.power_state == "Halted"]
-        return [failover.Step(failover.CLAIM, "it was stopped here, cut off", vm=guest.uuid) for guest in off]
 
     def _ask_for_master(self):
         """In short, whether the toolstack has another than one that is dead: then all may take its time."""
@@ -266,7 +262,9 @@ class Watch:
         self._stray_since = {vm: self._stray_since.get(vm, now) for vm in sight.strays + sight.shut_out}
         self._looks_for_strays = bool(self._stray_since)
         if sight.shut_out:
-            self._take_back_until = now + TAKE_BACK_S
+            self._stopped.extend(now)
+        again = [since + STRAY_S for since in self._stray_since.values() if now - since < STRAY_S]
+        self._next_look_at = min([self._next_look_at] + again)
         lasting = {vm for vm, since in self._stray_since.items() if now - since >= STRAY_S}
         steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
         stops = (failover.STOP_STRAY, failover.STOP_OWN)
@@ -296,6 +294,8 @@ class Watch:
                 return kinds | {step.kind}, did
             if step.kind == failover.FENCE and not self._is_still_dead(step.about):
                 continue
+            if step.kind == failover.STOP_OWN:
+                self._stopped.add(step.vm)
             try:
                 done = self._actor.perform(step, self._roster)
             except (domains.XenSilent, Refused) as error:  # of one VM; the others' turn comes all the same
@@ -304,8 +304,6 @@ class Watch:
             if done:
                 kinds.add(step.kind)
                 did.append(step)
-                if step.kind == failover.STOP_OWN:
-                    self._stopped.add(step.vm)
                 self._say("failover: %s: %s" % (done, step.reason), True)
         return kinds, did
 
