@@ -103,6 +103,15 @@ class Presence:
         """Hosts that are silent."""
         return {uuid: signs for uuid, signs in self._signs.items() if not signs.answers}
 
+    def dying(self):
+        """Hosts that show no sign of life, and have not been silent for long enough to be dead."""
+        found = set()
+        for uuid, signs in self.missed().items():
+            later = signs.as_peer(uuid)._replace(silent_s=failover.SUSPECT_S)
+            if signs.silent_s < failover.SUSPECT_S and failover.is_dead(later):
+                found.add(uuid)
+        return found
+
     def shaky(self):
         """Hosts that answer, and whose monitors take no part: they may be about to go."""
         return {uuid for uuid, signs in self._signs.items() if signs.answers and not signs.in_quorum}

@@ -120,7 +120,8 @@ class Watch:
         self._note_dead(dead)
         if self._collect():
             self._next_look_at = 0.0
-        if not self.rests and now >= self._next_look_at:
+        may_look = self._dead or self._actor.starts or not self._presence.dying()
+        if not self.rests and now >= self._next_look_at and may_look:
             return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
