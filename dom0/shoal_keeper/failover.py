@@ -71,6 +71,7 @@ class Sight(NamedTuple):
     clients: FrozenSet[Tuple[str, str]] = frozenset()  # that hold any other disk: host and address, as a guest's holders
     lost: Tuple[Lost, ...] = ()
     shut_out: Tuple[str, ...] = ()  # VMs that run here, and whose disks this host may not write to any more
+    master: str = ""  # as the toolstack says that has answered
 
 
 class Step(NamedTuple):

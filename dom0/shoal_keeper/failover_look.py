@@ -120,6 +120,7 @@ def look(call, services, roster, presence, here):
         shut_out=_shut_out(records, roster.own, here, owners, fenced),
         clients=frozenset(owner for found in owners.values() for owner in found),
         lost=tuple(_lost(call, records, dead)),
+        master=records.uuid(records.pool["master"]),
     )
 
 

@@ -8,11 +8,12 @@ import socket
 import threading
 from typing import NamedTuple
 
-from .failover import Peer
+from . import failover
 
 TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
-SHUN_FIRST_S = 5.0  # a toolstack that has just become the master's, or follows a new one, knows no drivers yet
+BRIEF_S = 0.5  # a host that lives answers within milliseconds, or to the second packet, which is sent after a second
+SHUN_FIRST_S = 2.0  # a toolstack that has just become the master's, or follows a new one, knows no drivers yet
 SHUN_S = 60.0
 UNHEARD_S = 6.0  # no more than so much of the time between two questions counts: this host may have stood still
 
@@ -25,7 +26,7 @@ class Signs(NamedTuple):
     beats_in_ceph: bool = False
 
     def as_peer(self, uuid):
-        return Peer(
+        return failover.Peer(
             uuid, self.answers, self.in_quorum, self.osds_up, self.silent_s, beats_in_ceph=self.beats_in_ceph
         )
 
@@ -40,10 +41,11 @@ class Presence:
         self._shunned = {}  # (VM, host) → until when it is not started there again, and how long that was
         self._now = 0.0
 
-    def update(self, roster, members, beats_in_ceph, uptime_s):
+    def update(self, roster, members, beats_in_ceph, uptime_s, brief=False):
         """From what Ceph says: names of machines in quorum, with OSDs up, and all there are.
 
-        `beats_in_ceph` is asked of a host that is silent, and has no machine.
+        `beats_in_ceph` is asked of a host that is silent, and has no machine. If `brief`, hosts that have long been silent
+        are not waited for as long as others.
         """
         in_quorum, up, machines = members
         judged = {
@@ -52,7 +54,7 @@ class Presence:
             if uuid != roster.own and (host.machine in machines or roster.beats(uuid))
         }
         whole = {uuid for uuid, host in judged.items() if host.machine in in_quorum and host.machine in up}
-        self._listen({uuid: host for uuid, host in judged.items() if uuid not in whole}, uptime_s)
+        self._listen({uuid: host for uuid, host in judged.items() if uuid not in whole}, uptime_s, brief)
         alive = [judged[uuid].address for uuid in sorted(whole)]
         if self._silent_s and alive and not any(answers(address) for address in alive):
             self._silent_s = {}  # not one that lives, as Ceph says, answers here: this host's own network is away
@@ -70,7 +72,7 @@ class Presence:
         self._signs = {}
         return not others or set(others) > set(self._silent_s)
 
-    def _listen(self, hosts, uptime_s):
+    def _listen(self, hosts, uptime_s, brief=False):
         """Only these may be silent. All are asked at once: each that is silent takes its time."""
         passed_s, self._now = min(uptime_s - self._now, UNHEARD_S), uptime_s
         answered = {}
@@ -78,13 +80,17 @@ class Presence:
         def ask(uuid, address):
             answered[uuid] = answers(address)
 
-        threads = [threading.Thread(target=ask, args=(uuid, host.address), daemon=True) for uuid, host in hosts.items()]
-        for thread in threads:
+        asked = {uuid: threading.Thread(target=ask, args=(uuid, host.address), daemon=True) for uuid, host in hosts.items()}
+        for thread in asked.values():
             thread.start()
-        for thread in threads:
-            thread.join()
-        silent = [uuid for uuid in hosts if not answered[uuid]]
+        for uuid in sorted(asked, key=self._silent_for_s):
+            is_long = self._silent_for_s(uuid) >= failover.SUSPECT_S
+            asked[uuid].join(BRIEF_S if brief and is_long else None)
+        silent = [uuid for uuid in hosts if not answered.get(uuid)]
         self._silent_s = {uuid: self._silent_s[uuid] + passed_s if uuid in self._silent_s else 0.0 for uuid in silent}
+
+    def _silent_for_s(self, uuid):
+        return self._silent_s.get(uuid, 0.0)
 
     def age_s(self, uptime_s):
         """Seconds since the hosts were listened to."""
@@ -96,6 +102,15 @@ class Presence:
     def missed(self):
         """Hosts that are silent."""
         return {uuid: signs for uuid, signs in self._signs.items() if not signs.answers}
+
+    def dying(self):
+        """Hosts that show no sign of life, and have not been silent for long enough to be dead."""
+        found = set()
+        for uuid, signs in self.missed().items():
+            later = signs.as_peer(uuid)._replace(silent_s=failover.SUSPECT_S)
+            if signs.silent_s < failover.SUSPECT_S and failover.is_dead(later):
+                found.add(uuid)
+        return found
 
     def shaky(self):
         """Hosts that answer, and whose monitors take no part: they may be about to go."""

@@ -6,11 +6,12 @@ All keepers know who it will be. xapi goes on with the copy of the database that
 from shoal_dom0.deadline import Deadline
 from shoal_dom0.xapi import Xapi
 
-from .toolstack import CALL_TIMEOUT_S, USER
+from .toolstack import CALL_TIMEOUT_S, USER, Refused, Unreachable
 
 LOCK = "failover-master"
 SUCCESSOR = "successor-of-"  # who has it took over from that host; for when it comes back and does not know
 SUCCESSOR_S = 3600  # the longest that a lock may last
+UNTOLD = "untold-"  # who has it knows no master that answers, and has seen that it is that host
 ROLE_FILE = "/etc/xensource/pool.conf"
 HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
@@ -34,7 +35,26 @@ class Succession:
 
     def has_another(self, roster):
         """Whether this host's toolstack has a master that the roster does not know yet."""
-        return self.is_new_master or _follows_another(roster)
+        return self.is_new_master or _follows_another(roster) or _is_master_unknown_to(roster)
+
+    def correct(self, roster):
+        """The roster with the master that this host's toolstack follows. It may have been read before that was told, and
+        cannot be read when that master has died in its turn.
+        """
+        role, address = _role()
+        if role != "slave":
+            return roster
+        followed = [uuid for uuid, place in roster.hosts.items() if place.address == address.strip("[]")]
+        return roster._replace(master=followed[0]) if followed else roster
+
+    def seek_master(self, roster):
+        """This host's toolstack does not answer, though its master lives: that is none any more, if Ceph names another."""
+        holder = self._services.lock_owner(roster.pools[0], LOCK)
+        if holder not in (None, roster.own, roster.master):
+            self._ask_to_be_told(roster, holder)
+
+    def _ask_to_be_told(self, roster, master):
+        self._services.take_lock(roster.pools[0], UNTOLD + master, roster.own, int(AGAIN_S))
 
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
@@ -48,7 +68,7 @@ class Succession:
             and presence.signs(uuid).answers
         ]
         heirs = [uuid for _, uuid in sorted(able)]
-        if not heirs or _follows_another(roster):
+        if not heirs or _follows_another(roster) or _is_master_unknown_to(roster):
             return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
         heir = heirs[turn % len(heirs)]
@@ -59,6 +79,7 @@ class Succession:
         holder = self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S))
         if holder != roster.own:
             self._say("failover: %s is the pool's master by now, or tries to be" % _name(roster, holder), True)
+            self._ask_to_be_told(roster, holder)
             return
         self._fence(roster)
         # On a member with no master xapi takes a few calls with a session that only this host knows.
@@ -93,14 +114,26 @@ class Succession:
             self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
             self._say("failover: has the other hosts follow this one as their master", True)
+        elif self.is_new_master and uptime_s - self._taken_at >= AGAIN_S:
+            self.is_new_master = False  # the dead one was back before its toolstack had started
 
     def hold(self, roster, uptime_s):
         """As the master, whatever the roster knows yet: who was off meanwhile, and has no news of this one, does not take
-        its place.
+        its place, and is told. Not while its toolstack does not answer: then another host may be a better master.
         """
-        if uptime_s >= self._hold_at and _role()[0] == "master":
-            self._hold_at = uptime_s + HOLD_EVERY_S
-            self._services.take_lock(roster.pools[0], LOCK, roster.own, int(AGAIN_S))
+        if uptime_s < self._hold_at or self.is_new_master or _role()[0] != "master":
+            return
+        self._hold_at, place = uptime_s + HOLD_EVERY_S, roster.pools[0]
+        try:
+            self._call("pool.get_all")
+        except (Refused, Unreachable) as error:
+            self._say("failover: does not hold the master's place: %s" % error, True)
+            return
+        self._services.take_lock(place, LOCK, roster.own, int(AGAIN_S))
+        untold = self._services.lock_owner(place, UNTOLD + roster.own)
+        if untold:
+            self._services.release_lock(place, UNTOLD + roster.own, untold)
+            self._tell_until = max(self._tell_until, uptime_s + HOLD_EVERY_S)
 
     def welcome(self, uptime_s):
         """A host is back: it may be one that was off when the others were told."""
@@ -109,7 +142,7 @@ class Succession:
 
     def tell(self, uptime_s):
         """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
-        if self._tell_at <= uptime_s < self._tell_until:
+        if self._tell_at <= uptime_s < self._tell_until and _role()[0] != "slave":
             self._tell_at = uptime_s + TELL_EVERY_S
             self._call("Async.pool.recover_slaves")
 
@@ -141,6 +174,11 @@ def _follows_another(roster):
     role, address = _role()
     others = {place.address for uuid, place in roster.hosts.items() if uuid not in (roster.master, roster.own)}
     return role == "slave" and address.strip("[]") in others
+
+
+def _is_master_unknown_to(roster):
+    """Whether this host is the master already, and the roster names another: a person has made it that, or just now it."""
+    return _role()[0] == "master" and roster.master != roster.own
 
 
 def _role():

@@ -14,6 +14,7 @@ from .failover_alive import Alive
 from .failover_ceph import Services
 from .failover_past import Past
 from .failover_presence import Presence
+from .failover_stopped import Stopped
 from .failover_story import Story
 from .failover_succession import Succession
 from .services import Silent
@@ -28,8 +29,7 @@ FRESH_S = 4.0  # older than that, a look is made anew before the next step
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
-LOST_MASTER_TIMEOUT_S = 4.0  # a member's toolstack waits for a dead master for as long as one lets it
-TAKE_BACK_S = 600.0  # so long after it was cut off: whoever has started one since may want to stop it, too
+LOST_MASTER_TIMEOUT_S = 2.0  # a member's toolstack waits for a dead master for as long as one lets it
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
 FOLLOWED = {failover.FENCE, failover.CLAIM, failover.TAKE_OVER}
@@ -60,8 +60,7 @@ class Watch:
         self._next_look_at = 0.0  # an earlier run may have left claims
         self._looks_for_strays = True
         self._stray_since = {}
-        self._stopped = set()  # VMs, while it was cut off
-        self._take_back_until = 0.0
+        self._stopped = Stopped(observe.read_boot(), say)
         self._was_out = False  # this host's own monitor or OSDs, as Ceph says
         self._doubt_until = NEVER  # it is not known what was before
         self._doubt_at = 0.0
@@ -106,13 +105,14 @@ class Watch:
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
+        self._roster = self._succession.correct(self._roster)
         now = observe.read_uptime_s()
         self._succession.tell(now)
         self._succession.hold(self._roster, now)
         self._resolve_doubt(now)
         self._past.update(self._roster, now)
         before = set(self._presence.missed())
-        dead = self._listen(members, now)
+        dead = self._listen(members, now, brief=True)
         missed = self._presence.missed()
         if before - set(missed):
             self._succession.welcome(now)
@@ -120,15 +120,16 @@ class Watch:
         self._note_dead(dead)
         if self._collect():
             self._next_look_at = 0.0
-        if not self.rests and now >= self._next_look_at:
+        may_look = self._dead or self._actor.starts or not self._presence.dying()
+        if not self.rests and now >= self._next_look_at and may_look:
             return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
         return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
 
-    def _listen(self, members, now):
+    def _listen(self, members, now, brief=False):
         """The hosts that are dead."""
-        self._presence.update(self._roster, members, self._beats_in_ceph, now)
+        self._presence.update(self._roster, members, self._beats_in_ceph, now, brief)
         missed, master = self._presence.missed(), self._roster.master
         is_lost = master in missed and not self._succession.has_another(self._roster)
         self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S if is_lost else CALL_TIMEOUT_S
@@ -166,11 +167,18 @@ class Watch:
             self._alone_since = now
         self._say("failover: this host is cut off from the others", True)
         self._looks_for_strays, self._next_look_at = True, 0.0
-        self._take_back_until = now + TAKE_BACK_S
-        alone_s = now - self._alone_since
-        if alone_s >= failover.ISOLATED_S:
-            self._perform(failover.decide(failover_look.look_at_own(self._roster.own, alone_s)), time.monotonic())
+        self._stopped.extend(now)
+        if now - self._alone_since >= failover.ISOLATED_S:
+            self._stop_all(now - self._alone_since)
         return HURRY_S
+
+    def _stop_all(self, alone_s):
+        """One after the other, for as long as nobody else is there."""
+        for step in failover.decide(failover_look.look_at_own(self._roster.own, alone_s)):
+            now = observe.read_uptime_s()
+            if self._presence.age_s(now) > FRESH_S and self._presence.update_without_quorum(self._roster, now):
+                return
+            self._perform((step,), time.monotonic())
 
     def _return(self, now, members):
         """It sees the others. A master that was cut off from them so long may not be the only one any more."""
@@ -204,6 +212,7 @@ class Watch:
         # Also if this one fails half-way, but for what was not seen.
         self._next_look_at = min(now + IDLE_S, self._presence.next_try_at(now))
         try:
+            self._ask_for_master()
             sight = self._look({})
             steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
             if not steps and self._looks_for_strays:
@@ -213,14 +222,17 @@ class Watch:
             return WATCH_S
         except (Refused, Unreachable, Silent) as error:
             self._next_look_at = 0.0
-            if isinstance(error, Silent) or self._roster.master not in self._dead:
+            if isinstance(error, Silent):
+                raise
+            if self._roster.master not in self._dead:
+                self._succession.seek_master(self._roster)
                 raise
             if self._is_still_dead(self._roster.master):
                 self._succession.take_over(self._roster, in_quorum, self._presence, now)
             return HURRY_S
-        if self._roster.master in self._dead:
-            self._roster_due_at = 0.0  # it has answered for another master than is known here
-        did = self._carry_out(sight, steps + self._take_back(sight, now))
+        if sight.master != self._roster.master:
+            self._roster_due_at = 0.0
+        did = self._carry_out(sight, steps + self._stopped.take_back(sight, now))
         self._story.update(sight, self._roster, now)
         if did - {failover.START}:
             self._next_look_at = 0.0
@@ -232,15 +244,12 @@ class Watch:
             self._say("failover: a host is dead, and nothing can be done for it here now", True)
         return HURRY_S if did or self._actor.starts else WATCH_S
 
-    def _take_back(self, sight, now):
-        """Claims of what this host stopped while it was cut off, and nobody has started elsewhere."""
-        if now > self._take_back_until:
-            self._stopped = set()
-        mine = [guest for guest in sight.guests if guest.uuid in self._stopped and not guest.claim]
-        # xapi may not have noticed yet that it is off.
-        self._stopped = {guest.uuid for guest in mine if guest.resident_on == sight.own or guest.power_state == "Halted"}
-        off = [guest for guest in mine if guest.power_state == "Halted"]
-        return [failover.Step(failover.CLAIM, "it was stopped here, cut off", vm=guest.uuid) for guest in off]
+    def _ask_for_master(self):
+        """In short, whether the toolstack has another than one that is dead: then all may take its time."""
+        if self._roster.master in self._dead and not self._succession.has_another(self._roster):
+            self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S
+            self._toolstack.call("pool.get_all")
+            self._toolstack.timeout_s = CALL_TIMEOUT_S
 
     def _look(self, here):
         return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
@@ -254,7 +263,9 @@ class Watch:
         self._stray_since = {vm: self._stray_since.get(vm, now) for vm in sight.strays + sight.shut_out}
         self._looks_for_strays = bool(self._stray_since)
         if sight.shut_out:
-            self._take_back_until = now + TAKE_BACK_S
+            self._stopped.extend(now)
+        again = [since + STRAY_S for since in self._stray_since.values() if now - since < STRAY_S]
+        self._next_look_at = min([self._next_look_at] + again)
         lasting = {vm for vm, since in self._stray_since.items() if now - since >= STRAY_S}
         steps = [step for step in failover.decide(sight) if step.vm not in self._actor.starts]
         stops = (failover.STOP_STRAY, failover.STOP_OWN)
@@ -284,6 +295,8 @@ class Watch:
                 return kinds | {step.kind}, did
             if step.kind == failover.FENCE and not self._is_still_dead(step.about):
                 continue
+            if step.kind == failover.STOP_OWN:
+                self._stopped.add(step.vm)
             try:
                 done = self._actor.perform(step, self._roster)
             except (domains.XenSilent, Refused) as error:  # of one VM; the others' turn comes all the same
@@ -292,8 +305,6 @@ class Watch:
             if done:
                 kinds.add(step.kind)
                 did.append(step)
-                if step.kind == failover.STOP_OWN:
-                    self._stopped.add(step.vm)
                 self._say("failover: %s: %s" % (done, step.reason), True)
         return kinds, did
 

@@ -63,7 +63,8 @@ def after_look(memory: Memory, seen) -> Memory:
     for vm in seen.vms:
         if vm.power_state == "Running" and vm.resident_on not in (NULL, seen.host.ref):
             lost.pop(vm.uuid, None)  # it had been moved away before
-        if vm.power_state == "Running" and vm.resident_on != NULL and vm.started_at > seen.booted_at:
+        is_new = vm.started_at > seen.booted_at and vm.started_at != lost.get(vm.uuid)  # the clock may have been reset
+        if vm.power_state == "Running" and vm.resident_on != NULL and is_new:
             settled.setdefault(vm.uuid, seen.uptime_s)
     plugged_at = memory.plugged_at
     if plugged_at is None and seen.pbds and all(pbd.attached for pbd in seen.pbds):

@@ -368,3 +368,10 @@ def test_a_vm_that_was_moved_away_before_the_host_went_down_is_not_lost() -> Non
     # Of what has gone down with the host the pool says for a while that it runs there.
     lost = vm("lost", affinity=NULL, is_lost_here=True, power_state="Running", resident_on=HERE, started_at=8.0)
     assert after_look(memory, SEEN._replace(vms=(moved, lost))).lost == {"lost": 8.0}
+
+
+def test_what_ran_before_the_boot_is_not_settled_where_the_clock_was_reset() -> None:
+    """The pool says for a while that it runs still, and since when; by a clock that starts in 2000 that is after the boot."""
+    memory = Memory("two", owes_starts=True, lost={"v": BOOTED_AT + 5})
+    assert after_look(memory, SEEN._replace(vms=(running("v"), running("w")))).settled == {"w": SEEN.uptime_s}
+    assert "v" in after_look(memory, SEEN._replace(vms=(running("v")._replace(started_at=BOOTED_AT + 6),))).settled

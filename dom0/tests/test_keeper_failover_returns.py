@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,27 @@ def test_the_time_in_which_nobody_listened_is_no_silence(silent: set[str]) -> No
     assert listen(presence, 1000.0, "a", "c") == 0.0
     assert listen(presence, 1002.0, "a", "c") == 2.0
     assert listen(presence, 1302.0, "a", "c") == 2.0 + UNHEARD_S < SUSPECT_S
+
+
+def test_a_host_that_has_long_been_silent_is_not_waited_for_in_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But right before it is fenced it is. And an answer counts, whenever it comes in time."""
+    presence, slow_s = Presence(), 0.4
+    monkeypatch.setattr(failover_presence, "BRIEF_S", 0.02)
+    monkeypatch.setattr(failover_presence, "answers", lambda address: address != "address-b" or bool(time.sleep(slow_s)))
+
+    def ask(uptime_s: float, *, brief: bool) -> float:
+        began, well = time.monotonic(), MACHINES - {"vm-b"}
+        presence.update(roster("a", "b", "c"), (well, well, MACHINES), lambda _: False, uptime_s, brief=brief)
+        return time.monotonic() - began
+
+    for uptime_s in (1000.0, 1006.0, 1012.0):
+        assert ask(uptime_s, brief=True) >= slow_s
+    presence._silent_s["b"] = SUSPECT_S
+    assert ask(1014.0, brief=True) < slow_s / 2 and presence.signs("b").silent_s == SUSPECT_S + 2
+    assert ask(1016.0, brief=False) >= slow_s
+    monkeypatch.setattr(failover_presence, "answers", lambda _: True)
+    ask(1018.0, brief=True)
+    assert presence.missed() == {}
 
 
 def test_a_host_that_hears_none_of_those_that_live_judges_nobody(silent: set[str]) -> None:
@@ -263,4 +285,4 @@ def test_where_a_vm_does_not_start_it_is_tried_again_a_little_later_each_time() 
         presence._listen({}, now_s)
         assert presence.shunned_by("v") == frozenset()
         assert presence.next_try_at(now_s) == float("inf")
-    assert pauses_s == [5, 10, 20, 40, 60, 60]
+    assert pauses_s == [2, 4, 8, 16, 32, 60]

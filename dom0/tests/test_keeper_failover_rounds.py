@@ -88,7 +88,7 @@ def test_a_round_after_the_other_until_the_dead_master_is_succeeded(
     watch._succession.settle(watch._roster, known, clock[0])
     watch._roster = known
     told: list[str] = []
-    monkeypatch.setattr(watch._succession, "_call", lambda method, *_: told.append(method))
+    monkeypatch.setattr(watch._succession, "_call", lambda method, *_: method.startswith("Async") and told.append(method))
     rounds(200)
     assert 5 < len(told) < 15, "for five minutes"
     told.clear()
@@ -155,3 +155,33 @@ def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: p
     monkeypatch.setattr(watch._succession, "_call", lambda method, *_: {"p": {"master": "a"}} if "pool" in method else "a")
     watch._resolve_doubt(1150.0)
     assert watch._doubt_at == 1150.0 + failover_watch.DOUBT_AGAIN_S
+
+
+def test_while_a_host_may_be_dying_nothing_less_urgent_keeps_it_from_being_listened_to(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look waits for what lies on the dying host's OSDs, and Xen takes its time to say what runs here."""
+    clock, looks, well = [1000.0], list[float](), MACHINES - {"vm-b"}
+    silent = {"address-b"}
+    monkeypatch.setattr(observe, "read_uptime_s", lambda: clock[0])
+    monkeypatch.setattr(failover_presence, "answers", lambda address: address not in silent)
+    monkeypatch.setattr(watch._services, "members", lambda: (well, well, MACHINES))
+    monkeypatch.setattr(watch, "_work", lambda _: looks.append(clock[0]) or 1.0)
+    monkeypatch.setattr(watch, "_refresh_roster", lambda: None)
+    watch._doubt_until = 0.0
+    while clock[0] < 1012.0:
+        watch.run_round()
+        clock[0] += 2.0
+    assert looks == [] and watch._looks_for_strays
+    watch._actor.starts["v"] = ("task", "c")
+    monkeypatch.setattr(watch._actor, "collect", lambda: [])
+    watch.run_round()
+    watch._actor.starts.clear()
+    assert looks == [1012.0], "what is in hand goes on"
+    for clock[0] in (1014.0, 1016.0):
+        watch.run_round()
+    assert looks == [1012.0, 1016.0] and watch._dead == {"b"}
+    silent.clear()
+    clock[0] = 1018.0
+    watch.run_round()
+    assert looks[-1] == 1018.0, "it is back"

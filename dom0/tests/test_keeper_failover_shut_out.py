@@ -30,7 +30,7 @@ class World:
         config = {"pool": "rbd", "volumes": "192.0.2.1:7443"}
         pbd = {"SR": "sr", "host": "ref-a", "currently_attached": True, "device_config": config}
         self.tables: dict[str, dict[str, Any]] = {
-            "pool": {"pool": {"other_config": {"shoal:ssh-key": "k"}, "ha_enabled": False}},
+            "pool": {"pool": {"other_config": {"shoal:ssh-key": "k"}, "ha_enabled": False, "master": "ref-a"}},
             "host": {"ref-" + name: {**host, "uuid": name} for name in PLACES},
             "host_metrics": {"metrics": {"live": True}},
             "PBD": {"pbd": pbd},

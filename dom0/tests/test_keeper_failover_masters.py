@@ -1,0 +1,196 @@
+"""One master after another: whoever has no news of the last one finds it, and none that cannot be the master stays in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, observe
+from dom0.shoal_keeper.failover import Peer, Sight
+from dom0.shoal_keeper.failover_roster import Place, Roster
+from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, UNTOLD
+from dom0.shoal_keeper.failover_watch import LOST_MASTER_TIMEOUT_S, Watch
+from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
+
+MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
+TELL = "Async.pool.recover_slaves"
+
+
+class World:
+    """What the keeper of a sees of the network, of Ceph, of its own toolstack. Three seconds a round."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, master: str) -> None:
+        self.clock = 1000.0
+        self.dead: set[str] = set()
+        self.locks: dict[str, str] = {}
+        self.asked: list[str] = []  # of this host's toolstack
+        self.patience_s: dict[str, float] = {}  # with it, by call
+        self.answers: dict[str, Any] = {}  # what its toolstack says; without an answer it is unreachable
+        self.role = folder / "pool.conf"
+        (folder / "inventory").write_text("INSTALLATION_UUID='a'\n")
+        places = {name: Place(name, "address-" + name, (), "vm-" + name) for name in ("a", "b", "c")}
+        monkeypatch.setattr(failover_roster, "FILE", str(folder / "failover.json"))
+        monkeypatch.setattr(observe, "INVENTORY", str(folder / "inventory"))
+        monkeypatch.setattr(observe, "read_uptime_s", lambda: self.clock)
+        monkeypatch.setattr(failover_presence, "answers", lambda address: address.removeprefix("address-") not in self.dead)
+        monkeypatch.setattr(failover_succession, "ROLE_FILE", str(self.role))
+        monkeypatch.setattr(failover_succession, "_ask", lambda _session, method, *_: self.asked.append(method))
+        failover_roster.save(Roster("a", master, places, (("rbd", ""),), ("192.0.2.1:7443",)))
+        self.watch = Watch(lambda *_: None)
+        for part in (self.watch._actor, self.watch._succession, self.watch._story):
+            monkeypatch.setattr(part, "_call", self.call)
+        monkeypatch.setattr(self.watch._toolstack, "call", self.call)
+        for name in ("members", "lock_owner", "take_lock", "release_lock", "owners", "fenced"):
+            monkeypatch.setattr(self.watch._services, name, getattr(self, name))
+
+    def call(self, method: str, *_: str) -> Any:
+        self.asked.append(method)
+        self.patience_s[method] = self.watch._toolstack.timeout_s
+        if method not in self.answers:
+            raise Unreachable("no answer")
+        return self.answers[method]
+
+    def members(self) -> tuple[frozenset[str], ...]:
+        well = MACHINES - {"vm-" + name for name in self.dead}
+        return well, well, MACHINES
+
+    def lock_owner(self, _: tuple[str, str], name: str) -> str | None:
+        return self.locks.get(name)
+
+    def take_lock(self, _: tuple[str, str], name: str, owner: str, *_more: int) -> str:
+        return self.locks.setdefault(name, owner)
+
+    def release_lock(self, _: tuple[str, str], name: str, owner: str) -> None:
+        if self.locks.get(name) == owner:
+            del self.locks[name]
+
+    def owners(self, _: tuple[str, str]) -> list[tuple[str, str]]:
+        return []
+
+    def fenced(self, _: tuple[str, str]) -> frozenset[str]:
+        return frozenset()
+
+    def rounds(self, seconds: float) -> None:
+        end = self.clock + seconds
+        while self.clock < end:
+            self.clock += 3.0
+            try:
+                self.watch.run_round()
+            except Unreachable:
+                continue
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """b was the master when the keeper of a read last who it is."""
+    return World(tmp_path, monkeypatch, master="b")
+
+
+def test_a_master_that_dies_is_succeeded_though_the_one_before_it_is_back(world: World) -> None:
+    """b was cut off for a while, c succeeded it, b is back and follows c. a was told, and has read nothing since."""
+    world.role.write_text("slave:address-c")
+    world.locks[LOCK] = "c"
+    world.rounds(30)
+    world.dead.add("c")
+    world.rounds(60)
+    assert "pool.emergency_transition_to_master" in world.asked
+    assert world.locks[LOCK] == "a"
+
+
+def test_a_look_that_shows_another_master_than_is_known_has_it_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no file says whom the toolstack follows."""
+    peers = tuple(Peer(name, True, True, True) for name in ("a", "b", "c"))
+    monkeypatch.setattr(world.watch, "_look", lambda _: Sight("a", True, 0.0, peers, (), {}, frozenset(), master="c"))
+    world.watch._roster_due_at = 2000.0
+    world.watch._work(MACHINES)
+    assert world.watch._roster_due_at == 0.0
+    world.watch._roster, world.watch._roster_due_at = world.watch._roster._replace(master="c"), 2000.0
+    world.watch._work(MACHINES)
+    assert world.watch._roster_due_at == 2000.0
+
+
+def test_who_has_no_news_of_the_master_has_it_told(world: World) -> None:
+    """b is dead; c succeeded it, died before a heard of it, and is back as the master that its keeper has long known it is."""
+    world.role.write_text("slave:address-b")
+    world.locks[LOCK] = "c"
+    world.dead.add("b")
+    world.rounds(30 + 2 * HEIR_PATIENCE_S)
+    assert world.locks[UNTOLD + "c"] == "a" and "pool.emergency_transition_to_master" not in world.asked
+
+
+def test_who_follows_a_host_that_is_no_master_any_more_has_the_master_told(world: World) -> None:
+    """b is back as a member of c's. Nothing is asked of Ceph's locks as long as b may be the master."""
+    world.role.write_text("slave:address-b")
+    world.locks[LOCK] = "b"
+    world.rounds(30)
+    assert world.locks == {LOCK: "b"}
+    world.locks[LOCK] = "c"
+    world.rounds(30)
+    assert world.locks[UNTOLD + "c"] == "a"
+
+
+def test_a_master_tells_who_asks_for_it_and_nobody_else(world: World) -> None:
+    """Its keeper has been started anew since it succeeded, or it was always the master."""
+    world.role.write_text("master")
+    world.watch._roster = world.watch._roster._replace(master="a")
+    world.answers = {"pool.get_all": ["pool"], TELL: "task"}
+    world.rounds(3 * HOLD_EVERY_S)
+    assert world.locks == {LOCK: "a"} and TELL not in world.asked
+    world.locks[UNTOLD + "a"] = "c"
+    world.rounds(2 * HOLD_EVERY_S)
+    assert 0 < world.asked.count(TELL) <= 3 and world.locks == {LOCK: "a"}
+
+
+def test_a_master_whose_toolstack_does_not_answer_does_not_keep_its_place(world: World) -> None:
+    """One that succeeded, and whose toolstack does not come up: another host may try when the lock has run out."""
+    world.role.write_text("master")
+    world.watch._roster = world.watch._roster._replace(master="a")
+    world.rounds(3 * HOLD_EVERY_S)
+    assert world.locks == {}
+    world.answers = {"pool.get_all": ["pool"]}
+    world.rounds(2 * HOLD_EVERY_S)
+    assert world.locks == {LOCK: "a"}
+
+
+def test_an_heir_whose_toolstack_has_found_a_master_reads_the_pool_no_more_often_than_others(world: World) -> None:
+    """The dead master was back just then."""
+    succession, roster = world.watch._succession, world.watch._roster
+    succession.is_new_master, succession._taken_at = True, 1000.0
+    succession.settle(roster, roster, 1000.0 + AGAIN_S / 2)
+    assert succession.is_new_master, "it may restart as the master yet"
+    succession.settle(roster, roster, 1000.0 + AGAIN_S)
+    assert not succession.is_new_master
+
+
+def test_a_host_that_a_person_made_the_master_does_not_become_it_once_more(world: World) -> None:
+    """The roster tells of the dead one still. A large pool's records take longer than one waits for a dead master."""
+    world.role.write_text("master")
+    world.dead.add("b")
+    world.rounds(60)
+    assert "pool.emergency_transition_to_master" not in world.asked
+    assert world.watch._succession.has_another(world.watch._roster)
+
+
+def test_a_toolstack_is_asked_in_short_whether_it_has_a_master_before_all_is_looked_at(world: World) -> None:
+    """It waits for a dead one as long as it is let. One that has another, of which no file tells, is given its time."""
+    world.dead.add("b")
+    world.rounds(24)
+    assert world.watch._dead == {"b"}
+    assert world.patience_s["pool.get_all"] == LOST_MASTER_TIMEOUT_S < 4
+    assert "pool.emergency_transition_to_master" in world.asked and "host_metrics.get_all_records" not in world.asked
+    world.watch._succession.is_new_master, world.watch._roster_due_at = False, 2000.0
+    world.answers = {"pool.get_all": ["pool"]}
+    world.rounds(3)
+    assert world.patience_s["pool.get_all_records"] == CALL_TIMEOUT_S
+
+
+def test_a_former_successor_has_nobody_told(world: World) -> None:
+    """It follows another master since: that one would be asked to tell all."""
+    world.role.write_text("slave:address-c")
+    world.watch._succession._tell_until, world.answers = 2000.0, {TELL: "task"}
+    world.rounds(30)
+    assert TELL not in world.asked
