@@ -186,7 +186,7 @@ def age_s(ioctx: Any, name: str) -> float:
     except rados.ObjectNotFound:
         image_id = find_id(ioctx, name)
         if image_id is not None:
-            write_id_object(ioctx, name, image_id)
+            _make_id_object(ioctx, name, image_id)  # no more: its maker may go on, and the image be replaced
         return 0.0
     return max(0.0, time.time() - time.mktime(written))
 
