@@ -29,8 +29,8 @@ def flatten(pool: Pool, image: Header, timeout_s: float) -> bool:
     if parent is None or parent.overlap_bytes is None:
         return True
     if RESET_POINT in image.snapshots:
-        # To go back to it in place removes objects that were written since: what shows then is the parent, which a
-        # flattened image does not have any more.
+        # To go back to it in place removes objects that were written since, so that their parent shows again: a
+        # flattened image has none.
         return False
     end = time.monotonic() + timeout_s
     data = pool.data_of(image.data_pool_id)
