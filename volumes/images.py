@@ -144,7 +144,7 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
     image_id = directory.find_id(pool.ioctx, name)
     if image_id is None:
         left = directory.read_id_object(pool.ioctx, name)
-        if left is not None:
+        if left is not None and directory.find_id(pool.ioctx, name) is None:  # else it is being made anew
             directory.remove_id_object(pool.ioctx, name, left)
         return {"id": volume_id, "removed": False}
     try:

@@ -236,6 +236,24 @@ def test_a_name_is_mapped_though_a_deletion_ended_while_it_was_given(
     assert leftovers_of(within) == []
 
 
+def test_the_mark_of_the_next_owner_stays(service: Service, spare: Service) -> None:
+    calls, late_calls = Calls(service, "other"), Calls(spare, "other")
+    gone, comes = {"sr": new_id()}, {"sr": new_id()}
+    ok(calls.ask("PUT", "owner", gone))
+    spare.kill()
+    spare.start(stopping_at=1)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(lambda: late_calls.ask("DELETE", "owner", gone))
+        assert stands_still(spare, late)
+        ok(calls.ask("DELETE", "owner", gone))
+        ok(calls.ask("PUT", "owner", comes))
+        spare.go_on()
+        ok(late.result())
+    assert ok(calls.ask("GET", "owner")) == comes
+    ok(calls.ask("DELETE", "owner", comes))
+    assert ok(calls.ask("GET", "owner")) == {"sr": None}
+
+
 @pytest.mark.parametrize("made_of", ["nothing", "a disk"])
 def test_what_is_made_when_its_name_is_gone_is_cleared_away(
     service: Service, spare: Service, within: Inside, made_of: str

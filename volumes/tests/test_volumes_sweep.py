@@ -81,6 +81,30 @@ directory.forget(ioctx, image_id, name)
 """
 
 
+DELETE_LATE = """
+from volumes import images
+from volumes.pool import Pool
+find_id = directory.find_id
+
+def then_it_is_made_again(*where):
+    found = find_id(*where)
+    directory.find_id = find_id
+    print(found, directory.claim(*where) == directory.read_id_object(*where))
+    return found
+
+directory.find_id = then_it_is_made_again
+print(images.remove(Pool(ioctx, None, print), sys.argv[1])["removed"])
+image_id = find_id(ioctx, name)
+print(directory.read_id_object(ioctx, name) == image_id)
+directory.forget(ioctx, image_id, name)
+"""
+
+
+def test_a_late_deletion_takes_no_object_from_a_name_that_is_given_anew(calls: Calls) -> None:
+    said = calls.service.cluster.run("python3", "-c", DIRECTORY + DELETE_LATE, new_id())
+    assert said.split() == ["None", "True", "False", "True"]
+
+
 def test_a_look_at_what_is_being_made_gives_no_name_back(calls: Calls) -> None:
     """Its maker is between the name and the name's object, goes on, and the disk is reverted at once."""
     said = calls.service.cluster.run("python3", "-c", DIRECTORY + LOOK_LATE, new_id())
