@@ -41,7 +41,7 @@ class Ceph:
 
     def with_pool(self, pool: str, namespace: str, work: Callable[[Any], Result], doing: str) -> Result:
         """Run `work(ioctx)`. A connection that Ceph has shut out is replaced and the work done once more."""
-        return self._attempt(lambda: work(self._pool(pool, namespace)), doing)
+        return self._attempt(lambda: self._work_in(pool, namespace, work), doing)
 
     def find_pool_id(self, name: str) -> Optional[int]:
         found = self._connected().pool_lookup(name)
@@ -87,6 +87,23 @@ class Ceph:
             return work()
         except FAILURES as error:
             raise from_ceph(error, doing) from error
+
+    def _work_in(self, pool: str, namespace: str, work: Callable[[Any], Result]) -> Result:
+        """An ioctx stays with a pool that was renamed, and one that was deleted looks like an empty one. So what was
+        found is worth something only if the pool of that name is still the same.
+        """
+        ioctx = self._pool(pool, namespace)
+        try:
+            found = work(ioctx)
+        except (ServiceError, *FAILURES):
+            if self.find_pool_id(pool) == ioctx.get_pool_id():
+                raise
+        else:
+            if self.find_pool_id(pool) == ioctx.get_pool_id():
+                return found
+        with self._lock:
+            self._pools = {key: kept for key, kept in self._pools.items() if key[0] != pool}
+        return work(self._pool(pool, namespace))
 
     def _pool(self, pool: Union[str, int], namespace: str) -> Any:
         cluster = self._connected()

@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional
 import rados
 
 from volumes import directory, header, images, snapshots
-from volumes.errors import exists, in_use, is_no_space, not_found, too_deep
+from volumes.errors import exists, in_use, not_found, too_deep
 from volumes.header import Child, Header, Parent
 from volumes.names import (
     CLONE_PREFIX,
@@ -82,13 +82,12 @@ def make(pool: Pool, name: str, source: Source, metadata: dict[str, str]) -> Hea
             raise exists(f"{name} is being made of something else") from None
         if HALF_MADE_MARK not in found.metadata:
             return found
-    except (rados.Error, OSError) as error:
-        if is_no_space(error):
-            directory.forget(pool.ioctx, image_id, name)
-        raise
-    _attach(pool, image_id, source)
+    try:
+        _attach(pool, image_id, source)
+    finally:
+        images.check_name(pool, image_id, name)
     made = header.read(pool.ioctx, image_id)
-    if made is None or directory.find_id(pool.ioctx, name) != image_id:
+    if made is None:
         raise in_use(f"{name} was deleted while it was made")
     return made
 

@@ -163,10 +163,10 @@ def remove_id_object(ioctx: Any, name: str, image_id: str) -> None:
     with rados.WriteOpCtx() as operation:
         operation.cmpext(pack_string(image_id), 0)
         operation.remove()
-        _operate_if_same(ioctx, operation, id_object(name))
+        operate_if_same(ioctx, operation, id_object(name))
 
 
-def _operate_if_same(ioctx: Any, operation: Any, oid: str, **more: int) -> bool:
+def operate_if_same(ioctx: Any, operation: Any, oid: str, **more: int) -> bool:
     """Whether the object holds what the operation compares it with, and so it was done."""
     try:
         ioctx.operate_write_op(operation, oid, **more)
@@ -186,7 +186,7 @@ def age_s(ioctx: Any, name: str) -> float:
     except rados.ObjectNotFound:
         image_id = find_id(ioctx, name)
         if image_id is not None:
-            write_id_object(ioctx, name, image_id)
+            _make_id_object(ioctx, name, image_id)  # no more: its maker may go on, and the image be replaced
         return 0.0
     return max(0.0, time.time() - time.mktime(written))
 
@@ -241,7 +241,7 @@ def _pass_on(ioctx: Any, name: str, old_id: str, new_id: str) -> bool:
     with rados.WriteOpCtx() as operation:
         operation.cmpext(pack_string(old_id), 0)
         operation.write_full(pack_string(new_id))
-        return _operate_if_same(ioctx, operation, id_object(name), mtime=int(time.time()), flags=FULL_FORCE)
+        return operate_if_same(ioctx, operation, id_object(name), mtime=int(time.time()), flags=FULL_FORCE)
 
 
 def forget(ioctx: Any, image_id: str, name: str) -> None:

@@ -64,10 +64,6 @@ def has_errno(error: Exception, number: int) -> bool:
     return abs(getattr(error, "errno", 0) or 0) == number
 
 
-def is_no_space(error: Exception) -> bool:
-    return has_errno(error, errno.EDQUOT) or has_errno(error, errno.ENOSPC)
-
-
 def from_ceph(error: Exception, doing: str) -> ServiceError:
     """The answer for an exception of librados or librbd; `doing` says what was asked."""
     number = abs(getattr(error, "errno", 0) or 0)

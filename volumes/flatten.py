@@ -17,16 +17,21 @@ import rbd
 
 from volumes import header, holders
 from volumes.header import Child, Header
+from volumes.names import RESET_POINT
 from volumes.pool import Pool
 
 SLICE_OBJECTS = 256
 
 
 def flatten(pool: Pool, image: Header, timeout_s: float) -> bool:
-    """Go on with it for that long; whether it is done. What is copied stays copied."""
+    """Go on with it for that long; whether it is done. What is copied stays copied. `image` was read just now."""
     parent = image.parent
     if parent is None or parent.overlap_bytes is None:
         return True
+    if RESET_POINT in image.snapshots:
+        # To go back to it in place removes objects that were written since, so that their parent shows again: a
+        # flattened image has none.
+        return False
     end = time.monotonic() + timeout_s
     data = pool.data_of(image.data_pool_id)
     object_bytes = 1 << image.order
@@ -69,8 +74,10 @@ def _copy_up(data: Any, image: Header, content: Any, number: int) -> None:
 
 
 def _detach(pool: Pool, image: Header) -> bool:
+    """Not if there is a snapshot more than at the start: a reset point, and the image may be back at it already."""
     with contextlib.suppress(rados.ObjectNotFound):
-        header.detach_parent(pool.ioctx, image.image_id)
+        if not header.detach_parent(pool.ioctx, image):
+            return False
     holders.notice_change(pool.ioctx, image.image_id)
     let_go_of_parent(pool, image)
     return True

@@ -274,9 +274,20 @@ def _compare(operation: Any, known: Header, key: str) -> None:
     operation.omap_cmp("size", pack_u64(known.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
 
 
-def detach_parent(ioctx: Any, image_id: str) -> None:
-    """The image needs its parent no more (its snapshots may). rados.ObjectNotFound if it has none."""
-    ioctx.execute(header_object(image_id), "rbd", "parent_detach", b"", 16)
+def detach_parent(ioctx: Any, image: Header) -> bool:
+    """The image needs its parent no more (its snapshots may). Not done if a snapshot was added since the header was
+    read; whether it was done. rados.ObjectNotFound if it has none.
+    """
+    with rados.WriteOpCtx() as operation:
+        operation.omap_cmp("snap_seq", pack_u64(image.last_snap_id), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        operation.execute("rbd", "parent_detach", b"")
+        try:
+            ioctx.operate_write_op(operation, header_object(image.image_id))
+        except rados.Error as error:
+            if has_errno(error, errno.ECANCELED):
+                return False
+            raise
+    return True
 
 
 def _pack_child(child: Child) -> bytes:

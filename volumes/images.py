@@ -6,6 +6,7 @@ of HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from typing import Any, Optional
@@ -13,9 +14,17 @@ from typing import Any, Optional
 import rados
 
 from volumes import directory, header, holders, takeover
-from volumes.errors import ServiceError, exists, has_errno, in_use, is_no_space, not_found
+from volumes.errors import ServiceError, exists, has_errno, in_use, not_found
 from volumes.header import Header
-from volumes.names import HALF_MADE_MARK, TAKES_OVER_MARK, VOLUME_MARK, base_name, drivers_keys, volume_name
+from volumes.names import (
+    HALF_MADE_MARK,
+    REMOVED_MARK,
+    TAKES_OVER_MARK,
+    VOLUME_MARK,
+    base_name,
+    drivers_keys,
+    volume_name,
+)
 from volumes.pool import Pool
 
 log = logging.getLogger("volumes")
@@ -31,6 +40,7 @@ def create(
     """Make the volume; one of that id and size that is there already is the answer as well.
 
     First the name, then the header: one that was cut short after its name is finished under the id that it has got.
+    The name stays also where there is no space for more: another may be making the volume at this moment.
     """
     data_pool_id = None if data_pool is None else _checked_data_pool(pool, data_pool)
     kept = {key: value for key, value in metadata.items() if value is not None}
@@ -41,11 +51,23 @@ def create(
     except rados.ObjectExists:
         _refuse_other_size(pool, volume_id, size_bytes)
         header.write_metadata(pool.ioctx, image_id, metadata)
-    except (rados.Error, OSError) as error:
-        if is_no_space(error):
-            directory.forget(pool.ioctx, image_id, name)  # a full pool shall not fill up with names
-        raise
+    else:
+        check_name(pool, image_id, name)
     return {"id": volume_id, "size_bytes": size_bytes, "metadata": kept}
+
+
+def check_name(pool: Pool, image_id: str, name: str) -> None:
+    """Refuse an image that was made just now and has lost its name since: its maker stood still, and others have
+    deleted it. Nobody else would find it any more, so it goes to the trash.
+    """
+    if directory.find_id(pool.ioctx, name) == image_id:
+        return
+    if directory.find_name(pool.ioctx, image_id) is None:
+        with contextlib.suppress(rados.ObjectNotFound):
+            header.write_metadata(pool.ioctx, image_id, {REMOVED_MARK: "1"})
+            directory.move_to_trash(pool.ioctx, image_id, base_name(image_id))
+    pool.sweep_later(image_id)
+    raise in_use(f"{name} was deleted while it was made")
 
 
 def _refuse_other_size(pool: Pool, volume_id: str, size_bytes: int) -> None:
@@ -122,7 +144,7 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
     image_id = directory.find_id(pool.ioctx, name)
     if image_id is None:
         left = directory.read_id_object(pool.ioctx, name)
-        if left is not None:
+        if left is not None and directory.find_id(pool.ioctx, name) is None:  # else it is being made anew
             directory.remove_id_object(pool.ioctx, name, left)
         return {"id": volume_id, "removed": False}
     try:

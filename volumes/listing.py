@@ -20,6 +20,7 @@ from volumes.names import HALF_MADE_MARK, NEW_PREFIX, VOLUME_PREFIX
 from volumes.pool import Pool
 
 THREADS = 12
+LOOKS = 5
 HALF_MADE_AGE_S = 600.0  # younger than that and without a header: it is being made
 
 
@@ -29,7 +30,7 @@ def read_all(pool: Pool, timeout_s: float) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
-    for image_id, (image, error) in _read_headers(pool, list(names), timeout_s).items():
+    for image_id, (image, error) in _read_headers(pool, names, timeout_s).items():
         name = names[image_id]
         if error:
             failed[image_id] = error
@@ -45,14 +46,15 @@ def read_all(pool: Pool, timeout_s: float) -> dict[str, Any]:
     return {"volumes": volumes, "snapshots": found, "broken": _still_there(pool, failed, names)}
 
 
-def _read_headers(pool: Pool, ids: list[str], timeout_s: float) -> dict[str, tuple[Optional[Header], str]]:
+def _read_headers(pool: Pool, names: dict[str, str], timeout_s: float) -> dict[str, tuple[Optional[Header], str]]:
     end = time.monotonic() + timeout_s
+    ids = list(names)
 
     def read(image_id: str) -> tuple[Optional[Header], str]:
         if time.monotonic() > end:  # Ceph went away: what still waits in the queue must not wait for it one by one
             raise ServiceError(504, "timeout", f"listing: no answer from Ceph within {timeout_s:g} s")
         try:
-            return header.read(pool.ioctx, image_id), ""
+            return header.read(pool.ioctx, image_id) or _read_successor(pool, image_id, names[image_id]), ""
         except rados.TimedOut:
             raise  # that is Ceph, not this image
         except (rados.Error, KeyError, struct.error, ValueError) as error:
@@ -60,6 +62,19 @@ def _read_headers(pool: Pool, ids: list[str], timeout_s: float) -> dict[str, tup
 
     with concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="list") as threads:
         return dict(zip(ids, threads.map(read, ids)))  # noqa: B905 - Python 3.9 has no strict
+
+
+def _read_successor(pool: Pool, image_id: str, name: str) -> Optional[Header]:
+    """Of an image that is gone: the one that a revert or a reset has put in its place since the names were read."""
+    for _ in range(LOOKS):
+        now = directory.find_id(pool.ioctx, name) if name.startswith(VOLUME_PREFIX) else None
+        if now is None or now == image_id:
+            return None
+        found = header.read(pool.ioctx, now)
+        if found is not None:
+            return found
+        image_id = now
+    raise ServiceError(409, "in_use", f"{name} is being reverted all the time")
 
 
 def _still_there(pool: Pool, failed: dict[str, str], names: dict[str, str]) -> list[dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any, Optional
 
 import rados
 
-from volumes import listing
+from volumes import directory, listing
 from volumes.errors import ServiceError
 from volumes.pool import Pool
 
@@ -27,7 +26,7 @@ def claim(ioctx: Any, sr: str) -> dict[str, Any]:
     """Make `sr` the owner. Of two that try at once, one wins: the object is made exclusively, with its content."""
     with rados.WriteOpCtx() as operation:
         operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
-        operation.write_full(json.dumps({"sr": sr}).encode())
+        operation.write_full(_encode(sr))
         try:
             ioctx.operate_write_op(operation, MARK)
         except rados.ObjectExists:
@@ -35,6 +34,10 @@ def claim(ioctx: Any, sr: str) -> dict[str, Any]:
             if owner != sr:
                 raise ServiceError(409, "owned", f"the pool belongs to SR {owner}", owner=owner) from None
     return {"sr": sr}
+
+
+def _encode(sr: str) -> bytes:
+    return json.dumps({"sr": sr}).encode()
 
 
 def release(pool: Pool, sr: str) -> dict[str, Any]:
@@ -48,6 +51,8 @@ def release(pool: Pool, sr: str) -> dict[str, Any]:
     remaining = listing.count(pool)
     if remaining:
         raise ServiceError(409, "not_empty", f"{remaining} volumes and snapshots remain", volumes=remaining)
-    with contextlib.suppress(rados.ObjectNotFound):
-        ioctx.remove_object(MARK)
+    with rados.WriteOpCtx() as operation:
+        operation.cmpext(_encode(sr), 0)  # whoever is late must not take it from the next owner
+        operation.remove()
+        directory.operate_if_same(ioctx, operation, MARK)
     return {"sr": None}

@@ -99,8 +99,7 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
             raise in_use(f"volume {volume_id} is being reverted by another request")
         takeover.run(pool, volume_id, current, new)
     except (ServiceError, rados.ObjectNotFound) as error:
-        is_own_reset_point = (source.snap, source.image.image_id) == (RESET_POINT, current.image_id)
-        if getattr(error, "code", "") == "too_deep" and is_own_reset_point:
+        if getattr(error, "code", "") == "too_deep" and _can_go_back_in_place(current, source):
             return _roll_back(pool, volume_id, current, source)
         now = images.get(pool, volume_id)
         if now.image_id == current.image_id or now.metadata.get(SOURCE_MARK) != source.label:
@@ -121,6 +120,16 @@ def _discard_other(pool: Pool, volume_id: str, current: Header, source: Source) 
     if directory.find_id(pool.ioctx, volume_name(volume_id)) != current.image_id:
         raise in_use(f"volume {volume_id} has just been deleted or reverted by another request")
     takeover.discard(pool, volume_id, left_id)
+
+
+def _can_go_back_in_place(current: Header, source: Source) -> bool:
+    """To a reset point of its own. Objects that were not there then are removed, so that their parent shows again: not
+    if the image was flattened since.
+    """
+    if (source.snap, source.image.image_id) != (RESET_POINT, current.image_id):
+        return False
+    has_parent = current.parent is not None and current.parent.overlap_bytes is not None
+    return has_parent or not source.image.snapshots[source.snap].has_parent
 
 
 def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:

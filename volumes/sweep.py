@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import time
+from collections.abc import Iterator
 from typing import Callable, Optional
 
 import rados
@@ -66,7 +67,8 @@ class Sweep:
         self._look_at_all(names if whole else {}, trash)
         for image_id in self._too_deep(volumes) if whole else ():
             if self._go_on():
-                self._shorten(image_id)
+                with self._trouble_of(image_id):
+                    self._shorten(image_id)
         self._look_at_all({}, trash)
 
     def _look_at_all(self, names: dict[str, str], trash: dict[str, str]) -> None:
@@ -76,7 +78,7 @@ class Sweep:
             self._look_at(image_id, names.pop(image_id, None), trash)
 
     def _look_at(self, image_id: str, name: Optional[str], trash: dict[str, str]) -> None:
-        try:
+        with self._trouble_of(image_id):
             if name is None or not name.startswith(VOLUME_PREFIX):
                 name = directory.find_name(self._ioctx, image_id)  # it may have moved on since the names were read
             image = header.read(self._ioctx, image_id)
@@ -89,6 +91,12 @@ class Sweep:
                 self._settle_new(image_id, name, image)
             elif name.startswith(VOLUME_PREFIX):
                 self._settle_volume(image_id, name, image)
+
+    @contextlib.contextmanager
+    def _trouble_of(self, image_id: str) -> Iterator[None]:
+        """One image that cannot be cleared up keeps no other from it."""
+        try:
+            yield
         except (rados.Error, rbd.Error, ValueError, KeyError) as error:
             if isinstance(error, rados.TimedOut) or has_errno(error, errno.ESHUTDOWN):
                 raise  # that is Ceph, not this image
@@ -231,8 +239,8 @@ class Sweep:
         found = []
         for image_id in volumes:
             image = self._headers.get(image_id)
-            # A volume with a reset point elsewhere must stay its clone.
-            if image is None or image.parent is None or RESET_MARK in image.metadata:
+            # A volume with a reset point elsewhere must stay its clone, and one that has it itself as it is.
+            if image is None or image.parent is None or RESET_MARK in image.metadata or RESET_POINT in image.snapshots:
                 continue
             try:
                 if clones.depth(self._pool, image, read=self._known) > clones.DEPTH_SOFT:

@@ -130,11 +130,21 @@ def _activate_volume(call, writable):
     if writable:
         fencing.wait_until_free(call, holders)
     try:
-        return _map(call, "vdi-" + call.vdi_uuid, writable)
+        return _map_checked(call, writable, image_id)
     except datapath.MapRefused as refusal:
         if writable and refusal.number in _HELD:
             fencing.wait_until_free(call, call.volumes.holders(call.location))
         raise _no_map(call, refusal)
+
+
+def _map_checked(call, writable, image_id):
+    """The kernel finds an image by its name, and where that leads is not always put right at once."""
+    found = _map(call, "vdi-" + call.vdi_uuid, writable)
+    if image_id and found.image_id and found.image_id != image_id:
+        datapath.unmap(found, call.deadline)
+        reason = "the kernel has found image %s under the name of disk %s, and not %s; nothing was written to it"
+        raise VDIUnavailable(reason % (found.image_id, call.vdi_uuid, image_id))
+    return found
 
 
 def _activate_snapshot(call):

@@ -19,6 +19,7 @@ def sr_scan(call):
         # Records first: a disk that is in them and not in the later list is really gone.
         known = read_known(call)
         listing = call.volumes.list()
+        pool = sr.read_own_pool(call)  # of another pool, and so of none of these disks, the list may have been
         volumes = {volume["id"]: volume for volume in listing["volumes"] if is_uuid(volume["id"])}
         snapshots = {
             snapshot["location"]: snapshot
@@ -27,6 +28,8 @@ def sr_scan(call):
         }
         lost = sorted(set(known) - set(volumes) - set(snapshots))
         _refuse_if_unreadable(lost, listing["broken"])
+        if len(lost) > 1 and not volumes and not snapshots:
+            _refuse_to_forget_all(known)
         refs = _introduce(call, known, volumes, snapshots)
         for location in lost:
             records.forget(call, known[location].ref)
@@ -35,7 +38,8 @@ def sr_scan(call):
         for location in set(known) & set(snapshots):
             snapshot = snapshots[location]
             _correct(call, known[location], records.from_snapshot(snapshot, refs.get(snapshot["of"], NULL)))
-        sr.write_figures(call, sr.provisioned_bytes(listing))
+        figures = call.volumes.figures() if call.settings.data_pool else pool
+        sr.write_figures(call, sr.provisioned_bytes(listing), figures)
 
 
 def read_known(call):
@@ -63,6 +67,16 @@ def _refuse_if_unreadable(lost, broken):
     if lost and broken:
         reasons = "; ".join(("disk %s: %s" % (each["id"], each["error"]))[:_SAID_MAX] for each in broken[:_NAMED_MAX])
         raise ScanFailed("%s. Nothing was changed; not found: %s" % (reasons, ", ".join(lost[:_NAMED_MAX])))
+
+
+def _refuse_to_forget_all(known):
+    """That all are gone without a word to xapi is more likely a mistake, and could not be undone: with a record goes
+    what xapi alone knows, such as which VM has the disk.
+    """
+    raise ScanFailed(
+        "the pool seems to be empty, and xapi knows %d disks and snapshots of it, %s among them. Nothing was changed. If"
+        " they are really gone, destroy them one by one" % (len(known), min(known))
+    )
 
 
 def _introduce(call, known, volumes, snapshots):

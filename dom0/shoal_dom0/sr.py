@@ -19,11 +19,7 @@ def sr_delete(call):
 def sr_attach(call):
     from . import datapath
 
-    pool = call.volumes.pool()
-    _check_cluster(call, pool)
-    if pool.get("owner") != call.sr_uuid:
-        owner = "SR %s" % pool["owner"] if pool.get("owner") else "no SR"
-        raise SRUnavailable("pool %s belongs to %s, not to SR %s" % (call.settings.pool, owner, call.sr_uuid))
+    read_own_pool(call)
     datapath.check_kernel(call.deadline)
 
 
@@ -35,7 +31,8 @@ def sr_detach(call):
 
 
 def sr_update(call):
-    write_figures(call, provisioned_bytes(call.volumes.list()))
+    listing = call.volumes.list()
+    write_figures(call, provisioned_bytes(listing), call.volumes.figures())
 
 
 def sr_probe(call):
@@ -45,6 +42,16 @@ def sr_probe(call):
     if pool.get("owner"):
         found = "<SR><UUID>%s</UUID><Size>%d</Size></SR>" % (xmlrpc.escape(pool["owner"]), pool["total_bytes"])
     return '<?xml version="1.0" ?><SRlist>%s</SRlist>' % found
+
+
+def read_own_pool(call):
+    """What the volume service says of the pool, which must be this SR's."""
+    pool = call.volumes.pool()
+    _check_cluster(call, pool)
+    if pool.get("owner") != call.sr_uuid:
+        owner = "SR %s" % pool["owner"] if pool.get("owner") else "no SR"
+        raise SRUnavailable("pool %s belongs to %s, not to SR %s" % (call.settings.pool, owner, call.sr_uuid))
+    return pool
 
 
 def _check_cluster(call, pool):
@@ -59,9 +66,8 @@ def provisioned_bytes(listing):
     return sum(entry["size_bytes"] for kind in ("volumes", "snapshots") for entry in listing.get(kind, ()))
 
 
-def write_figures(call, provisioned_bytes):
+def write_figures(call, provisioned_bytes, pool):
     """Size and use of the pool, as Ceph counts them with replicas taken out; each written only if it has changed."""
-    pool = call.volumes.figures()
     figures = {"virtual_allocation": provisioned_bytes}
     if pool["total_bytes"]:  # 0: a new pool that Ceph has not counted yet; the next scan will know
         figures.update(physical_size=pool["total_bytes"], physical_utilisation=pool["used_bytes"])

@@ -28,6 +28,7 @@ class PaperPool:
         self.connections = 0
         self.requests: list[str] = []
         self.closes_each = False
+        self.owner: str | None = None
         ids = [str(uuid.uuid4()) for _ in range(disks)]
         self.listing: dict[str, Any] = {
             "volumes": [{"id": each, "size_bytes": GIB, "metadata": metadata(each)} for each in ids],
@@ -73,7 +74,7 @@ class PaperPool:
             def do_GET(self) -> None:
                 pool.requests.append(self.path)
                 self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                figures = {"total_bytes": 100 * GIB, "used_bytes": GIB, "owner": None, "fsid": "x"}
+                figures = {"total_bytes": 100 * GIB, "used_bytes": GIB, "owner": pool.owner, "fsid": "x"}
                 data = json.dumps(pool.listing if self.path.endswith("/volumes") else figures).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))

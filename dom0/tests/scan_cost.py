@@ -27,6 +27,7 @@ def measure(folder: Path, disks: int) -> dict[str, object]:
     write_client_files(authority, folder / "client")
     pool = PaperPool(folder, authority, disks)
     host = Host(folder / "host", folder / "client", [pool.endpoint])
+    pool.owner = host.sr
     try:
         pool.record_all(host)
         run(host)

@@ -296,6 +296,28 @@ def test_a_map_of_what_a_disk_was_before_a_revert_is_stale(
     assert len(host.maps()) == 1
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_another_image_under_the_disks_name_is_given_to_nobody(
+    hosts: tuple[CephHost, CephHost], service: Service, writable: bool
+) -> None:
+    """The kernel looks at the object rbd_id.… alone. Here it still names the image from before a revert."""
+    host, _ = hosts
+    disk = host.create()
+    snapshot = host.snapshot(disk)
+    old = host.location(snapshot).partition("@")[0]
+    host.call("vdi_revert", snapshot, args=(host.toolstack.ref(disk),))
+    name = f"rbd_id.vdi-{disk}"
+    now = service.guest.do("get_object", object=name)
+    service.guest.do("put_object", object=name, text=now[:4] + old)
+    with pytest.raises(xmlrpc.client.Fault, match=f"found image {old} under the name") as caught:
+        host.activate(disk, writable=writable)
+    assert caught.value.faultCode == 46
+    assert host.maps() == []
+    service.guest.do("put_object", object=name, text=now)
+    host.activate(disk, writable=writable)
+    assert len(host.maps()) == 1
+
+
 def test_a_snapshot_is_not_given_for_writing(hosts: tuple[CephHost, CephHost]) -> None:
     host, _ = hosts
     snapshot = host.snapshot(host.create())

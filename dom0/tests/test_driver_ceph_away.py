@@ -12,7 +12,7 @@ import time
 import uuid
 import xmlrpc.client
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.ceph.service import Service
 pytestmark = pytest.mark.ceph
 GIB = 1 << 30
 NEW_DISK = (str(GIB), "disk", "", "OpaqueRef:NULL", "false", "19700101T00:00:00Z", "", "false")
+AFTER_THE_HEADER = 4  # of what making a disk changes
 SLACK_S = 1.5  # beside what the interpreter's start takes, when all of them start at once
 # What needs Ceph, with its arguments and the seconds that it may take.
 SR_CALLS = {"sr_create": (("0",), 9), "sr_attach": ((), 9), "sr_probe": ((), 9), "sr_delete": ((), 9)}
@@ -178,6 +179,8 @@ def test_a_full_pool_is_no_space_at_once_and_corrupts_nothing(
         seconds, fault = timed(host, "vdi_create", disk, NEW_DISK)
         assert fault is not None and fault.faultCode == 44, fault
         assert seconds < 5, f"it took {seconds:.1f} s to say so"
+    path = f"pools/rbd/volumes/{uuid.uuid4()}"
+    standing, late = ask_until_refused(service, path)
     # What frees space or changes nothing works: a person must be able to clean up.
     host.call("vdi_delete", doomed)
     host.call("sr_scan")
@@ -188,6 +191,21 @@ def test_a_full_pool_is_no_space_at_once_and_corrupts_nothing(
     service.cluster.wait_for(
         lambda: timed(host, "vdi_create", disk, NEW_DISK)[1] is None, 60, "room for a disk when the quota is lifted"
     )
+    # Another service makes the disk while the one that was refused still stands there.
+    assert service.ask("PUT", path, {"size_bytes": GIB})[0] == 200
+    standing.go_on()
+    assert late.result()[0] == 507
+    standing.kill()
+    assert service.ask("GET", path)[0] == 200
     host.call("vdi_resize", grown, args=(str(2 * GIB),))
     host.call("sr_scan")
-    assert len(host.toolstack.vdis) == len(service.ask("GET", "pools/rbd/volumes")[1]["volumes"]) == 3
+    assert len(host.toolstack.vdis) == len(service.ask("GET", "pools/rbd/volumes")[1]["volumes"]) == 4
+
+
+def ask_until_refused(service: Service, path: str) -> tuple[Service, Future[Any]]:
+    """A service that stands still at the next change after Ceph has refused it a disk's header, or has answered."""
+    made = Service(service.cluster, service.files, service.authority)
+    made.start(stopping_at=AFTER_THE_HEADER)
+    asked = ThreadPoolExecutor(1).submit(made.ask, "PUT", path, {"size_bytes": GIB})
+    service.cluster.wait_for(lambda: asked.done() or made.has_stopped(), 20, "it to stand still or to answer")
+    return made, asked

@@ -63,6 +63,7 @@ def test_an_answer_about_the_pool_is_short_or_none(host: Host, authority: Author
 
 def test_a_list_that_fills_the_memory_is_given_up(host: Host, authority: Authority, tmp_path: Path) -> None:
     pool = PaperPool(tmp_path, authority, 3)
+    pool.owner = host.sr
     try:
         with serving(authority, host.folder, unpacks_to_much) as bad:
             host.device_config["volumes"] = f"{bad},{pool.endpoint}"

@@ -22,6 +22,7 @@ def make_pool(host: Host, authority: Authority, tmp_path: Path) -> Iterator[Make
 
     def make(disks: int, snapshots: int = 0) -> PaperPool:
         made.append(PaperPool(tmp_path, authority, disks, snapshots))
+        made[-1].owner = host.sr
         host.device_config["volumes"] = made[-1].endpoint
         return made[-1]
 
@@ -90,6 +91,29 @@ def test_a_broken_image_that_nobody_knows_hinders_nobody(host: Host, make_pool: 
     pool.listing["broken"].append({"id": pool.listing["volumes"].pop()["id"], "error": "its header cannot be read"})
     host.call("sr_scan")
     assert len(host.toolstack.vdis) == 1
+
+
+@pytest.mark.parametrize("owner", [None, "11111111-1111-1111-1111-111111111111"])
+def test_the_list_of_another_pool_is_not_believed(host: Host, make_pool: MakePool, owner: str | None) -> None:
+    """One that has got the name of the SR's, or a service that asks another Ceph."""
+    pool = make_pool(2)
+    pool.record_all(host)
+    pool.owner = owner
+    pool.listing["volumes"].pop()
+    with pytest.raises(xmlrpc.client.Fault, match="belongs to") as caught:
+        host.call("sr_scan")
+    assert caught.value.faultCode == 47
+    assert len(host.toolstack.vdis) == 2
+
+
+def test_an_empty_list_drops_not_all_records(host: Host, make_pool: MakePool) -> None:
+    pool = make_pool(2, 1)
+    pool.record_all(host)
+    pool.listing.update(volumes=[], snapshots=[])
+    with pytest.raises(xmlrpc.client.Fault, match="knows 3 disks and snapshots") as caught:
+        host.call("sr_scan")
+    assert caught.value.faultCode == 40
+    assert len(host.toolstack.vdis) == 3
 
 
 def test_an_image_of_a_strange_name_is_left_alone(host: Host, make_pool: MakePool) -> None:

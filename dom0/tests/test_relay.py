@@ -77,6 +77,7 @@ def test_a_connection_that_the_service_has_closed_is_made_anew(
 
 
 def test_long_answers_come_without_it(host: Host, pool: PaperPool, relay: RelayProcess) -> None:
+    pool.owner = host.sr
     host.call("sr_scan")
     host.call("sr_probe")
     assert pool.connections == 2, "the scan's own, and the relay's"

@@ -23,6 +23,7 @@ CHANGES = frozenset(
         "create_self_managed_snap",
         "execute",
         "operate_write_op",
+        "remove_object",
         "remove_self_managed_snap",
         "write",
         "write_full",

@@ -157,6 +157,10 @@ class Inside:
         with self.pool(request) as ioctx:
             ioctx.write_full(request["object"], request["text"].encode())
 
+    def get_object(self, request: dict[str, Any]) -> str:
+        with self.pool(request) as ioctx:
+            return str(ioctx.read(request["object"]).decode())
+
     def remove_object(self, request: dict[str, Any]) -> None:
         with self.pool(request) as ioctx:
             ioctx.remove_object(request["object"])

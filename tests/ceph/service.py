@@ -20,7 +20,7 @@ from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Dialog, Inside
 
 KEPT_S = 30  # the service closes a connection on which nothing was asked for a minute
-CAPS = ("mon", f"profile rbd, {NOOUT}", "osd", "profile rbd pool=rbd, profile rbd pool=other")
+CAPS = ("mon", f"profile rbd, {NOOUT}", "osd", "profile rbd pool=rbd, profile rbd pool=other, profile rbd pool=passing")
 
 
 class Service:

@@ -220,6 +220,11 @@ def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, within: In
     within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "d"})
     ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
     assert read(within, calls, chain[-1], 0, 1, 70) == ["a", "c", "b"]
+    # Also of an object that it had none of before, and with a sweep in between: what lies behind is the parent.
+    within.do("write", image=f"vdi-{chain[-1]}", blocks={71: "d"})
+    calls.sweep()
+    ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
+    assert read(within, calls, chain[-1], 0, 1, 70, 71) == ["a", "c", "b", ""]
     ok(calls.ask("DELETE", f"volumes/{chain[-1]}/reset_point"))
     calls.sweep()
     for volume in chain[1:]:

@@ -23,6 +23,7 @@ from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, refusal, w
 
 pytestmark = pytest.mark.ceph
 STEPS_MAX = 40
+HEADER = 3  # of what making a disk changes: after the name and its object
 CLONES_NUMBER = 4  # of what cloning a disk changes: after the name, its object and the header
 NOTICE = 3  # of what taking a snapshot changes: after a number and the header
 CLAIM_AGAIN = 3  # of what giving a name changes where a deletion has left its object: after the directory and a try
@@ -233,6 +234,46 @@ def test_a_name_is_mapped_though_a_deletion_ended_while_it_was_given(
     calls.delete(volume)
     calls.sweep()
     assert leftovers_of(within) == []
+
+
+def test_the_mark_of_the_next_owner_stays(service: Service, spare: Service) -> None:
+    calls, late_calls = Calls(service, "other"), Calls(spare, "other")
+    gone, comes = {"sr": new_id()}, {"sr": new_id()}
+    ok(calls.ask("PUT", "owner", gone))
+    spare.kill()
+    spare.start(stopping_at=1)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(lambda: late_calls.ask("DELETE", "owner", gone))
+        assert stands_still(spare, late)
+        ok(calls.ask("DELETE", "owner", gone))
+        ok(calls.ask("PUT", "owner", comes))
+        spare.go_on()
+        ok(late.result())
+    assert ok(calls.ask("GET", "owner")) == comes
+    ok(calls.ask("DELETE", "owner", comes))
+    assert ok(calls.ask("GET", "owner")) == {"sr": None}
+
+
+@pytest.mark.parametrize("made_of", ["nothing", "a disk"])
+def test_what_is_made_when_its_name_is_gone_is_cleared_away(
+    service: Service, spare: Service, within: Inside, made_of: str
+) -> None:
+    """Nobody would find it, and a clone would keep its source for ever."""
+    calls = Calls(service, "other")
+    scene = set_scene(calls, within)
+    body = {"source": scene.volume} if made_of == "a disk" else {"size_bytes": MIB}
+    call = ("PUT", f"volumes/{scene.other}", body)
+    spare.kill()
+    spare.start(stopping_at=HEADER)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(lambda: Calls(spare, "other").ask(*call))
+        assert stands_still(spare, late)
+        ok(calls.ask(*call))
+        calls.delete(scene.other)
+        calls.sweep()
+        spare.go_on()
+        assert refusal(late.result()) == (409, "in_use")
+    strike(scene, made_of)
 
 
 def test_a_clone_has_all_of_a_disk_that_grew_meanwhile(service: Service, spare: Service, within: Inside) -> None:

@@ -39,7 +39,7 @@ def test_what_is_young_is_left(calls: Calls, within: Inside) -> None:
     calls.delete(volume)
 
 
-FOLLOW_LATE = """
+DIRECTORY = """
 import rados, sys
 sys.path.insert(0, "/repository")
 from volumes import directory
@@ -47,6 +47,8 @@ cluster = rados.Rados(conffile="/scratch/ceph.conf", conf={"keyring": "/scratch/
 cluster.connect()
 ioctx = cluster.open_ioctx("other")
 name = "vdi-" + sys.argv[1]
+"""
+FOLLOW_LATE = """
 for there in ("00000000000002", "00000000000001", "00000000000000"):
     directory.write_id_object(ioctx, name, there)
     directory.follow_replaced(ioctx, sys.argv[1], "00000000000000", "00000000000001")
@@ -58,8 +60,55 @@ print([found.key for found in ioctx.list_objects() if found.key.endswith(("00000
 
 def test_who_follows_a_change_late_gives_no_name_back(calls: Calls) -> None:
     """The name stands for what has replaced the replacement, for that itself, or still for the old image."""
-    said = calls.service.cluster.run("python3", "-c", FOLLOW_LATE, new_id())
+    said = calls.service.cluster.run("python3", "-c", DIRECTORY + FOLLOW_LATE, new_id())
     assert said.splitlines() == ["00000000000002", "00000000000001", "00000000000001", "[]"]
+
+
+LOOK_LATE = """
+find_id = directory.find_id
+
+def then_its_maker_goes_on(*where):
+    found = find_id(*where)
+    directory.write_id_object(ioctx, name, "00000000000002")
+    return found
+
+image_id = directory.claim(ioctx, name)
+ioctx.remove_object(directory.id_object(name))
+directory.find_id = then_its_maker_goes_on
+print(directory.age_s(ioctx, name), directory.read_id_object(ioctx, name))
+directory.remove_id_object(ioctx, name, "00000000000002")
+directory.forget(ioctx, image_id, name)
+"""
+
+
+DELETE_LATE = """
+from volumes import images
+from volumes.pool import Pool
+find_id = directory.find_id
+
+def then_it_is_made_again(*where):
+    found = find_id(*where)
+    directory.find_id = find_id
+    print(found, directory.claim(*where) == directory.read_id_object(*where))
+    return found
+
+directory.find_id = then_it_is_made_again
+print(images.remove(Pool(ioctx, None, print), sys.argv[1])["removed"])
+image_id = find_id(ioctx, name)
+print(directory.read_id_object(ioctx, name) == image_id)
+directory.forget(ioctx, image_id, name)
+"""
+
+
+def test_a_late_deletion_takes_no_object_from_a_name_that_is_given_anew(calls: Calls) -> None:
+    said = calls.service.cluster.run("python3", "-c", DIRECTORY + DELETE_LATE, new_id())
+    assert said.split() == ["None", "True", "False", "True"]
+
+
+def test_a_look_at_what_is_being_made_gives_no_name_back(calls: Calls) -> None:
+    """Its maker is between the name and the name's object, goes on, and the disk is reverted at once."""
+    said = calls.service.cluster.run("python3", "-c", DIRECTORY + LOOK_LATE, new_id())
+    assert said.split() == ["0.0", "00000000000002"]
 
 
 def test_an_entry_without_a_snapshot_is_removed_when_it_is_old(calls: Calls) -> None:
@@ -142,6 +191,29 @@ def test_flattening_is_in_no_ones_way(calls: Calls, within: Inside) -> None:
     assert within.do("content")["trash"] == []
     assert within.do("read", image=f"vdi-{clone}", blocks=[int(block) for block in expected]) == expected
     calls.delete(clone)
+
+
+def test_an_image_that_cannot_be_flattened_keeps_no_other_from_it(calls: Calls, within: Inside) -> None:
+    chain = [new_id()]
+    calls.create(chain[0], MIB)
+    for _ in range(6):
+        chain.append(new_id())
+        calls.clone(chain[-1], chain[-2])
+    odd, even = new_id(), new_id()
+    for deep in (odd, even):
+        calls.clone(deep, chain[-1])
+    cluster = calls.service.cluster
+    rados = ("rados", "-c", "/scratch/ceph.conf", "--keyring", "/scratch/admin.keyring", "-p", "other")
+    features = (f"rbd_header.{image_id(calls, odd)}", "features")
+    cluster.run(*rados, "getomapval", *features, "/scratch/features")
+    (cluster.files / "none").write_bytes((1 << 62).to_bytes(8, "little"))  # librbd knows no such feature
+    cluster.run(*rados, "setomapval", *features, "--input-file", "/scratch/none")
+    calls.sweep()
+    cluster.run(*rados, "setomapval", *features, "--input-file", "/scratch/features")
+    assert within.do("parent", image=f"vdi-{odd}") is not None
+    assert within.do("parent", image=f"vdi-{even}") is None
+    for volume in (*chain, odd, even):
+        calls.delete(volume)
 
 
 def test_an_image_that_cannot_be_understood_stops_nothing(calls: Calls, within: Inside) -> None:
