@@ -16,6 +16,7 @@ from shoal.clients.pins import PinChanged
 from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
+from shoal.engine.meanwhile import Meanwhile
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
 from shoal.facts import Facts, Maintenance, Remains, VirtualDisks
 from shoal.kit.errors import ShoalError
@@ -295,7 +296,9 @@ async def _carry_out(
     executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
-        tools = Tools(connections, executor.report, alone=lambda: hold(PoolLock(connections.xenapi)))
+        xenapi = connections.xenapi
+        alone, meanwhile = lambda: hold(PoolLock(xenapi)), Meanwhile(xenapi)
+        tools = Tools(connections, executor.report, alone=alone, meanwhile=meanwhile)
         outcomes = await executor.run(wanted.actions, tools)
         failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
         ended = "failed" if failed else "done"

@@ -22,6 +22,8 @@ from shoal.kit.errors import ShoalError
 KEY = "shoal:lock"
 RENEWED = "-renewed"  # after the key: the sign of life
 RENEWED_KEY = "shoal:lock-renewed"
+WAITS = "-waits"  # after the key, see meanwhile.py
+WAITS_KEY = f"{KEY}{WAITS}"
 RENEW_EVERY_S = 20.0
 STALE_AFTER_S = 90.0
 SETTLE_S = 1.0  # after taking over a dead lock: time for another one that does the same to show itself
@@ -84,6 +86,7 @@ class PoolLock:
         if not await self._try_add():
             await self._take_over()
         await self.renew()
+        await self._remove(f"{self._key}{WAITS}")  # of one that was killed
 
     async def renew(self) -> None:
         """Give a sign of life. Raises LockLost when the lock is someone else's by now."""
@@ -95,15 +98,15 @@ class PoolLock:
                 resolution="See what the other one does, then run the same command again: it goes on where it stopped.",
             )
         sign = f"{self._token} {(await self._now()).isoformat()}"
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
+        await self._remove(self._renewed_key)
         with contextlib.suppress(ShoalError):  # only a sign of life: the next one comes in time
             await self._toolstack.call("pool.add_to_other_config", self._pool, self._renewed_key, sign)
 
     async def release(self) -> None:
         config = await self._other_config()
         if Holder.from_json(config.get(self._key, "")).token == self._token:
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
+            for key in (f"{self._key}{WAITS}", self._renewed_key, self._key):
+                await self._remove(key)
 
     async def _try_add(self) -> bool:
         holder = Holder(self._token, (await self._now()).isoformat(), this_process())
@@ -131,7 +134,7 @@ class PoolLock:
                 details=f"its last sign of life was {age_s:.0f} s ago",
                 resolution=f"Wait for its end. It is taken for dead {self._stale_after_s:.0f} s after a sign of life.",
             )
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
+        await self._remove(self._key)
         taken = await self._try_add()
         await asyncio.sleep(self._settle_s)
         now = Holder.from_json((await self._other_config()).get(self._key, ""))
@@ -160,6 +163,9 @@ class PoolLock:
             return (await self._now() - datetime.fromisoformat(text)).total_seconds()
         except (ValueError, TypeError):
             return self._stale_after_s  # nobody that Shoal knows writes such a lock
+
+    async def _remove(self, key: str) -> None:
+        await self._toolstack.call("pool.remove_from_other_config", self._pool, key)
 
     async def _other_config(self) -> dict[str, str]:
         config = await self._toolstack.call("pool.get_other_config", self._pool)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from shoal.engine import lock as lock_module
-from shoal.engine.lock import KEY, RENEWED_KEY, LockHeld, LockLost, PoolLock, hold
+from shoal.engine.lock import KEY, RENEWED_KEY, WAITS_KEY, LockHeld, LockLost, PoolLock, hold
+from shoal.engine.meanwhile import Meanwhile
 from shoal.engine.process import is_gone, this_process
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import wait_until
@@ -233,6 +234,30 @@ async def test_cancelled_while_it_acquires_it_leaves_nothing(toolstack: Toolstac
     with pytest.raises(asyncio.CancelledError):
         await task
     assert toolstack.config == {"owner": "somebody"}
+
+
+async def test_while_anybody_waits_the_mark_is_there_and_the_lock_is_held(toolstack: Toolstack) -> None:
+    meanwhile = Meanwhile(toolstack)
+    async with hold(PoolLock(toolstack)):
+        async with meanwhile():
+            async with meanwhile():
+                assert WAITS_KEY in toolstack.config
+            assert WAITS_KEY in toolstack.config
+            with pytest.raises(LockHeld):
+                await PoolLock(toolstack).acquire()
+        assert WAITS_KEY not in toolstack.config
+        toolstack.is_away = True
+        async with meanwhile():  # the wait itself is none of its business
+            toolstack.is_away = False
+    assert toolstack.config == {"owner": "somebody"}
+
+
+async def test_the_mark_of_one_that_was_killed_goes_when_the_lock_is_taken(toolstack: Toolstack) -> None:
+    me = this_process()
+    toolstack.held_by(age_s=1, boot=me.boot, pid=me.pid, started=me.started - 1)
+    toolstack.config[WAITS_KEY] = "keepers go on"
+    async with hold(PoolLock(toolstack, settle_s=0)):
+        assert WAITS_KEY not in toolstack.config
 
 
 def test_this_process_is_not_gone() -> None:
