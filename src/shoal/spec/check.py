@@ -8,13 +8,14 @@ from shoal.kit.sizes import GiB, format_size
 from shoal.spec.model import UNUSED, UNUSED_HOST, Host, Spec
 from shoal.spec.names import PARTITION_NAME_MAX, disk_name
 from shoal.spec.problem import Problem
+from shoal.spec.versions import image_problem, image_remedy
 
 OSD_MIN_BYTES = 5 * GiB  # BlueStore starts on less, but has no room to live
 IMAGE_MIN_BYTES = 4 * GiB  # of an SR of type lvm
 
 
 def check(spec: Spec) -> tuple[Problem, ...]:
-    own = (_addresses, _disks, _replicas) if spec.ceph.existing is None else (_existing,)
+    own = (_addresses, _disks, _image, _replicas) if spec.ceph.existing is None else (_existing,)
     checks = (_hosts, *own, _srs, _images, _not_yet)
     return tuple(problem for one in checks for problem in one(spec))
 
@@ -75,6 +76,12 @@ def _disks(spec: Spec) -> Iterator[Problem]:
         if size is not None and size < OSD_MIN_BYTES:
             what = f"{format_size(size)} is too small for an OSD"
             yield Problem(what, f"write {format_size(OSD_MIN_BYTES)} or more", f"hosts.{host}.disks.{disk}.size")
+
+
+def _image(spec: Spec) -> Iterator[Problem]:
+    why = image_problem(spec.ceph.image)
+    if why:
+        yield Problem(why, image_remedy(spec.ceph.image), "ceph.image")
 
 
 def _replicas(spec: Spec) -> Iterator[Problem]:
