@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Sequence
 
 from shoal.kit.sizes import GiB, format_size
@@ -59,7 +60,10 @@ def _addresses(spec: Spec) -> Iterator[Problem]:
 def _disks(spec: Spec) -> Iterator[Problem]:
     places = [(h, d) for h, host in enumerate(spec.hosts) for d in range(len(host.disks))]
     devices = [spec.hosts[h].disks[d].device for h, d in places]
-    for index, first in _repeated(devices):
+    meant = [
+        (device, host if _is_place_in_host(device) else -1) for device, (host, _) in zip(devices, places, strict=True)
+    ]
+    for index, first in _repeated(meant):
         (host, disk), (other, _) = places[index], places[first]
         where = f"hosts.{host}.disks.{disk}.device"
         if host == other:
@@ -82,6 +86,11 @@ def _image(spec: Spec) -> Iterator[Problem]:
     why = image_problem(spec.ceph.image)
     if why:
         yield Problem(why, image_remedy(spec.ceph.image), "ceph.image")
+
+
+def _is_place_in_host(device: str) -> bool:
+    """Hosts of one model have such names alike, and other disks under them; but a disk of a network is one disk."""
+    return device.startswith("/dev/disk/by-path/") and not re.search(r"ip-|iscsi|-fc-|fcoe|-sas-|nvme-of|-nbd", device)
 
 
 def _replicas(spec: Spec) -> Iterator[Problem]:
