@@ -61,6 +61,7 @@ def _of_disk(  # noqa: PLR0913
         return  # the step goes on with it; it has taken the space that is asked for
     elif wanted.use == "whole-disk":
         yield from _of_given_partitions(host, disk, seen, facts, where)
+        yield from _of_sr(host, disk, facts, where)
         yield from _of_whole_disk(host, disk, wanted, where)
     else:
         yield from _of_free_space(host, disk, wanted, where)
@@ -93,6 +94,17 @@ def _of_given_partitions(host: str, disk: Disk, seen: Host, facts: Facts, where:
             what = f"{partition.device} ({partition.name!r}) is a disk of the storage VM of {host} already"
             remedy = "name another disk: a disk has several names; `wipe` does not help here"
             yield Problem(what, remedy, f"{where}.device")
+
+
+def _of_sr(host: str, disk: Disk, facts: Facts, where: str) -> Iterator[Problem]:
+    """LVM on a disk holds it only while a volume is active: the disks of VMs that are off would go with it."""
+    names = {disk.device, *disk.links, *(partition.device for partition in disk.partitions)} - {""}
+    for sr in facts.srs:
+        devices = [pbd.device_config.get("device", "").split(",") for pbd in sr.pbds if pbd.host == host]
+        if names & {name for each in devices for device in each for name in (device, device.partition("-part")[0])}:
+            remedy = "name another disk; if nobody needs that SR: xe sr-destroy or sr-forget first"
+            what = f"the SR {sr.name!r} of {host} lies on {disk.device}"
+            yield Problem(what, f"{remedy}; `wipe` does not help here", f"{where}.device")
 
 
 def _of_whole_disk(host: str, disk: Disk, wanted: model.Disk, where: str) -> Iterator[Problem]:
