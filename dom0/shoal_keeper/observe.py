@@ -21,6 +21,7 @@ SETTINGS_MARK = "shoal:settings"
 REST_MARK = "shoal:maintenance"
 LOCK_MARK = "shoal:lock"
 RENEWED_MARK = "shoal:lock-renewed"
+WAITS_MARK = "shoal:lock-waits"  # its holder only waits, for hours perhaps: that is no reason to rest
 AUTO_POWERON = "auto_poweron"
 LOCK_STALE_S = 90.0
 
@@ -73,7 +74,7 @@ class Observer:
             keeps_ceph=POOL_MARK in marks,
             ha_enabled=bool(record["ha_enabled"]),
             is_master=record["master"] == host,
-            apply_at_work=LOCK_MARK in marks and not self._lock_is_stale(marks, uptime_s),
+            apply_at_work=LOCK_MARK in marks and WAITS_MARK not in marks and not self._lock_is_stale(marks, uptime_s),
         )
 
     def _lock_is_stale(self, marks, uptime_s):

@@ -269,6 +269,22 @@ def test_it_stands_back_while_apply_gives_signs_of_life(pool: KeeperPool) -> Non
     pool.wait(lambda: pool.running(storage_vm), "the dead apply to be seen through")
 
 
+def test_it_goes_on_while_the_holder_of_the_lock_only_waits(pool: KeeperPool) -> None:
+    pool.api.pool.add_to_other_config(pool.ref, "shoal:lock", json.dumps({"token": "t"}))
+    (storage_vm,) = pool.api.VM.get_by_name_label("shoal-storage-xen1")
+    pool.api.VM.hard_shutdown(storage_vm)
+    pool.hosts["xen1"].start()
+    pool.wait_said("xen1", "stands back: shoal apply is at work on this pool")
+    pool.api.pool.add_to_other_config(pool.ref, "shoal:lock-waits", "keepers go on")
+    for number in range(40):
+        pool.api.pool.remove_from_other_config(pool.ref, "shoal:lock-renewed")
+        pool.api.pool.add_to_other_config(pool.ref, "shoal:lock-renewed", f"t {number}")
+        if pool.running(storage_vm):
+            break
+        time.sleep(0.3)
+    assert pool.running(storage_vm)
+
+
 def test_a_pool_that_is_not_shoals_is_left_alone(pool: KeeperPool) -> None:
     pool.api.pool.remove_from_other_config(pool.ref, "shoal:ssh-key")
     pool.power_cut()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from shoal.clients.pins import PinChanged
 from shoal.engine.executor import Executor
 from shoal.engine.journal import Journal
 from shoal.engine.lock import PoolLock, hold
+from shoal.engine.meanwhile import Meanwhile
 from shoal.engine.outcome import Outcome, State, Watcher, Watchers
 from shoal.facts import Facts, Maintenance, Remains, VirtualDisks
 from shoal.kit.errors import ShoalError
@@ -77,11 +78,17 @@ async def _do(document: Document, state: Path, work: _Work, *, confirm: Confirm,
     start = time.monotonic()
     async with Connections(document.spec, state) as connections, AsyncExitStack() as held:
         await _log_in(connections)
-        for lock in work.locks(connections):
+        locks = work.locks(connections)
+        for lock in locks:
             await held.enter_async_context(hold(lock))
         wanted = await work.plan(connections)
         observed = time.monotonic() - start
-        if wanted.problems or not wanted.changes or not await confirm(wanted):
+        is_wanted = bool(wanted.changes) and not wanted.problems
+        if is_wanted:
+            # A person may think for hours. What keepers do meanwhile the steps see: each looks before it acts.
+            async with Meanwhile(connections.xenapi)() if locks else nullcontext():
+                is_wanted = await confirm(wanted)
+        if not is_wanted:
             return Result(wanted, seconds=time.monotonic() - start, observe_seconds=observed)
         journal_file = state / "journal.sqlite"
         outcomes = await _carry_out(wanted, connections, document, journal_file, watcher, steps=work.steps)
@@ -295,7 +302,9 @@ async def _carry_out(
     executor = Executor(steps, Watchers(journal, watcher))
     ended = "interrupted"
     try:
-        tools = Tools(connections, executor.report, alone=lambda: hold(PoolLock(connections.xenapi)))
+        xenapi = connections.xenapi
+        alone, meanwhile = lambda: hold(PoolLock(xenapi)), Meanwhile(xenapi)
+        tools = Tools(connections, executor.report, alone=alone, meanwhile=meanwhile)
         outcomes = await executor.run(wanted.actions, tools)
         failed = any(outcome.state is State.FAILED for outcome in outcomes.values())
         ended = "failed" if failed else "done"

@@ -18,7 +18,7 @@ from shoal import converge
 from shoal.clients.connections import Connections
 from shoal.clients.ssh import Ssh
 from shoal.clients.xenapi import XenApi
-from shoal.engine.lock import KEY
+from shoal.engine.lock import KEY, WAITS_KEY
 from shoal.facts import LvmConf, Remains
 from shoal.kit.shipped import DOM0_KEEPER_UNIT, DOM0_PLUGIN, DOM0_SERVICES, DOM0_WHITELIST, dom0_files
 from shoal.plan.action import Action, Change, Plan
@@ -208,6 +208,21 @@ async def test_all_goes_and_what_is_not_shoals_stays(tmp_path: Path) -> None:
         assert await asyncio.to_thread(all_there_is, site) == site.before
         again = await site.destroy()
         assert again.plan.changes == () and again.plan.problems == ()
+
+
+async def test_while_a_person_thinks_others_are_kept_out_and_keepers_go_on(tmp_path: Path) -> None:
+    async with shoaled(tmp_path) as site:
+        pool = await asyncio.to_thread(lambda: site.api.pool.get_all()[0])
+        seen: list[dict[str, str]] = []
+
+        async def confirm(_seen: Remains, _plan: Plan) -> bool:
+            seen.append(await asyncio.to_thread(site.api.pool.get_other_config, pool))
+            return False
+
+        await converge.destroy(site.document, site.state, Options(), confirm=confirm, watcher=Log())
+        assert {KEY, WAITS_KEY} <= seen[0].keys()
+        left = await asyncio.to_thread(site.api.pool.get_other_config, pool)
+        assert not {KEY, WAITS_KEY} & left.keys()
 
 
 async def test_another_srs_secret_with_the_same_key_stays(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from shoal.cli.apply import converse
 from shoal.cli.options import Options as CommonOptions
 from shoal.cli.plan import plan_to_dict, refuse
 from shoal.cli.render import draw_plan, output_console
+from shoal.kit.errors import SpecError
 from shoal.kit.folders import state_folder
 from shoal.spec.load import read_spec
+from shoal.spec.versions import image_problem, image_remedy
 
 
 @Parameter(name="*")
@@ -34,6 +36,8 @@ def run(options: Options) -> int:
     state = state_folder(document.spec.pool.url, options.state)
     image = options.image or document.spec.ceph.image
     options.need_answer("upgrade")
+    if why := image_problem(image):
+        raise SpecError(why, resolution=image_remedy(image))
     if options.dry_run:
         plan = door.run(converge.plan_upgrade(document, state, image), document)
         if options.json:

@@ -10,20 +10,24 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from shoal.engine.process import Process, is_gone, this_process
-from shoal.kit.errors import ShoalError, TemporaryError
+from shoal.kit.errors import ShoalError
 
 KEY = "shoal:lock"
 RENEWED = "-renewed"  # after the key: the sign of life
 RENEWED_KEY = "shoal:lock-renewed"
+WAITS = "-waits"  # after the key, see meanwhile.py
+WAITS_KEY = f"{KEY}{WAITS}"
 RENEW_EVERY_S = 20.0
 STALE_AFTER_S = 90.0
 SETTLE_S = 1.0  # after taking over a dead lock: time for another one that does the same to show itself
+NEXT_SIGN_S = 25.0  # a holder takes its sign of life away before it gives the next one, and that may fail once
 
 
 class Toolstack(Protocol):
@@ -73,16 +77,16 @@ class PoolLock:
         self._key, self._renewed_key, self._name = key, f"{key}{RENEWED}", who
         self._stale_after_s = stale_after_s
         self._settle_s = settle_s
-        self._pool = self._master = ""
+        self._pool = ""
         self._token = secrets.token_hex(8)
 
     async def acquire(self) -> None:
         """Take the lock, also from a holder that is surely gone. Raises LockHeld otherwise."""
         self._pool = str((await self._list("pool.get_all"))[0])
-        self._master = str(await self._toolstack.call("pool.get_master", self._pool))
         if not await self._try_add():
             await self._take_over()
         await self.renew()
+        await self._remove(f"{self._key}{WAITS}")  # of one that was killed
 
     async def renew(self) -> None:
         """Give a sign of life. Raises LockLost when the lock is someone else's by now."""
@@ -93,16 +97,16 @@ class PoolLock:
                 details=_who(Holder.from_json(config[self._key])) if self._key in config else "the lock has gone",
                 resolution="See what the other one does, then run the same command again: it goes on where it stopped.",
             )
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
+        sign = f"{self._token} {(await self._now()).isoformat()}"
+        await self._remove(self._renewed_key)
         with contextlib.suppress(ShoalError):  # only a sign of life: the next one comes in time
-            sign = f"{self._token} {(await self._now()).isoformat()}"
             await self._toolstack.call("pool.add_to_other_config", self._pool, self._renewed_key, sign)
 
     async def release(self) -> None:
         config = await self._other_config()
         if Holder.from_json(config.get(self._key, "")).token == self._token:
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._renewed_key)
-            await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
+            for key in (f"{self._key}{WAITS}", self._renewed_key, self._key):
+                await self._remove(key)
 
     async def _try_add(self) -> bool:
         holder = Holder(self._token, (await self._now()).isoformat(), this_process())
@@ -116,24 +120,40 @@ class PoolLock:
 
     async def _take_over(self) -> None:
         config = await self._other_config()
+        if await self._is_silent(config):
+            config = await self._await_sign()
         if self._key not in config:  # released just now
             if await self._try_add():
                 return
             config = await self._other_config()
         holder = Holder.from_json(config.get(self._key, ""))
-        age_s = await self._silence_s(config, holder)
-        if age_s < self._stale_after_s and not is_gone(holder.process):
+        if not (await self._is_silent(config) or is_gone(holder.process)):
+            age_s = await self._silence_s(config, holder)
             raise LockHeld(
                 f"{self._name} holds the pool's lock: {_who(holder)}",
                 details=f"its last sign of life was {age_s:.0f} s ago",
                 resolution=f"Wait for its end. It is taken for dead {self._stale_after_s:.0f} s after a sign of life.",
             )
-        await self._toolstack.call("pool.remove_from_other_config", self._pool, self._key)
+        await self._remove(self._key)
         taken = await self._try_add()
         await asyncio.sleep(self._settle_s)
         now = Holder.from_json((await self._other_config()).get(self._key, ""))
         if not taken or now.token != self._token:
             raise LockHeld(f"{self._name} was quicker: {_who(now)}", resolution="Wait until it ends.")
+
+    async def _await_sign(self) -> dict[str, str]:
+        """A lock without any sign of life is looked at again: its holder may be giving one just now."""
+        end = time.monotonic() + NEXT_SIGN_S
+        while True:
+            config = await self._other_config()
+            holder = Holder.from_json(config.get(self._key, ""))
+            has_sign = config.get(self._renewed_key, "").partition(" ")[0] == holder.token
+            if not holder.token or has_sign or is_gone(holder.process) or time.monotonic() > end:
+                return config
+            await asyncio.sleep(self._settle_s)
+
+    async def _is_silent(self, config: dict[str, str]) -> bool:
+        return await self._silence_s(config, Holder.from_json(config.get(self._key, ""))) >= self._stale_after_s
 
     async def _silence_s(self, config: dict[str, str], holder: Holder) -> float:
         """Seconds since the holder's last sign of life; a holder that never gave one, since it took the lock."""
@@ -144,12 +164,17 @@ class PoolLock:
         except (ValueError, TypeError):
             return self._stale_after_s  # nobody that Shoal knows writes such a lock
 
+    async def _remove(self, key: str) -> None:
+        await self._toolstack.call("pool.remove_from_other_config", self._pool, key)
+
     async def _other_config(self) -> dict[str, str]:
         config = await self._toolstack.call("pool.get_other_config", self._pool)
         return {str(key): str(value) for key, value in config.items()} if isinstance(config, dict) else {}
 
     async def _now(self) -> datetime:
-        text = str(await self._toolstack.call("host.get_servertime", self._master))
+        # Of the master that there is now: the one of before may be off.
+        master = await self._toolstack.call("pool.get_master", self._pool)
+        text = str(await self._toolstack.call("host.get_servertime", master))
         return datetime.fromisoformat(text.rstrip("Z")).replace(tzinfo=UTC)
 
     async def _list(self, method: str) -> list[object]:
@@ -174,8 +199,8 @@ async def hold(lock: PoolLock, *, renew_every_s: float = RENEW_EVERY_S) -> Async
                 lost.append(error)
                 body.cancel()
                 return
-            except TemporaryError:
-                continue  # the toolstack restarts, perhaps by our own doing; the lock outlives that
+            except ShoalError:
+                continue  # the toolstack restarts, perhaps by our own doing, or refuses for now: the lock outlives that
 
     keeper = asyncio.create_task(keep())
     try:

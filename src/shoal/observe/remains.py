@@ -21,7 +21,7 @@ from shoal.plan.host_marks import WORK_LOCK
 MARKED_CLASSES = ("pool", "host", "SR", "VDI", "VM")
 ALERT_PREFIX = "SHOAL_"
 # Ours, while we look; its holder takes it away.
-LOCK_KEYS = ("shoal:lock", "shoal:lock-renewed", WORK_LOCK, f"{WORK_LOCK}-renewed")
+LOCK_KEYS = ("shoal:lock", "shoal:lock-renewed", "shoal:lock-waits", WORK_LOCK, f"{WORK_LOCK}-renewed")
 FILES_TIMEOUT_S = 30.0
 # The paths that are there, and after the character 1 the units that are active. $1 the container plugin's link, $2 what
 # it leads to if it is Shoal's; units come after "--".

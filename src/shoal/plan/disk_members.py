@@ -85,9 +85,9 @@ def plan_replace(work: Work, facts: Facts) -> Plan:
 
 def plan_remove(work: Work, facts: Facts) -> Plan:
     host, number = work.host, work.number
-    twice = disk_removal.find_twice(facts, host.name, number)
-    if twice:
-        return Plan((), twice)
+    unclear = disk_removal.find_unseen(facts, host.name) or disk_removal.find_twice(facts, host.name, number)
+    if unclear:
+        return Plan((), unclear)
     found = osd_removal.find_osd(facts, host, number)
     if isinstance(found, Problem):
         return Plan((), (found,))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shoal.facts import Disk, Facts, Host, Partition
+from shoal.facts import Disk, Dom0, Facts, Host, Partition
 from shoal.kit.sizes import MiB, format_size
 from shoal.plan.found import disk_of, hidden_ceph, partition_named
 from shoal.plan.partition import contents_of
 from shoal.spec import model
 from shoal.spec.check import OSD_MIN_BYTES
-from shoal.spec.names import disk_name, guest_disk_number, storage_vm_name
+from shoal.spec.names import PASSTHROUGH_FOLDER, disk_name, guest_disk_number, host_of_disk, storage_vm_name
 from shoal.spec.problem import Problem
 
 UNFINISHED = ".new"  # steps/partition.py adds it to the name while it wipes the place; a killed run leaves it so
@@ -23,6 +23,15 @@ def find_disk_problems(host: model.Host, seen: Host, facts: Facts, where: str) -
     for index, (number, wanted) in enumerate(host.numbered_disks):
         yield from _of_disk(host.name, number, seen, facts, wanted, f"{where}.disks.{index}")
     yield from _of_forgotten(host, facts, where)
+    yield from _of_another_name(host.name, seen.dom0, f"{where}.name")
+
+
+def _of_another_name(host: str, dom0: Dom0, where: str) -> Iterator[Problem]:
+    """What Shoal has made is found by the host's name: a renamed one would get a second storage VM."""
+    for old in sorted({host_of_disk(link) for link in dom0.passthrough_links} - {host, ""}):
+        what = f"dom0 of {host} has the disks of the storage VM of {old}: it was called so when Shoal made that"
+        remedy = f"name it {old} again, in the pool and here; if that storage VM is gone for good: "
+        yield Problem(what, f"{remedy}rm {PASSTHROUGH_FOLDER}/{disk_name(old, 0)[:-1]}*", where)
 
 
 def _of_forgotten(host: model.Host, facts: Facts, where: str) -> Iterator[Problem]:
@@ -52,6 +61,7 @@ def _of_disk(  # noqa: PLR0913
         return  # the step goes on with it; it has taken the space that is asked for
     elif wanted.use == "whole-disk":
         yield from _of_given_partitions(host, disk, seen, facts, where)
+        yield from _of_sr(host, disk, facts, where)
         yield from _of_whole_disk(host, disk, wanted, where)
     else:
         yield from _of_free_space(host, disk, wanted, where)
@@ -84,6 +94,17 @@ def _of_given_partitions(host: str, disk: Disk, seen: Host, facts: Facts, where:
             what = f"{partition.device} ({partition.name!r}) is a disk of the storage VM of {host} already"
             remedy = "name another disk: a disk has several names; `wipe` does not help here"
             yield Problem(what, remedy, f"{where}.device")
+
+
+def _of_sr(host: str, disk: Disk, facts: Facts, where: str) -> Iterator[Problem]:
+    """LVM on a disk holds it only while a volume is active: the disks of VMs that are off would go with it."""
+    names = {disk.device, *disk.links, *(partition.device for partition in disk.partitions)} - {""}
+    for sr in facts.srs:
+        devices = [pbd.device_config.get("device", "").split(",") for pbd in sr.pbds if pbd.host == host]
+        if names & {name for each in devices for device in each for name in (device, device.partition("-part")[0])}:
+            remedy = "name another disk; if nobody needs that SR: xe sr-destroy or sr-forget first"
+            what = f"the SR {sr.name!r} of {host} lies on {disk.device}"
+            yield Problem(what, f"{remedy}; `wipe` does not help here", f"{where}.device")
 
 
 def _of_whole_disk(host: str, disk: Disk, wanted: model.Disk, where: str) -> Iterator[Problem]:

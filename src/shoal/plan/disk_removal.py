@@ -25,6 +25,16 @@ def is_there(facts: Facts, host: str, number: int, *, new_device: str = "") -> b
     return has_link or has_vdi or bool(vm and position_in_guest(number) in vm.disks)
 
 
+def find_unseen(facts: Facts, host: str) -> tuple[Problem, ...]:
+    """A disk that dom0 does not show is dead only where dom0 answers."""
+    seen = facts.host(host)
+    if seen is not None and seen.dom0 is not None:
+        return ()
+    why = seen.unreachable or "no reason known" if seen else "the pool has no such host"
+    what = f"dom0 of {host} does not answer, so what is on the disk cannot be told: {why}"
+    return (Problem(what, "start it, or look at its network"),)
+
+
 def find_twice(facts: Facts, host: str, number: int) -> tuple[Problem, ...]:
     """A dead disk that was replaced comes back with the name that the new one has by now: which is which?"""
     seen, name = facts.host(host), disk_name(host, number)

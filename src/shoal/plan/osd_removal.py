@@ -22,6 +22,10 @@ def find_osd(facts: Facts, host: model.Host, number: int) -> Osd | Problem | Non
     found = [osd for osd in own if _is_on(osd, facts, host.name, number)]
     if found:
         return found[0]
+    unknown = ", ".join(f"osd.{osd.id}" for osd in own if osd.up and not (osd.device or osd.partition_uuids))
+    if unknown:
+        what = f"Ceph does not say which disk of {host.name} {unknown} lies on, and it runs"
+        return Problem(what, "ceph osd metadata; restart that OSD, and look again")
     others = [one for one in host.disk_numbers if one != number]
     left = [
         osd

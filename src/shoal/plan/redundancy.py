@@ -34,7 +34,8 @@ def find_dangers(spec: Spec, facts: Facts, leaving: Collection[int], *, lost: st
 def why_unseen(spec: Spec, facts: Facts) -> tuple[Problem, ...]:
     """Why nothing can be said of the OSDs."""
     if spec.ceph.existing is not None:
-        return (Problem("with ceph.existing the disks are not Shoal's", "whoever keeps that cluster adds and removes"),)
+        what = "with ceph.existing Shoal keeps no disks, and no daemons on the hosts"
+        return (Problem(what, "disks: ask whoever keeps that cluster; hosts: docs/how-to/use-an-existing-ceph.md"),)
     ceph, hidden = facts.ceph, hidden_ceph(facts)
     if hidden or ceph is None:
         return (Problem(f"Ceph cannot be asked: {hidden or 'there is no cluster yet'}", "shoal status says more"),)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Sequence
 
 from shoal.kit.sizes import GiB, format_size
 from shoal.spec.model import UNUSED, UNUSED_HOST, Host, Spec
 from shoal.spec.names import PARTITION_NAME_MAX, disk_name
 from shoal.spec.problem import Problem
+from shoal.spec.versions import image_problem, image_remedy
 
 OSD_MIN_BYTES = 5 * GiB  # BlueStore starts on less, but has no room to live
 IMAGE_MIN_BYTES = 4 * GiB  # of an SR of type lvm
 
 
 def check(spec: Spec) -> tuple[Problem, ...]:
-    own = (_addresses, _disks, _replicas) if spec.ceph.existing is None else (_existing,)
+    own = (_addresses, _disks, _image, _replicas) if spec.ceph.existing is None else (_existing,)
     checks = (_hosts, *own, _srs, _images, _not_yet)
     return tuple(problem for one in checks for problem in one(spec))
 
@@ -58,7 +60,10 @@ def _addresses(spec: Spec) -> Iterator[Problem]:
 def _disks(spec: Spec) -> Iterator[Problem]:
     places = [(h, d) for h, host in enumerate(spec.hosts) for d in range(len(host.disks))]
     devices = [spec.hosts[h].disks[d].device for h, d in places]
-    for index, first in _repeated(devices):
+    meant = [
+        (device, host if _is_place_in_host(device) else -1) for device, (host, _) in zip(devices, places, strict=True)
+    ]
+    for index, first in _repeated(meant):
         (host, disk), (other, _) = places[index], places[first]
         where = f"hosts.{host}.disks.{disk}.device"
         if host == other:
@@ -75,6 +80,17 @@ def _disks(spec: Spec) -> Iterator[Problem]:
         if size is not None and size < OSD_MIN_BYTES:
             what = f"{format_size(size)} is too small for an OSD"
             yield Problem(what, f"write {format_size(OSD_MIN_BYTES)} or more", f"hosts.{host}.disks.{disk}.size")
+
+
+def _image(spec: Spec) -> Iterator[Problem]:
+    why = image_problem(spec.ceph.image)
+    if why:
+        yield Problem(why, image_remedy(spec.ceph.image), "ceph.image")
+
+
+def _is_place_in_host(device: str) -> bool:
+    """Hosts of one model have such names alike, and other disks under them; but a disk of a network is one disk."""
+    return device.startswith("/dev/disk/by-path/") and not re.search(r"ip-|iscsi|-fc-|fcoe|-sas-|nvme-of|-nbd", device)
 
 
 def _replicas(spec: Spec) -> Iterator[Problem]:

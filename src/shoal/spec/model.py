@@ -64,7 +64,7 @@ class Network(Model):
 
 
 class Disk(Model):
-    device: Annotated[StrictStr, Field(pattern=r"^/dev/disk/by-(id|path|partuuid)/\S+$")]
+    device: Annotated[StrictStr, Field(pattern=r"^/dev/disk/by-(id|path)/\S+$")]
     use: Literal["free-space", "whole-disk"]
     size: Size | None = None
     wipe: StrictBool = False

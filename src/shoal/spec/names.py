@@ -36,6 +36,12 @@ def disk_name(host: str, number: int) -> str:
     return f"shoal-osd-{host}-{number}"
 
 
+def host_of_disk(name: str) -> str:
+    """The host that a disk of this name is of; "" for a name that is not Shoal's."""
+    found = re.fullmatch(r"shoal-osd-(.+)-\d+", name)
+    return found[1] if found else ""
+
+
 def disk_target(host: str, number: int) -> str:
     """The target of this disk's actions, and the value of its VDI's other_config shoal:disk."""
     return f"{host}:{number}"

@@ -34,6 +34,19 @@ def ceph_version(image: str, version: str | None = None) -> Version:
     return tuple(int(part) for part in match.groups(default=str(_NEWEST))) if match else ()
 
 
+def image_problem(image: str) -> str:
+    """Why cephadm would run another image than is meant, or ""."""
+    # Its normalize_image_digest, which `orch upgrade start` goes through and `orch upgrade check` does not: whatever
+    # begins with one of its short names gets mgr/cephadm/default_registry in front, and keeps it in `orch ps`.
+    if image.startswith(("ceph/ceph", "ceph/daemon")):
+        return f"{image} names no registry: cephadm takes it for one of quay.io, and Docker for one of Docker Hub"
+    return ""
+
+
+def image_remedy(image: str) -> str:
+    return f"write quay.io/{image}, or the registry that is meant"
+
+
 def kernel_problem(kernel: Version) -> str:
     """Why a dom0 with this kernel cannot be used, or ""."""
     # `exclusive` came with Linux 4.12 (man 8 rbd); without it two hosts could write to one image.

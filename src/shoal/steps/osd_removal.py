@@ -41,10 +41,11 @@ async def apply(action: Action, tools: Tools) -> None:
     name, drain = str(osd["osd"]), settings.flag(action, "drain")
     if drain:
         await ceph.text(["osd", "out", *settings.texts(action, "together")])
-        await _wait(action, tools, lambda: _why_not(_look_empty(ceph, name)), f"osd.{name} to be empty")
+        await _wait(action, tools, lambda: _lacks_data(tools, name), f"osd.{name} to be empty")
     elif osd["up"]:
-        leave = orchestrator.watch(lambda: _lacks_leave(ceph, name), tools)
+        leave = orchestrator.watch(lambda: _lacks_leave(tools, name), tools)
         await _wait(action, tools, leave, f"Ceph to do without osd.{name}")
+    ceph = await tools.ceph()
     if not drain:
         await _wait_until_safe(action, tools, ceph)
     if settings.flag(action, "has_daemon"):
@@ -99,8 +100,14 @@ async def _why_not(asked: Awaitable[object]) -> str:
     return ""
 
 
-async def _lacks_leave(ceph: Ceph, name: str) -> str:
+async def _lacks_data(tools: Tools, name: str) -> str:
+    """Of whichever monitor there is by then: this may take days."""
+    return await _why_not(_look_empty(await tools.ceph(), name))
+
+
+async def _lacks_leave(tools: Tools, name: str) -> str:
     """All in one look: a copy may go while the other is waited for."""
+    ceph = await tools.ceph()
     unclean = describe_unclean(await ceph.command(["pg", "stat"]))
     return unclean or await _why_not(ceph.text(["osd", "ok-to-stop", name])) or await _describe_upgrade(ceph)
 
@@ -141,7 +148,8 @@ async def _wait(
             tools.progress(action, f"waiting for {what}: {seen}")
         return seen
 
-    await wait_until(say, deadline_s=deadline_s, what=what, every_s=2)
+    async with tools.meanwhile():
+        await wait_until(say, deadline_s=deadline_s, what=what, every_s=2)
 
 
 def describe_unclean(status: object) -> str:

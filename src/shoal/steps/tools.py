@@ -37,6 +37,8 @@ class Tools:
     """By name: what was found once and stays so for the run."""
     alone: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
     """While it lasts no `apply` is at work on the pool, for a run that does not exclude it as a whole."""
+    meanwhile: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
+    """While it lasts keepers go on although this run has the pool's lock: for a step that waits for hours."""
 
     @property
     def xenapi(self) -> XenApi:

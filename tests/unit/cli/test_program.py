@@ -132,6 +132,12 @@ def test_apply_asks_and_here_nobody_answers(spec: Path, capsys: pytest.CaptureFi
     assert "--yes" in capsys.readouterr().err
 
 
+def test_an_upgrade_to_an_image_without_its_registry(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("upgrade", "-f", spec, "--image", "ceph/ceph:v19.2.4", "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "ceph/ceph:v19.2.4 names no registry" in said and "quay.io/ceph/ceph:v19.2.4" in said
+
+
 def test_an_error_whose_cause_stands_in_the_spec(
     spec: Path, seeing: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from shoal.engine import lock as lock_module
-from shoal.engine.lock import KEY, RENEWED_KEY, LockHeld, LockLost, PoolLock, hold
+from shoal.engine.lock import KEY, RENEWED_KEY, WAITS_KEY, LockHeld, LockLost, PoolLock, hold
+from shoal.engine.meanwhile import Meanwhile
 from shoal.engine.process import is_gone, this_process
 from shoal.kit.errors import ShoalError, TemporaryError
+from shoal.kit.waiting import wait_until
 
 
 class Refused(ShoalError):
@@ -26,12 +28,16 @@ class Toolstack:
     def __init__(self) -> None:
         self.config: dict[str, str] = {"owner": "somebody"}
         self.now = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
-        self.is_away = False
+        self.master = "host"
+        self.is_away = self.refuses = False
+        self.has_time = True
 
     async def call(self, method: str, *params: object) -> object:
         await asyncio.sleep(0)
         if self.is_away:
             raise TemporaryError("it restarts")
+        if self.refuses or (method == "host.get_servertime" and (params[0] != self.master or not self.has_time)):
+            raise ShoalError("HOST_STILL_BOOTING, or the host is gone")
         key = str(params[1]) if len(params) > 1 else ""
         if method == "pool.add_to_other_config":
             if key in self.config:
@@ -41,11 +47,15 @@ class Toolstack:
             self.config.pop(key, None)
         answers: dict[str, Any] = {
             "pool.get_all": ["pool"],
-            "pool.get_master": "host",
+            "pool.get_master": self.master,
             "pool.get_other_config": dict(self.config),
             "host.get_servertime": self.now.strftime("%Y%m%dT%H:%M:%SZ"),
         }
         return answers.get(method, "")
+
+    async def look_for_new_sign(self) -> str:
+        sign = self.config.get(RENEWED_KEY, "none")
+        return "" if sign.endswith(self.now.isoformat()) else sign
 
     def held_by(self, *, age_s: float, **process: object) -> None:
         since = (self.now - timedelta(seconds=age_s)).isoformat()
@@ -90,7 +100,8 @@ async def test_of_many_at_once_one_gets_it(toolstack: Toolstack) -> None:
 
 
 async def test_a_dead_lock_is_taken_over_by_one_of_many(toolstack: Toolstack) -> None:
-    toolstack.held_by(age_s=91)
+    toolstack.held_by(age_s=1000)
+    toolstack.config[RENEWED_KEY] = f"theirs {(toolstack.now - timedelta(seconds=91)).isoformat()}"
     locks = [PoolLock(toolstack, settle_s=0.05) for _ in range(8)]
     results = await asyncio.gather(*(lock.acquire() for lock in locks), return_exceptions=True)
     assert results.count(None) == 1, results
@@ -101,6 +112,28 @@ async def test_a_living_lock_is_not_taken_over(toolstack: Toolstack) -> None:
     toolstack.config[RENEWED_KEY] = f"theirs {(toolstack.now - timedelta(seconds=89)).isoformat()}"
     with pytest.raises(LockHeld, match="ann@desk"):
         await PoolLock(toolstack).acquire()
+
+
+async def test_one_whose_sign_of_life_is_being_renewed_is_not_taken_over(toolstack: Toolstack) -> None:
+    toolstack.held_by(age_s=1000)  # its sign was taken away a moment ago
+
+    async def renew() -> None:
+        await asyncio.sleep(0.05)
+        toolstack.config[RENEWED_KEY] = f"theirs {toolstack.now.isoformat()}"
+
+    renewing = asyncio.create_task(renew())
+    with pytest.raises(LockHeld, match="ann@desk"):
+        await PoolLock(toolstack, settle_s=0.02).acquire()
+    await renewing
+    assert json.loads(toolstack.config[KEY])["token"] == "theirs"
+
+
+async def test_one_that_gives_no_sign_is_taken_over(toolstack: Toolstack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "NEXT_SIGN_S", 0.05)
+    toolstack.held_by(age_s=91)
+    async with hold(PoolLock(toolstack, settle_s=0.02)):
+        assert json.loads(toolstack.config[KEY])["pid"] == os.getpid()
+    assert lock_module.NEXT_SIGN_S < lock_module.RENEW_EVERY_S * 2
 
 
 async def test_an_old_sign_of_life_of_another_holder_counts_for_nothing(toolstack: Toolstack) -> None:
@@ -146,6 +179,28 @@ async def test_a_toolstack_that_restarts_does_not_end_the_work(toolstack: Toolst
     assert toolstack.config == {"owner": "somebody"}
 
 
+async def test_a_toolstack_that_refuses_for_now_does_not_end_the_signs_of_life(toolstack: Toolstack) -> None:
+    async with hold(PoolLock(toolstack), renew_every_s=0.01):
+        toolstack.refuses = True
+        await asyncio.sleep(0.05)
+        toolstack.refuses = False
+        toolstack.now += timedelta(seconds=60)
+        await wait_until(toolstack.look_for_new_sign, deadline_s=5, what="a sign of life", every_s=0.01)
+
+
+async def test_the_sign_of_life_stays_while_the_time_cannot_be_asked(toolstack: Toolstack) -> None:
+    async with hold(PoolLock(toolstack), renew_every_s=0.01):
+        toolstack.has_time = False
+        await asyncio.sleep(0.05)
+        assert RENEWED_KEY in toolstack.config
+
+
+async def test_the_time_is_that_of_the_master_of_now(toolstack: Toolstack) -> None:
+    async with hold(PoolLock(toolstack), renew_every_s=0.01):
+        toolstack.master, toolstack.now = "another host", toolstack.now + timedelta(seconds=60)
+        await wait_until(toolstack.look_for_new_sign, deadline_s=5, what="a sign of life", every_s=0.01)
+
+
 async def test_one_that_cannot_let_go_ends_all_the_same(toolstack: Toolstack) -> None:
     async with hold(PoolLock(toolstack)):
         toolstack.is_away = True
@@ -179,6 +234,30 @@ async def test_cancelled_while_it_acquires_it_leaves_nothing(toolstack: Toolstac
     with pytest.raises(asyncio.CancelledError):
         await task
     assert toolstack.config == {"owner": "somebody"}
+
+
+async def test_while_anybody_waits_the_mark_is_there_and_the_lock_is_held(toolstack: Toolstack) -> None:
+    meanwhile = Meanwhile(toolstack)
+    async with hold(PoolLock(toolstack)):
+        async with meanwhile():
+            async with meanwhile():
+                assert WAITS_KEY in toolstack.config
+            assert WAITS_KEY in toolstack.config
+            with pytest.raises(LockHeld):
+                await PoolLock(toolstack).acquire()
+        assert WAITS_KEY not in toolstack.config
+        toolstack.is_away = True
+        async with meanwhile():  # the wait itself is none of its business
+            toolstack.is_away = False
+    assert toolstack.config == {"owner": "somebody"}
+
+
+async def test_the_mark_of_one_that_was_killed_goes_when_the_lock_is_taken(toolstack: Toolstack) -> None:
+    me = this_process()
+    toolstack.held_by(age_s=1, boot=me.boot, pid=me.pid, started=me.started - 1)
+    toolstack.config[WAITS_KEY] = "keepers go on"
+    async with hold(PoolLock(toolstack, settle_s=0)):
+        assert WAITS_KEY not in toolstack.config
 
 
 def test_this_process_is_not_gone() -> None:

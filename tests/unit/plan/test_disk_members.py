@@ -105,6 +105,22 @@ def test_a_disk_is_replaced_after_its_data_have_left_it() -> None:
     assert "stays, as 'old-shoal-osd-xen2-2'" in reason(plan, "disk_removal/xen2:2")
 
 
+def test_no_disk_leaves_a_dom0_that_does_not_answer() -> None:
+    """What is on the disk cannot be told then, and its partition would keep its name."""
+    spec, facts = pool(3)
+    hosts = tuple(replace(host, dom0=None) if host.name == "xen2" else host for host in facts.hosts)
+    assert says(plan_remove(removing(spec), replace(facts, hosts=hosts))) == [
+        "dom0 of xen2 does not answer, so what is on the disk cannot be told: no reason known"
+    ]
+
+
+def test_no_disk_leaves_while_an_osd_that_runs_may_be_on_it() -> None:
+    spec, facts = pool(3)
+    unknown = change_osds(facts, is_on("xen2", 2), device="", partition_uuids=())
+    (said,) = says(plan_remove(removing(spec), unknown))
+    assert said.startswith("Ceph does not say which disk of xen2 osd.") and said.endswith(" lies on, and it runs")
+
+
 def test_without_room_elsewhere_a_copy_less_is_said() -> None:
     spec, facts = pool(disks=1)
     work = replacing(spec, 1)

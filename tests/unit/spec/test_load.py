@@ -49,6 +49,26 @@ def test_an_empty_secret_is_a_mistake(tmp_path: Path) -> None:
     assert caught.value.lines[0].startswith(f"{file}:3:13: pool.password: {tmp_path}/password is empty")
 
 
+def by_path(name: str) -> str:
+    """Two hosts of one model, whose disks have the same name by their place."""
+    text = BASE
+    for host in ("xen1", "xen2"):
+        text = text.replace(f"/dev/disk/by-id/scsi-SHOAL-{host}-1", f"/dev/disk/by-path/{name}")
+    return text
+
+
+@pytest.mark.parametrize("name", ["pci-0000:00:1f.2-ata-2", "pci-0000:00:07.0", "pci-0000:02:00.0-scsi-0:2:1:0"])
+def test_hosts_of_one_model_have_disks_at_the_same_place(name: str) -> None:
+    assert parse(by_path(name), Path("shoal.yaml"), HERE).spec.hosts[1].disks[0].device.endswith(name)
+
+
+@pytest.mark.parametrize("name", ["pci-0000:05:00.0-fc-0x50060e80-lun-1", "ip-10.0.0.9:3260-iscsi-iqn.x-lun-0"])
+def test_a_place_that_hosts_can_share_is_one_disk(name: str) -> None:
+    with pytest.raises(SpecMistakes) as caught:
+        parse(by_path(name), Path("shoal.yaml"), HERE)
+    assert "xen1 names the same disk; two hosts must not use one disk" in caught.value.lines[0]
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(SpecError, match="cannot read the spec nowhere.yaml: No such file"):
         read_spec(Path("nowhere.yaml"))

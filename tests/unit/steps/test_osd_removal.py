@@ -1,10 +1,15 @@
-"""An OSD that has all its data elsewhere, too, is not stopped while an upgrade of Ceph stops others."""
+"""An OSD that has all its data elsewhere, too, is not stopped while an upgrade of Ceph stops others.
+
+While its data move keepers go on, and any monitor may be asked.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +32,7 @@ class Cluster:
         self.upgrade, self.osds = upgrade, [{"osd": 3, "uuid": "own", "up": 1, "state": []}]
         self.said: asyncio.Queue[str] = asyncio.Queue()
         self.locks, self.kept = defaultdict(asyncio.Lock), dict[str, object]()
+        self.meanwhile = contextlib.nullcontext
 
     async def ceph(self) -> Any:
         return self
@@ -79,3 +85,52 @@ async def test_one_that_is_not_at_work_is_no_hindrance(upgrade: object) -> None:
     async with asyncio.timeout(5):
         await osd_removal.apply(ACTION, cluster)
         assert await osd_removal.verify(ACTION, cluster) == ""
+
+
+class Silent:
+    """What is left of a monitor whose host has died: it took one order."""
+
+    async def command(self, argv: Sequence[str]) -> object:
+        return {"osds": [{"osd": 3, "uuid": "own", "up": 1, "state": []}]}
+
+    async def text(self, argv: Sequence[str], **_more: object) -> str:
+        if [*argv] == ["osd", "out", "3"]:
+            return ""
+        raise CephUnreachable("its host has died")
+
+
+class Draining(Cluster):
+    """The first monitor dies once the OSD is out; another one says that it is empty. Keepers may act while it waits."""
+
+    def __init__(self) -> None:
+        super().__init__({"in_progress": False})
+        self.asked, self.may_act, self.seen = 0, False, list[bool]()
+        self.meanwhile = self._wait
+
+    @contextlib.asynccontextmanager
+    async def _wait(self) -> AsyncIterator[None]:
+        self.may_act = True
+        yield
+        self.may_act = False
+
+    async def ceph(self) -> Any:
+        self.asked += 1
+        return Silent() if self.asked <= 2 else self
+
+    async def text(self, argv: Sequence[str], **more: object) -> str:
+        if [*argv[:2]] == ["osd", "safe-to-destroy"]:
+            self.seen.append(self.may_act)
+        return await super().text(argv, **more)
+
+    async def command(self, argv: Sequence[str]) -> object:
+        if [*argv[:2]] == ["osd", "safe-to-destroy"]:
+            return {"safe_to_destroy": [3]}
+        return await super().command(argv)
+
+
+async def test_while_it_is_emptied_keepers_go_on_and_another_monitor_is_asked() -> None:
+    tools: Any = Draining()
+    action = replace(ACTION, settings={**ACTION.settings, "drain": True, "together": ("3",)})
+    async with asyncio.timeout(10):
+        await osd_removal.apply(action, tools)
+    assert tools.osds == [] and tools.seen == [True] and not tools.may_act
