@@ -82,7 +82,6 @@ def _reset_source(pool: Pool, current: Header) -> Optional[Source]:
 
 
 def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks: dict[str, str]) -> dict[str, Any]:
-    holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
     marks = {
         **marks,
         VOLUME_MARK: volume_id,
@@ -90,6 +89,8 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
         TAKES_OVER_MARK: current.image_id,
     }
     try:
+        # If a copy of this request was quicker, the sweep may hold the image by now.
+        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
         _discard_other(pool, volume_id, current, source)
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
         # For one left by a call cut short. A copy of this request may have been quicker, and the disk renamed since.
