@@ -38,6 +38,7 @@ class Presence:
     def __init__(self):
         self._signs = {}
         self._silent_s = {}
+        self._doubtful = set()  # silent, but not waited for in full when they were last asked
         self._shunned = {}  # (VM, host) → until when it is not started there again, and how long that was
         self._now = 0.0
 
@@ -83,11 +84,19 @@ class Presence:
         asked = {uuid: threading.Thread(target=ask, args=(uuid, host.address), daemon=True) for uuid, host in hosts.items()}
         for thread in asked.values():
             thread.start()
+        self._doubtful, silent = set(), []
         for uuid in sorted(asked, key=self._silent_for_s):
             is_long = self._silent_for_s(uuid) >= failover.SUSPECT_S
             asked[uuid].join(BRIEF_S if brief and is_long else None)
-        silent = [uuid for uuid in hosts if not answered.get(uuid)]
+            if asked[uuid].is_alive():
+                self._doubtful.add(uuid)
+            if uuid in self._doubtful or not answered[uuid]:
+                silent.append(uuid)
         self._silent_s = {uuid: self._silent_s[uuid] + passed_s if uuid in self._silent_s else 0.0 for uuid in silent}
+
+    def is_doubtful(self, uuid):
+        """Whether it was not waited for in full."""
+        return uuid in self._doubtful
 
     def _silent_for_s(self, uuid):
         return self._silent_s.get(uuid, 0.0)

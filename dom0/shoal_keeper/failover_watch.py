@@ -141,7 +141,7 @@ class Watch:
     def _is_still_dead(self, uuid):
         """What was seen before a toolstack took its time is not good enough to shut anybody out."""
         now = observe.read_uptime_s()
-        if self._presence.age_s(now) > FRESH_S:
+        if self._presence.age_s(now) > FRESH_S or self._presence.is_doubtful(uuid):
             self._note_dead(self._listen(self._services.members(), now))
         return uuid in self._dead
 

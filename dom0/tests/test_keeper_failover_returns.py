@@ -108,8 +108,10 @@ def test_a_host_that_has_long_been_silent_is_not_waited_for_in_each_round(monkey
     for uptime_s in (1000.0, 1006.0, 1012.0):
         assert ask(uptime_s, brief=True) >= slow_s
     presence._silent_s["b"] = SUSPECT_S
+    assert not presence.is_doubtful("b")
     assert ask(1014.0, brief=True) < slow_s / 2 and presence.signs("b").silent_s == SUSPECT_S + 2
-    assert ask(1016.0, brief=False) >= slow_s
+    assert presence.is_doubtful("b")
+    assert ask(1016.0, brief=False) >= slow_s and not presence.is_doubtful("b")
     monkeypatch.setattr(failover_presence, "answers", lambda _: True)
     ask(1018.0, brief=True)
     assert presence.missed() == {}

@@ -128,6 +128,19 @@ def test_a_host_that_dies_while_another_is_being_fenced_is_looked_at_at_once(
     assert watch._next_look_at == 0.0
 
 
+def test_who_was_not_waited_for_in_full_is_asked_again_before_it_is_shut_out(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, well = observe.read_uptime_s(), MACHINES - {"vm-b"}
+    for earlier_s in (20.0, 15.0, 10.0, 5.0, 0.0):
+        watch._dead = watch._listen((well, well, MACHINES), now - earlier_s)
+    monkeypatch.setattr(watch._services, "members", lambda: (well, well, MACHINES))
+    monkeypatch.setattr(failover_presence, "answers", lambda _: True)  # it is back
+    assert watch._is_still_dead("b"), "what was just heard is good enough"
+    watch._presence._doubtful.add("b")
+    assert not watch._is_still_dead("b")
+
+
 def test_a_toolstack_is_given_its_time_again_once_it_follows_another_master(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
