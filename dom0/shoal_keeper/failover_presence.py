@@ -14,6 +14,7 @@ TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
 BRIEF_S = 0.5  # a host that lives answers within milliseconds, or to the second packet, which is sent after a second
 SHUN_FIRST_S = 2.0  # a toolstack that has just become the master's, or follows a new one, knows no drivers yet
+SHUN_GROWTH = 1.5
 SHUN_S = 60.0
 UNHEARD_S = 6.0  # no more than so much of the time between two questions counts: this host may have stood still
 
@@ -127,8 +128,8 @@ class Presence:
 
     def shun(self, vm, host, uptime_s):
         """Longer each time."""
-        _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / 2))
-        pause_s = min(2 * before_s, SHUN_S)
+        _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / SHUN_GROWTH))
+        pause_s = min(SHUN_GROWTH * before_s, SHUN_S)
         self._shunned[vm, host] = (uptime_s + pause_s, pause_s)
 
     def shunned_by(self, vm):

@@ -278,7 +278,7 @@ def test_a_toolstack_that_does_not_let_its_keeper_in_costs_one_try_not_three_min
 def test_where_a_vm_does_not_start_it_is_tried_again_a_little_later_each_time() -> None:
     """A toolstack that has just become the master's has no drivers for some seconds: no reason to wait a minute."""
     presence, now_s, pauses_s = Presence(), 100.0, list[float]()
-    for _ in range(6):
+    for _ in range(12):
         presence.shun("v", "a", now_s)
         pauses_s.append(presence.next_try_at(now_s) - now_s)
         presence._listen({}, now_s + 1)
@@ -287,4 +287,4 @@ def test_where_a_vm_does_not_start_it_is_tried_again_a_little_later_each_time() 
         presence._listen({}, now_s)
         assert presence.shunned_by("v") == frozenset()
         assert presence.next_try_at(now_s) == float("inf")
-    assert pauses_s == [2, 4, 8, 16, 32, 60]
+    assert pauses_s[:4] == [2, 3, 4.5, 6.75] and pauses_s[-2:] == [60, 60]
