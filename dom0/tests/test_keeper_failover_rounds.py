@@ -170,6 +170,21 @@ def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: p
     assert watch._doubt_at == 1150.0 + failover_watch.DOUBT_AGAIN_S
 
 
+def test_a_vm_that_may_be_tried_again_soon_is_waited_for_in_short_rounds(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover_presence, "answers", lambda _: True)
+    monkeypatch.setattr(watch._services, "members", lambda: (MACHINES, MACHINES, MACHINES))
+    monkeypatch.setattr(watch, "_refresh_roster", lambda: None)
+    watch._doubt_until, watch._next_look_at, now = 0.0, failover_watch.NEVER, observe.read_uptime_s()
+    assert watch.run_round() == failover_watch.WATCH_S
+    watch._presence.shun("v", "b", now)
+    watch._next_look_at = failover_watch.NEVER
+    assert watch.run_round() == failover_watch.HURRY_S
+    watch._presence._shunned = {("v", "b"): (now + failover_presence.SHUN_S, failover_presence.SHUN_S)}
+    assert watch.run_round() == failover_watch.WATCH_S
+
+
 def test_while_a_host_may_be_dying_nothing_less_urgent_keeps_it_from_being_listened_to(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
