@@ -68,7 +68,8 @@ class Succession:
             and presence.signs(uuid).answers
         ]
         heirs = [uuid for _, uuid in sorted(able)]
-        if not heirs or _follows_another(roster) or _is_master_unknown_to(roster):
+        is_master = _is_master_unknown_to(roster) and self._taken_at is None  # by a person, or the keeper before this one
+        if not heirs or _follows_another(roster) or is_master:
             return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
         heir = heirs[turn % len(heirs)]

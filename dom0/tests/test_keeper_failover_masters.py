@@ -200,3 +200,13 @@ def test_a_former_successor_has_nobody_told(world: World) -> None:
     world.watch._succession._tell_until, world.answers = 2000.0, {TELL: "task"}
     world.rounds(30)
     assert TELL not in world.asked
+
+
+def test_an_heir_whose_toolstack_does_not_come_up_tries_again(world: World) -> None:
+    """That makes it restart once more. The file says that it is the master since the first time."""
+    world.dead.add("b")
+    world.rounds(30)
+    assert world.asked.count("pool.emergency_transition_to_master") == 1
+    world.role.write_text("master")
+    world.rounds(2 * AGAIN_S)
+    assert world.asked.count("pool.emergency_transition_to_master") == 2
