@@ -30,8 +30,10 @@ class Records:
         self.srs = shoals_configs(call)
         self.vms = call("VM.get_all_records")
         self.images, sr_of = {}, {}  # VDI → (pool, namespace, image)
+        self.places = set()  # (pool, namespace) of each of Shoal's SRs
         for sr, config in self.srs.items():
             place = (config["pool"], config.get("namespace", ""))
+            self.places.add(place)
             for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
                 self.images[ref] = place + ("vdi-" + vdi["location"],)
                 sr_of[ref] = sr
@@ -98,7 +100,7 @@ def look(call, services, roster, presence, here):
     records = Records(call, roster.own)
     peers = tuple(_peer(call, records, ref, presence) for ref in sorted(records.hosts))
     owners = {}  # (pool, namespace, image) → {(host, address)}
-    for place in roster.pools:
+    for place in sorted(records.places):  # the roster's may be minutes old
         for image, address in services.owners(place):
             owners.setdefault(place + (image,), set()).add((roster.host_at(address), address))
     dead = {peer.uuid for peer in peers if peer.uuid != roster.own and is_dead(peer)}

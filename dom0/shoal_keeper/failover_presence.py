@@ -14,6 +14,7 @@ TOOLSTACK_PORT = 443
 ANSWER_TIMEOUT_S = 1.5
 BRIEF_S = 0.5  # a host that lives answers within milliseconds, or to the second packet, which is sent after a second
 SHUN_FIRST_S = 2.0  # a toolstack that has just become the master's, or follows a new one, knows no drivers yet
+SHUN_GROWTH = 1.5
 SHUN_S = 60.0
 UNHEARD_S = 6.0  # no more than so much of the time between two questions counts: this host may have stood still
 
@@ -38,6 +39,7 @@ class Presence:
     def __init__(self):
         self._signs = {}
         self._silent_s = {}
+        self._doubtful = set()  # silent, but not waited for in full when they were last asked
         self._shunned = {}  # (VM, host) → until when it is not started there again, and how long that was
         self._now = 0.0
 
@@ -83,11 +85,19 @@ class Presence:
         asked = {uuid: threading.Thread(target=ask, args=(uuid, host.address), daemon=True) for uuid, host in hosts.items()}
         for thread in asked.values():
             thread.start()
+        self._doubtful, silent = set(), []
         for uuid in sorted(asked, key=self._silent_for_s):
             is_long = self._silent_for_s(uuid) >= failover.SUSPECT_S
             asked[uuid].join(BRIEF_S if brief and is_long else None)
-        silent = [uuid for uuid in hosts if not answered.get(uuid)]
+            if asked[uuid].is_alive():
+                self._doubtful.add(uuid)
+            if uuid in self._doubtful or not answered[uuid]:
+                silent.append(uuid)
         self._silent_s = {uuid: self._silent_s[uuid] + passed_s if uuid in self._silent_s else 0.0 for uuid in silent}
+
+    def is_doubtful(self, uuid):
+        """Whether it was not waited for in full."""
+        return uuid in self._doubtful
 
     def _silent_for_s(self, uuid):
         return self._silent_s.get(uuid, 0.0)
@@ -118,8 +128,8 @@ class Presence:
 
     def shun(self, vm, host, uptime_s):
         """Longer each time."""
-        _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / 2))
-        pause_s = min(2 * before_s, SHUN_S)
+        _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / SHUN_GROWTH))
+        pause_s = min(SHUN_GROWTH * before_s, SHUN_S)
         self._shunned[vm, host] = (uptime_s + pause_s, pause_s)
 
     def shunned_by(self, vm):

@@ -68,7 +68,8 @@ class Succession:
             and presence.signs(uuid).answers
         ]
         heirs = [uuid for _, uuid in sorted(able)]
-        if not heirs or _follows_another(roster) or _is_master_unknown_to(roster):
+        is_master = _is_master_unknown_to(roster) and self._taken_at is None  # by a person, or the keeper before this one
+        if not heirs or _follows_another(roster) or is_master:
             return
         turn = int((presence.signs(roster.master).silent_s) // HEIR_PATIENCE_S)
         heir = heirs[turn % len(heirs)]
@@ -114,8 +115,10 @@ class Succession:
             self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
             self._say("failover: has the other hosts follow this one as their master", True)
-        elif self.is_new_master and uptime_s - self._taken_at >= AGAIN_S:
-            self.is_new_master = False  # the dead one was back before its toolstack had started
+        elif self.is_new_master and (_role()[0] == "slave" or uptime_s - self._taken_at >= AGAIN_S):
+            self.is_new_master = False  # its toolstack has found the dead one back, while it started
+            for lock in (SUCCESSOR + roster.master, LOCK):
+                self._services.release_lock(known.pools[0], lock, roster.own)
 
     def hold(self, roster, uptime_s):
         """As the master, whatever the roster knows yet: who was off meanwhile, and has no news of this one, does not take

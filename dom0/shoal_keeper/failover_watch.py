@@ -26,6 +26,7 @@ ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
 FRESH_S = 4.0  # older than that, a look is made anew before the next step
+SOON_S = 10.0
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
@@ -125,7 +126,7 @@ class Watch:
             return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
-        return HURRY_S if set(missed) - dead or self._actor.starts else WATCH_S
+        return HURRY_S if set(missed) - dead or self._starts_soon(now) else WATCH_S
 
     def _listen(self, members, now, brief=False):
         """The hosts that are dead."""
@@ -141,7 +142,7 @@ class Watch:
     def _is_still_dead(self, uuid):
         """What was seen before a toolstack took its time is not good enough to shut anybody out."""
         now = observe.read_uptime_s()
-        if self._presence.age_s(now) > FRESH_S:
+        if self._presence.age_s(now) > FRESH_S or self._presence.is_doubtful(uuid):
             self._note_dead(self._listen(self._services.members(), now))
         return uuid in self._dead
 
@@ -242,7 +243,11 @@ class Watch:
             self._next_look_at = NEVER
         if self._dead and not did:
             self._say("failover: a host is dead, and nothing can be done for it here now", True)
-        return HURRY_S if did or self._actor.starts else WATCH_S
+        return HURRY_S if did or self._starts_soon(now) else WATCH_S
+
+    def _starts_soon(self, now):
+        """Whether a VM is being started, or is soon tried again."""
+        return self._actor.starts or self._presence.next_try_at(now) - now < SOON_S
 
     def _ask_for_master(self):
         """In short, whether the toolstack has another than one that is dead: then all may take its time."""

@@ -10,7 +10,7 @@ import pytest
 from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, observe
 from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_roster import Place, Roster
-from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, UNTOLD
+from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, SUCCESSOR, UNTOLD
 from dom0.shoal_keeper.failover_watch import LOST_MASTER_TIMEOUT_S, Watch
 from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
 
@@ -156,14 +156,20 @@ def test_a_master_whose_toolstack_does_not_answer_does_not_keep_its_place(world:
     assert world.locks == {LOCK: "a"}
 
 
-def test_an_heir_whose_toolstack_has_found_a_master_reads_the_pool_no_more_often_than_others(world: World) -> None:
-    """The dead master was back just then."""
+@pytest.mark.parametrize(("role", "after_s"), [("slave:address-b", 1.0), ("", AGAIN_S)])
+def test_an_heir_whose_toolstack_has_found_the_dead_master_back_is_none_any_more(
+    world: World, role: str, after_s: float
+) -> None:
+    """Else the master would step back for it, three times, and the heir's keeper would read the pool in each round."""
     succession, roster = world.watch._succession, world.watch._roster
+    world.role.write_text("master")
     succession.is_new_master, succession._taken_at = True, 1000.0
-    succession.settle(roster, roster, 1000.0 + AGAIN_S / 2)
+    world.locks = {SUCCESSOR + "b": "a", LOCK: "a", "another": "a"}
+    succession.settle(roster, roster, 1000.0 + after_s / 2)
     assert succession.is_new_master, "it may restart as the master yet"
-    succession.settle(roster, roster, 1000.0 + AGAIN_S)
-    assert not succession.is_new_master
+    world.role.write_text(role)
+    succession.settle(roster, roster, 1000.0 + after_s)
+    assert not succession.is_new_master and world.locks == {"another": "a"}
 
 
 def test_a_host_that_a_person_made_the_master_does_not_become_it_once_more(world: World) -> None:
@@ -194,3 +200,13 @@ def test_a_former_successor_has_nobody_told(world: World) -> None:
     world.watch._succession._tell_until, world.answers = 2000.0, {TELL: "task"}
     world.rounds(30)
     assert TELL not in world.asked
+
+
+def test_an_heir_whose_toolstack_does_not_come_up_tries_again(world: World) -> None:
+    """That makes it restart once more. The file says that it is the master since the first time."""
+    world.dead.add("b")
+    world.rounds(30)
+    assert world.asked.count("pool.emergency_transition_to_master") == 1
+    world.role.write_text("master")
+    world.rounds(2 * AGAIN_S)
+    assert world.asked.count("pool.emergency_transition_to_master") == 2

@@ -128,6 +128,19 @@ def test_a_host_that_dies_while_another_is_being_fenced_is_looked_at_at_once(
     assert watch._next_look_at == 0.0
 
 
+def test_who_was_not_waited_for_in_full_is_asked_again_before_it_is_shut_out(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, well = observe.read_uptime_s(), MACHINES - {"vm-b"}
+    for earlier_s in (20.0, 15.0, 10.0, 5.0, 0.0):
+        watch._dead = watch._listen((well, well, MACHINES), now - earlier_s)
+    monkeypatch.setattr(watch._services, "members", lambda: (well, well, MACHINES))
+    monkeypatch.setattr(failover_presence, "answers", lambda _: True)  # it is back
+    assert watch._is_still_dead("b"), "what was just heard is good enough"
+    watch._presence._doubtful.add("b")
+    assert not watch._is_still_dead("b")
+
+
 def test_a_toolstack_is_given_its_time_again_once_it_follows_another_master(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +168,21 @@ def test_a_doubt_that_ceph_cannot_resolve_yet_stays(watch: Watch, monkeypatch: p
     monkeypatch.setattr(watch._succession, "_call", lambda method, *_: {"p": {"master": "a"}} if "pool" in method else "a")
     watch._resolve_doubt(1150.0)
     assert watch._doubt_at == 1150.0 + failover_watch.DOUBT_AGAIN_S
+
+
+def test_a_vm_that_may_be_tried_again_soon_is_waited_for_in_short_rounds(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover_presence, "answers", lambda _: True)
+    monkeypatch.setattr(watch._services, "members", lambda: (MACHINES, MACHINES, MACHINES))
+    monkeypatch.setattr(watch, "_refresh_roster", lambda: None)
+    watch._doubt_until, watch._next_look_at, now = 0.0, failover_watch.NEVER, observe.read_uptime_s()
+    assert watch.run_round() == failover_watch.WATCH_S
+    watch._presence.shun("v", "b", now)
+    watch._next_look_at = failover_watch.NEVER
+    assert watch.run_round() == failover_watch.HURRY_S
+    watch._presence._shunned = {("v", "b"): (now + failover_presence.SHUN_S, failover_presence.SHUN_S)}
+    assert watch.run_round() == failover_watch.WATCH_S
 
 
 def test_while_a_host_may_be_dying_nothing_less_urgent_keeps_it_from_being_listened_to(

@@ -39,6 +39,7 @@ class World:
             "VBD": {disk: {"VDI": disk, "VM": "vm", "mode": "RW", "empty": False, "currently_attached": disk == "one"} for disk in ("one", "two")},
         }  # fmt: skip
         self.held: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
 
     def call(self, method: str, *_: str) -> Any:
         if method == "VDI.get_all_records_where":
@@ -46,7 +47,8 @@ class World:
         kind, _, what = method.partition(".")
         return self.tables[kind] if what == "get_all_records" else "0"
 
-    def owners(self, _: tuple[str, str]) -> list[tuple[str, str]]:
+    def owners(self, place: tuple[str, str]) -> list[tuple[str, str]]:
+        self.asked.append(place)
         return self.held
 
     def fenced(self, _: tuple[str, str]) -> frozenset[str]:
@@ -72,3 +74,11 @@ def test_the_lock_of_a_disk_that_is_not_plugged_says_nothing_of_the_vm(client: s
     assert world.shut_out(("vdi-two", client)) == ()
     world.tables["VBD"]["two"]["currently_attached"] = True
     assert world.shut_out(("vdi-one", OWN), ("vdi-two", FENCED)) == ("v",)
+
+
+def test_who_holds_disks_is_asked_of_the_srs_that_there_are_now() -> None:
+    """Those of the roster may be ten minutes old: one that was made since would not be fenced, and one that is gone answers nothing."""
+    world = World()
+    world.tables["PBD"]["pbd"]["device_config"] = {"pool": "rbd", "namespace": "new", "volumes": "192.0.2.1:7443"}
+    world.shut_out()
+    assert world.asked == [("rbd", "new")]
