@@ -168,7 +168,7 @@ async def test_a_host_loses_its_way_to_the_shared_sr_when_no_vm_needs_it(pool: L
     api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(sr))))
     api.VM.start(vm, False, False)
     leaves = Action(
-        "pbd_removal", "xen1", Change.UPDATE, "test", "xen1", settings={"srs": (api.SR.get_uuid(sr), "none")}
+        "pbd_removal", "xen1, once more", Change.UPDATE, "test", "xen1", settings={"srs": (api.SR.get_uuid(sr), "none")}
     )
     with pytest.raises(ShoalError, match="cannot be unplugged on xen1"):
         await pbd_removal.apply(leaves, tools)

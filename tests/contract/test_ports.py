@@ -1,5 +1,10 @@
 """A port that is taken is nobody else's, though nothing listens there yet."""
 
+<<<<<<< HEAD
+=======
+from __future__ import annotations
+
+>>>>>>> h-days
 import pytest
 
 from lab.ports import Port

@@ -17,6 +17,11 @@ from shoal.spec import model
 from shoal.spec.edit import ADD_DISK, REMOVE_DISK, REPLACE_DISK, Edit
 from shoal.spec.load import Document
 
+HostName = Annotated[str, Parameter(help="The host's name in the spec.")]
+Known = Annotated[
+    str, Parameter(help="The disk's stable name in the spec, the last part of that, or its number on the host.")
+]
+New = Annotated[str, Parameter(help="The new disk's stable name, such as /dev/disk/by-id/ata-NEW.")]
 WipeOld = Annotated[
     bool, Parameter(name="--wipe-old", negative="", help="ERASE the old disk's partition; else it stays, renamed.")
 ]
@@ -24,8 +29,8 @@ WipeOld = Annotated[
 
 @verbs.command(name="add")
 def _add(
-    host: str,
-    device: str,
+    host: HostName,
+    device: New,
     /,
     *,
     taken: Taken = NO_WISH,
@@ -46,9 +51,9 @@ def _add(
 
 @verbs.command(name="replace")
 def _replace(
-    host: str,
-    old: str,
-    new: str,
+    host: HostName,
+    old: Known,
+    new: New,
     /,
     *,
     taken: Taken = NO_WISH,
@@ -75,8 +80,8 @@ def _replace(
 
 @verbs.command(name="remove")
 def _remove(
-    host: str,
-    device: str,
+    host: HostName,
+    device: Known,
     /,
     *,
     wipe: Annotated[

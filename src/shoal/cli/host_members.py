@@ -15,6 +15,7 @@ from shoal.plan.action import Plan
 from shoal.plan.host_members import plan_add
 from shoal.plan.host_removal import Leave, plan_remove
 from shoal.spec.edit import ADD_HOST, REMOVE_HOST, Edit
+from shoal.spec.model import Host
 
 Address = Annotated[str, Parameter(name="--address", help="A free address of network.public.cidr for its storage VM.")]
 Disks = Annotated[
@@ -40,11 +41,23 @@ def _add(
     disks = [taken.entry(device, default="whole-disk") for device in disk]
     entry = {"name": name, "storage_vm": {"address": address}, "disks": disks}
     change, edit = read_change(options.file, lambda _: Edit(ADD_HOST, name, entry=entry))
+    if not change.has_diff:  # a run that was cut off has written it; or another host is meant
+        _refuse_other(change.after.spec.host(name), address, disk)
 
     def make(facts: Facts) -> Plan:
         return plan_add(change.after.spec, facts, options.file, edit, changes_spec=change.has_diff)
 
     return work(change, change.after, make, options)
+
+
+def _refuse_other(there: Host, address: str, devices: list[str]) -> None:
+    other = "" if {one.device for one in there.disks} == set(devices) else "with other disks"
+    other = other if str(there.storage_vm.address) == address else "at another address"
+    if other:
+        raise ShoalError(
+            f"the spec has a host {there.name} already, {other}",
+            resolution=f"Look at its entry. For one disk more: shoal disk add {there.name} DEVICE.",
+        )
 
 
 @verbs.command(name="remove")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shoal.facts import Disk, Dom0, Facts, Host, Partition
+from shoal.facts import Disk, Dom0, Facts, Host, Osd, Partition
 from shoal.kit.sizes import MiB, format_size
 from shoal.plan.found import disk_of, hidden_ceph, partition_named
 from shoal.plan.partition import contents_of
 from shoal.spec import model
 from shoal.spec.check import OSD_MIN_BYTES
-from shoal.spec.names import PASSTHROUGH_FOLDER, disk_name, guest_disk_number, host_of_disk, storage_vm_name
+from shoal.spec.names import (
+    PASSTHROUGH_FOLDER,
+    disk_name,
+    guest_device,
+    guest_disk_number,
+    host_of_disk,
+    storage_vm_name,
+)
 from shoal.spec.problem import Problem
 
 UNFINISHED = ".new"  # steps/partition.py adds it to the name while it wipes the place; a killed run leaves it so
@@ -57,6 +64,9 @@ def _of_disk(  # noqa: PLR0913
         yield Problem(what, f"{remedy} {host} {number} DEVICE", f"{where}.device")
     elif ours:
         yield from _of_our_partition(host, ours[1], facts, wanted, where)
+    elif lost := _osd_of(host, number, facts):
+        what = f"osd.{lost.id} is on disk {number} of {host}, whose partition {name} is not there any more"
+        yield Problem(what, f"shoal disk replace {host} {number} DEVICE", f"{where}.device")
     elif wanted.wipe and partition_named(seen, name + UNFINISHED):
         return  # the step goes on with it; it has taken the space that is asked for
     elif wanted.use == "whole-disk":
@@ -65,6 +75,13 @@ def _of_disk(  # noqa: PLR0913
         yield from _of_whole_disk(host, disk, wanted, where)
     else:
         yield from _of_free_space(host, disk, wanted, where)
+
+
+def _osd_of(host: str, number: int, facts: Facts) -> Osd | None:
+    """The OSD that Ceph has on this disk: what is left of it may be wanted yet."""
+    device, osds = guest_device(number).removeprefix("/dev/"), facts.ceph.osds if facts.ceph else ()
+    own = (osd for osd in osds if osd.host == storage_vm_name(host) and not osd.destroyed)
+    return next((osd for osd in own if osd.device == device), None)
 
 
 def _known_disks(seen: Host) -> str:

@@ -90,7 +90,8 @@ def _of_daemons(spec: Spec, ceph: Ceph) -> Iterator[Finding]:
         elif not osd.up:
             yield Finding(f"osd.{osd.id} on {osd.host} is down", "start that storage VM; then ceph osd tree")
         elif not osd.in_cluster:
-            yield Finding(f"osd.{osd.id} on {osd.host} is out", f"ceph osd in {osd.id}")
+            remedy = f"a command that empties it is at work, or was cut off: repeat that; else ceph osd in {osd.id}"
+            yield Finding(f"osd.{osd.id} on {osd.host} is out", remedy)
     wanted = sum(len(host.disks) for host in spec.hosts)
     there = sum(not osd.destroyed for osd in ceph.osds)
     if there < wanted:

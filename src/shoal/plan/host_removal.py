@@ -126,10 +126,15 @@ def _osds(leave: Leave, facts: Facts) -> list[Osd]:
     return [osd for osd in (facts.ceph.osds if facts.ceph else ()) if osd.host == name]
 
 
-def _own_srs(leave: Leave, facts: Facts) -> list[Sr]:
-    """The spec's that the host has a PBD of; a stranger's may have such a name, too."""
+def _shared_srs(leave: Leave, facts: Facts) -> list[Sr]:
+    """The spec's; a stranger's may have such a name, too."""
     wanted = {(sr.name, sr.type) for sr in leave.spec.srs}
-    return [sr for sr in facts.srs if sr.shared and (sr.name, sr.type) in wanted and has_pbd(sr, leave.host)]
+    return [sr for sr in facts.srs if sr.shared and (sr.name, sr.type) in wanted]
+
+
+def _own_srs(leave: Leave, facts: Facts) -> list[Sr]:
+    """Those that the host has a PBD of."""
+    return [sr for sr in _shared_srs(leave, facts) if has_pbd(sr, leave.host)]
 
 
 def _ways_in(leave: Leave, facts: Facts) -> list[Action]:
@@ -138,13 +143,17 @@ def _ways_in(leave: Leave, facts: Facts) -> list[Action]:
     actions, srs = [stop], _own_srs(leave, facts)
     if srs:
         reason = f"{', '.join(sr.name for sr in srs)} unplugged there; VMs that use it must have left"
-        unplug = _of_host(leave, "pbd_removal", reason, _ids(actions))
-        actions.append(replace(unplug, settings={"srs": tuple(sr.uuid for sr in srs)}))
+        actions.append(_unplug(leave, srs, reason, _ids(actions)))
     images = tuple(image_in_pool(sr.pool, sr.name) for sr in leave.spec.lvm_srs)
     if images:  # also where its PBD is gone: a run that was cut off there may have left it mapped
         unmap = _of_host(leave, "rbd_map_removal", f"{', '.join(images)}: unmapped", _ids(actions))
         actions.append(replace(unmap, settings={"images": images}))
     return actions
+
+
+def _unplug(leave: Leave, srs: list[Sr], reason: str, after: frozenset[str]) -> Action:
+    settings = {"srs": tuple(sr.uuid for sr in srs)}
+    return replace(_of_host(leave, "pbd_removal", reason, after), settings=settings)
 
 
 def _disks(leave: Leave, facts: Facts) -> list[Action]:
@@ -196,9 +205,12 @@ def _ceph_host(leave: Leave, ceph: Ceph, after: frozenset[str]) -> Action:
 
 
 def _rest(leave: Leave, facts: Facts, after: frozenset[str]) -> list[Action]:
-    actions = []
-    vm = _of_host(leave, "storage_vm_removal", "the VM, its system disk and its config drive", after)
-    actions.append(vm)
+    # The data may have taken hours, and each start of the host's toolstack gives it a PBD of every shared SR.
+    reason = "what a restart of the toolstack has brought back; VMs that use it must have left"
+    again = _unplug(leave, _shared_srs(leave, facts), reason, after)
+    again = replace(again, target=f"{leave.host}, once more")
+    vm = _of_host(leave, "storage_vm_removal", "the VM, its system disk and its config drive", after | _ids([again]))
+    actions = [again, vm]
     if sr_named(facts, passthrough_sr_name(leave.host), host=leave.host):
         actions.append(_of_host(leave, "passthrough_sr_removal", "forgotten", _ids([vm])))
     kit = _of_host(leave, "dom0_kit_removal", "all of Shoal's files in dom0", _ids(actions))

@@ -36,7 +36,8 @@ async def apply(action: Action, tools: Tools) -> None:
     elif not seen.in_progress and _left(action, seen):
         tools.progress(action, f"starting the upgrade to {image}")
         await (await tools.ceph()).text(["orch", "upgrade", "start", "--image", image], timeout_s=120)
-    await _follow(action, tools)
+    async with tools.meanwhile():
+        await _follow(action, tools)
 
 
 async def verify(action: Action, tools: Tools) -> str:

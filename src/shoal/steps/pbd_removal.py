@@ -19,7 +19,7 @@ async def apply(action: Action, tools: Tools) -> None:
                 await tools.xenapi.call_async("PBD.unplug", str(pbd["ref"]), timeout_s=UNPLUG_TIMEOUT_S)
         except XenApiError as error:
             raise ShoalError(
-                f"the shared SR cannot be unplugged on {action.target}: {error.code}",
+                f"the shared SR cannot be unplugged on {action.host}: {error.code}",
                 details=error.details,
                 resolution="Move the VMs away that use it there, or shut them down, and run the same command again.",
             ) from error
@@ -31,7 +31,7 @@ async def verify(action: Action, tools: Tools) -> str:
 
 
 async def _find(action: Action, tools: Tools) -> list[Record]:
-    host = await records.host_ref(tools.xenapi, action.target)
+    host = await records.host_ref(tools.xenapi, action.host)
     srs = [await _find_sr(tools.xenapi, uuid) for uuid in settings.texts(action, "srs")]
     return [pbd for sr in srs if sr for pbd in await records.pbds(tools.xenapi, sr) if pbd["host"] == host]
 

@@ -22,20 +22,14 @@ COMMAND_TIMEOUT_S = 30.0
 async def apply(action: Action, tools: Tools) -> None:
     ceph, hosts = await tools.ceph(), settings.texts(action, "hosts")
     guests = [await tools.storage_vm(host) for host in hosts]
-    running = [guest for guest in guests if await _units(guest)]
+    running = [(host, guest) for host, guest in zip(hosts, guests, strict=True) if await _units(guest)]
     spec = json.dumps(compose(settings.texts(action, "names"), settings.text(action, "image"))).encode()
     await orchestrator.order(ceph, tools, ["orch", "apply", "-i", "-"], input=spec)
-    # Those that ran before have old files loaded.
-    await asyncio.gather(*(_restart(guest) for guest in running))
-
-    async def look() -> str:
-        seen = await _look(action, tools)
-        if seen:
-            tools.progress(action, seen)
-        return seen
-
-    watched = orchestrator.watch(look, tools)
-    await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what="the volume service to answer everywhere", every_s=3)
+    # Those that ran before have old files loaded. One at a time: the driver's calls fail where none of them answers.
+    for host, guest in running:
+        await _restart(guest)
+        await _wait(action, tools, (host,), f"the volume service to answer on {host}")
+    await _wait(action, tools, hosts, "the volume service to answer everywhere")
     written = ["cp", DIGEST_FILE, RUNNING_FILE]
     await asyncio.gather(*(guest.run(written, timeout_s=COMMAND_TIMEOUT_S) for guest in guests))
     # cephadm looks every ten minutes: a daemon that was still starting when it looked last would be called failed.
@@ -43,7 +37,7 @@ async def apply(action: Action, tools: Tools) -> None:
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    return await _look(action, tools)
+    return await _look(tools, settings.texts(action, "hosts"))
 
 
 def compose(names: tuple[str, ...], image: str) -> dict[str, object]:
@@ -58,8 +52,18 @@ def compose_for(placement: dict[str, object], image: str) -> dict[str, object]:
     return {"service_type": kind, "service_id": name, "placement": placement, "spec": container}
 
 
-async def _look(action: Action, tools: Tools) -> str:
-    hosts = settings.texts(action, "hosts")
+async def _wait(action: Action, tools: Tools, hosts: tuple[str, ...], what: str) -> None:
+    async def look() -> str:
+        seen = await _look(tools, hosts)
+        if seen:
+            tools.progress(action, seen)
+        return seen
+
+    watched = orchestrator.watch(look, tools)
+    await wait_until(watched, deadline_s=ANSWER_TIMEOUT_S, what=what, every_s=min(len(hosts), 3))
+
+
+async def _look(tools: Tools, hosts: tuple[str, ...]) -> str:
     listening = await asyncio.gather(*(_listens(tools, host) for host in hosts))
     silent = [host for host, does in zip(hosts, listening, strict=True) if not does]
     return f"it does not listen yet on {', '.join(silent)}" if silent else ""

@@ -138,6 +138,17 @@ def test_an_upgrade_to_an_image_without_its_registry(spec: Path, capsys: pytest.
     assert "ceph/ceph:v19.2.4 names no registry" in said and "quay.io/ceph/ceph:v19.2.4" in said
 
 
+def test_a_host_that_the_spec_has_with_other_values_is_not_added(
+    spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--disk", "/dev/disk/by-id/scsi-SHOAL-xen2-1", "--yes")
+    assert run("host", "add", "xen2", "-f", spec, "--address", "10.77.0.99", *there) == 1
+    assert "the spec has a host xen2 already, at another address" in capsys.readouterr().err
+    other = ("--disk", "/dev/disk/by-id/other", "--yes")
+    assert run("host", "add", "xen2", "-f", spec, "--address", "10.77.0.22", *other) == 1
+    assert "the spec has a host xen2 already, with other disks" in capsys.readouterr().err
+
+
 def test_an_error_whose_cause_stands_in_the_spec(
     spec: Path, seeing: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,32 @@ def test_no_disk_leaves_while_an_osd_that_runs_may_be_on_it() -> None:
     assert said.startswith("Ceph does not say which disk of xen2 osd.") and said.endswith(" lies on, and it runs")
 
 
+def test_no_partition_is_made_in_the_place_of_one_that_an_osd_has_lost() -> None:
+    """Its table is damaged, or another disk is in its slot: `wipe: true` of the first day must not end what is left."""
+    spec, facts = pool()
+    spec = with_disks(spec, "xen2", *({**disk, "wipe": True} for disk in disks_of(spec, "xen2")))
+    facts = change_osds(facts, is_on("xen2", 2), device="xvdd", up=False, partition_uuids=())
+    assert make_plan(spec, facts).problems == ()
+
+    def without_names(host: Host) -> Host:
+        assert host.dom0
+        disks = (
+            replace(d, partitions=tuple(replace(p, name="", uuid="") for p in d.partitions)) for d in host.dom0.disks
+        )
+        kept = (old if old.device != "/dev/sdb" else new for old, new in zip(host.dom0.disks, disks, strict=True))
+        return replace(host, dom0=replace(host.dom0, disks=tuple(kept)))
+
+    damaged = replace(facts, hosts=tuple(without_names(h) if h.name == "xen2" else h for h in facts.hosts))
+    (problem,) = make_plan(spec, damaged).problems
+    assert problem.what.endswith(" is on disk 2 of xen2, whose partition shoal-osd-xen2-2 is not there any more")
+    assert problem.remedy == "shoal disk replace xen2 2 DEVICE"
+    work = replace(
+        replacing(spec),
+        edited=with_disks(spec, "xen2", disks_of(spec, "xen2")[0], {"device": NEW, "use": "whole-disk"}),
+    )
+    assert plan_replace(work, damaged).problems == ()
+
+
 def test_without_room_elsewhere_a_copy_less_is_said() -> None:
     spec, facts = pool(disks=1)
     work = replacing(spec, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -27,12 +28,22 @@ class Orchestrator:
         self.target, self.failed = NEW, False
         self.asked: list[list[str]] = []
         self.said: list[str] = []
+        self.keepers_go_on = False
+
+    @contextlib.asynccontextmanager
+    async def meanwhile(self) -> AsyncIterator[None]:
+        self.keepers_go_on = True
+        try:
+            yield
+        finally:
+            self.keepers_go_on = False
 
     async def ceph(self) -> Any:
         return self
 
     def progress(self, _action: Action, text: str) -> None:
         self.said.append(text)
+        assert self.keepers_go_on == (not text.startswith(("starting", "going on"))), "an upgrade may take hours"
 
     async def text(self, argv: Sequence[str], *, timeout_s: float) -> str:
         self.asked.append([*argv])

@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,18 @@ async def test_what_runs_is_written_last() -> None:
         await volume_services.apply(ACTION, vm)
     assert vm.told[1:] == [
         "systemctl restart ceph-1@container.shoal-volumes.service after 0 looks",
-        "cp /opt/shoal/volumes.digest /opt/shoal/volumes.running after 1 looks",
+        "cp /opt/shoal/volumes.digest /opt/shoal/volumes.running after 2 looks",
     ]
+
+
+async def test_one_after_the_other_is_started_anew() -> None:
+    """A call of the driver fails when none of them answers."""
+    vm: Any = StorageVm()
+    action = replace(ACTION, settings={**SETTINGS, "hosts": ("xen1", "xen2")})
+    async with asyncio.timeout(10):
+        await volume_services.apply(action, vm)
+    restarts = [told for told in vm.told if "systemctl restart" in told]
+    assert [told.rpartition(" after ")[2] for told in restarts] == ["0 looks", "1 looks"]
 
 
 def test_new_files_run_nowhere_yet(tmp_path: Path) -> None:
