@@ -1,10 +1,7 @@
 """A port that is taken is nobody else's, though nothing listens there yet."""
 
-<<<<<<< HEAD
-=======
 from __future__ import annotations
 
->>>>>>> h-days
 import pytest
 
 from lab.ports import Port
