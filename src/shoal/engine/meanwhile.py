@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator
 
 from shoal.engine.lock import WAITS_KEY, Toolstack
 from shoal.kit.errors import ShoalError
+from shoal.kit.waiting import TimedOut, wait_until
+
+END_TIMEOUT_S = 20.0
+PAUSE_S = 1.0
 
 
 class Meanwhile:
@@ -32,11 +36,23 @@ class Meanwhile:
     async def _count(self, change: int) -> None:
         async with self._turn:
             before, self._waiting = self._waiting, self._waiting + change
-            with contextlib.suppress(ShoalError):  # without the mark keepers rest; one that is left goes with the lock
-                if before == 0:
+            if before == 0:
+                with contextlib.suppress(ShoalError):  # without the mark keepers rest
                     await self._call("pool.add_to_other_config", WAITS_KEY, "keepers go on")
-                elif self._waiting == 0:
-                    await self._call("pool.remove_from_other_config", WAITS_KEY)
+            elif self._waiting == 0:
+                await self._end()
+
+    async def _end(self) -> None:
+        """What follows is done without keepers, if the toolstack can be told in time. The mark goes with the lock."""
+        with contextlib.suppress(TimedOut):
+            await wait_until(self._take_away, deadline_s=END_TIMEOUT_S, what="keepers to rest", every_s=PAUSE_S)
+
+    async def _take_away(self) -> str:
+        try:
+            await self._call("pool.remove_from_other_config", WAITS_KEY)
+        except ShoalError as error:
+            return error.brief
+        return ""
 
     async def _call(self, method: str, *params: str) -> None:
         pools = await self._toolstack.call("pool.get_all")

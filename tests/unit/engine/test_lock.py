@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shoal.engine import lock as lock_module
+from shoal.engine import meanwhile as meanwhile_module
 from shoal.engine.lock import KEY, RENEWED_KEY, WAITS_KEY, LockHeld, LockLost, PoolLock, hold
 from shoal.engine.meanwhile import Meanwhile
 from shoal.engine.process import is_gone, this_process
@@ -250,6 +251,17 @@ async def test_while_anybody_waits_the_mark_is_there_and_the_lock_is_held(toolst
         async with meanwhile():  # the wait itself is none of its business
             toolstack.is_away = False
     assert toolstack.config == {"owner": "somebody"}
+
+
+async def test_the_mark_goes_also_where_the_toolstack_is_away_for_a_moment(
+    toolstack: Toolstack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meanwhile_module, "PAUSE_S", 0.02)
+    async with hold(PoolLock(toolstack)):
+        async with Meanwhile(toolstack)():
+            toolstack.is_away = True
+            asyncio.get_running_loop().call_later(0.03, setattr, toolstack, "is_away", False)
+        assert WAITS_KEY not in toolstack.config
 
 
 async def test_the_mark_of_one_that_was_killed_goes_when_the_lock_is_taken(toolstack: Toolstack) -> None:
