@@ -92,7 +92,7 @@ def test_keys_follow_what_runs_and_are_written_once(pool: Containers) -> None:
         "<6>writes docker_info, docker_ps, docker_version, xscontainer-monitor of shoal-storage-xen1"
     ]
     machine.ask("POST", f"/v1/containers/{machine.name('mgr')}/stop")
-    keeper.wait(lambda: pool.shown("xen1")[machine.name("mgr")] == "Exited (143)", "the news")
+    keeper.wait(lambda: pool.shown("xen1").get(machine.name("mgr")) == "Exited (143)", "the news")
 
 
 def test_of_a_storage_vm_that_is_off_nothing_is_shown(pool: Containers) -> None:
