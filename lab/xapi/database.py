@@ -39,6 +39,7 @@ class Database:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self._dirty = threading.Event()
+        self._saving = threading.Lock()
         for kind in KINDS.values():
             for field in kind.fields.values():
                 if field.back:
@@ -187,16 +188,17 @@ class Database:
                 self.create(name, known, ref)
 
     def save(self) -> None:
-        """Write the file now, whole or not at all."""
+        """Write the file now, whole or not at all. Of two threads the later one writes what is newer."""
         if self._file is None:
             return
-        with self.lock:
-            kept = {name: rows for name, rows in self._rows.items() if KINDS[name].persistent}
-            text = json.dumps({"generation": self.generation, "rows": kept})
-        temporary = self._file.with_name(f"{self._file.name}.tmp.{os.getpid()}")
-        temporary.touch(mode=0o600)
-        temporary.write_text(text)
-        temporary.replace(self._file)
+        with self._saving:
+            with self.lock:
+                kept = {name: rows for name, rows in self._rows.items() if KINDS[name].persistent}
+                text = json.dumps({"generation": self.generation, "rows": kept})
+            temporary = self._file.with_name(f"{self._file.name}.tmp.{os.getpid()}")
+            temporary.touch(mode=0o600)
+            temporary.write_text(text)
+            temporary.replace(self._file)
 
     def _save_forever(self) -> None:
         pause = threading.Event()
