@@ -8,6 +8,7 @@ import pytest
 
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
+from volumes.tests.calls import Calls, leftovers_of
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +24,12 @@ def within(service: Service) -> Iterator[Inside]:
     dialog = Inside(service.cluster, "other")
     yield dialog
     dialog.stop()
+
+
+@pytest.fixture
+def calls(service: Service, within: Inside) -> Iterator[Calls]:
+    """After the test and a sweep nothing may be left in the pool."""
+    made = Calls(service, "other")
+    yield made
+    made.sweep()
+    assert leftovers_of(within) == []

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
-from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, refusal
+from volumes.tests.calls import MIB, Calls, new_id, ok, refusal
 
 pytestmark = pytest.mark.ceph
 
@@ -42,14 +40,6 @@ ceph = Ceph(config.load(Path(folder) / "config.json"))
 directory.read_names = then_reset
 print(json.dumps(ceph.with_pool("other", "", work, "list")))
 """
-
-
-@pytest.fixture
-def calls(service: Service, within: Inside) -> Iterator[Calls]:
-    made = Calls(service, "other")
-    yield made
-    made.sweep()
-    assert leftovers_of(within) == []
 
 
 def test_a_disk_that_is_reset_meanwhile_is_in_the_list(calls: Calls) -> None:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.ceph.dialog import Inside
-from tests.ceph.service import Service
 from volumes.tests.calls import MIB, Calls, leftovers_of, new_id, ok, where
 
 pytestmark = pytest.mark.ceph
-
-
-@pytest.fixture
-def calls(service: Service, within: Inside) -> Iterator[Calls]:
-    made = Calls(service, "other")
-    yield made
-    made.sweep()
-    assert leftovers_of(within) == []
 
 
 def image_id(calls: Calls, volume: str) -> str:
