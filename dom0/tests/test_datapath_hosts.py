@@ -308,7 +308,8 @@ def test_another_image_under_the_disks_name_is_given_to_nobody(
     host.call("vdi_revert", snapshot, args=(host.toolstack.ref(disk),))
     name = f"rbd_id.vdi-{disk}"
     now = service.guest.do("get_object", object=name)
-    service.guest.do("put_object", object=name, text=now[:4] + old)
+    length = chr(len(old)) + 3 * "\0"  # ids differ in length; Ceph writes it before them, 32 bits, little-endian
+    service.guest.do("put_object", object=name, text=length + old)
     with pytest.raises(xmlrpc.client.Fault, match=f"found image {old} under the name") as caught:
         host.activate(disk, writable=writable)
     assert caught.value.faultCode == 46
