@@ -82,6 +82,7 @@ def test_disks_are_not_lost_by_accident(session: witness_vm.Session, shoal: Run,
     assert wrong.returncode == 1 and "not 'another'" in wrong.stderr
 
 
+@pytest.mark.long  # two minutes
 def test_killed_twice_it_takes_all_of_it_away(lab: Lab, shoal: Run, name: str) -> None:
     seed = int(os.environ.get("SHOAL_TEST_SEED", str(time.time_ns() % 1_000_000)))
     print(f"seed {seed}")

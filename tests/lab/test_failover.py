@@ -137,6 +137,7 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
     assert not runs_in_xen("xen3")
 
 
+@pytest.mark.long  # two and a half minutes
 def test_a_dead_masters_vm_runs_elsewhere_once_there_is_another_master(
     lab: Lab, session: witness_vm.Session, vm: str
 ) -> None:

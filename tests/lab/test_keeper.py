@@ -92,6 +92,7 @@ def test_a_storage_vm_that_ended_is_started_again(lab: Lab, session: witness_vm.
     print(f"it runs again after {wait(lambda: state(session, vm), 'Running', 'the storage VM to run'):.0f} s")
 
 
+@pytest.mark.long  # test_failover: a dead host comes back
 def test_a_host_that_lost_its_power_comes_back(lab: Lab, session: witness_vm.Session) -> None:
     lab_cli("crash", "xen3")
     lab_cli("boot", "xen3", timeout_s=600)

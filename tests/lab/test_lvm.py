@@ -127,6 +127,7 @@ def test_the_key_is_roots_alone(lab: Lab, session: witness_vm.Session) -> None:
         assert modes.split("\n")[:2] == ["600 root", "600 root"]
 
 
+@pytest.mark.long  # a minute and a half
 def test_a_disk_moves_from_host_to_host(lab: Lab, session: witness_vm.Session, vm: str) -> None:
     witness_vm.start(session, vm, "xen2")
     acked = wait_for_acks(lab, "xen2", RECORDS).acked

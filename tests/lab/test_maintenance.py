@@ -87,6 +87,7 @@ def osds(shoal: Run) -> list[tuple[bool, bool]]:
     return [(osd["up"], osd["in_cluster"]) for osd in facts["ceph"]["osds"]]
 
 
+@pytest.mark.long  # test_a_host_reboots goes the same way
 def test_a_host_in_maintenance_is_missed_by_nobody(
     lab: Lab, shoal: Run, session: witness_vm.Session, verb: Callable[..., str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_host_reboots(lab: Lab, shoal: Run, session: witness_vm.Session, verb:
     writes_on(lab)
 
 
+@pytest.mark.long  # a minute and a half
 def test_a_host_that_reboots_behind_shoals_back_leaves_in_order(lab: Lab, session: witness_vm.Session) -> None:
     before = boot_id(HOST)
     # dom0 keeps no journal over a boot: what it says is heard until SSH ends, which is after that.
