@@ -242,7 +242,8 @@ class XenGuests:
 
 
 def disk_line(disk: Disk) -> str:
-    return f"phy:{disk.params},{device_name(disk.userdevice)},{'w' if disk.writable else 'r'}"
+    access = "w" if disk.writable else "r"
+    return f"vdev={device_name(disk.userdevice)},access={access},script=block-lab,target={disk.params}"
 
 
 def xl_config(plan: Plan) -> str:

@@ -158,7 +158,8 @@ async def disk(dom0: Dom0, session: witness_vm.Session, sr: str) -> AsyncIterato
 async def frontend(dom0: Dom0, path: str) -> AsyncIterator[str]:
     """The device through blkback and blkfront, both in this dom0, as a guest's disk goes."""
     await must(dom0, "modprobe", "xen-blkfront")
-    await must(dom0, "xl", "block-attach", "0", f"phy:{path},{FRONTEND},w")  # as the toolstack gives a guest its disk
+    disk = f"vdev={FRONTEND},access=w,script=block-lab,target={path}"  # as the toolstack gives a guest its disk
+    await must(dom0, "xl", "block-attach", "0", disk)
     try:
         await must(dom0, "sh", "-c", f"for n in $(seq 100); do [ -b /dev/{FRONTEND} ] && exit; sleep 0.1; done; exit 1")
         yield f"/dev/{FRONTEND}"
