@@ -76,10 +76,20 @@ def _judge(spec: Spec, facts: Facts, wanted: model.Sr) -> Verdict:
             return Change.UPDATE, f"no PBD on {host.name}"
         if not pbd.attached:
             return Change.UPDATE, f"not plugged on {host.name}"
+        if stopped := _stopped(facts, host.name):
+            return Change.UPDATE, stopped
         lack = (_other(spec, wanted, pbd) or _unknown_monitors(spec, facts, pbd)) if wanted.type == "rbd" else ""
         if lack:
             return Change.UPDATE, lack
     return Change.NONE, _summary(sr)
+
+
+def _stopped(facts: Facts, host: str) -> str:
+    """After a host's death its PBD says what was, until its toolstack has started again. So does its storage VM."""
+    vm = facts.storage_vm(host)
+    if vm is None or vm.power_state == "Running":
+        return ""
+    return f"the storage VM of {host} is {vm.power_state}: whether it is plugged there can be seen when it runs"
 
 
 def _other(spec: Spec, wanted: model.Sr, pbd: Pbd) -> str:

@@ -43,6 +43,18 @@ def test_after_a_power_cut_nothing_is_made_anew() -> None:
     )
 
 
+def test_a_pbd_of_a_host_that_has_just_booted_is_not_believed() -> None:
+    """It says what was when the host died. Before its toolstack has started, `apply` would leave it unplugged."""
+    world = finished()
+    vms = tuple(
+        replace(vm, power_state="Halted", resident_on="", guest=None) if vm.host == "xen3" else vm
+        for vm in world.facts.storage_vms
+    )
+    assert changes_of(replace(world.facts, storage_vms=vms))["shared_sr/shoal"] == (
+        "update: the storage VM of xen3 is Halted: whether it is plugged there can be seen when it runs"
+    )
+
+
 def maps_changed(world: World, **changes: object) -> str:
     """What is planned for xen2's maps when they are like that."""
     hosts = tuple(
