@@ -24,6 +24,7 @@ from lab.namespace import enter
 from lab.topology import Lab
 
 NAME = "witness"
+KERNEL_ARGUMENTS = "console=hvc0 quiet"
 MIB = 1024**2
 DISK_BYTES = 512 * MIB
 CALL_TIMEOUT_S = 180  # a guest's start under emulation takes its time
@@ -138,6 +139,11 @@ def parse_console(text: str) -> Console:
     return Console(max(acks, default=0), int(highest.group(1)) if highest else None, said)
 
 
+def rest(session: Session, vm: str, pause_ms: int) -> None:
+    """From its next start on it rests so long between two records; 20 ms if nothing is said."""
+    session.call("VM.set_PV_args", vm, f"{KERNEL_ARGUMENTS} PAUSE_MS={pause_ms}")
+
+
 def create(session: Session, sr_name: str, name: str = NAME) -> str:
     """The VM's ref; its disk lies on the SR `sr_name`. One that is there already is taken as it is."""
     if found := session.call("VM.get_by_name_label", name):
@@ -235,7 +241,7 @@ def _vm_record(name: str) -> dict[str, Any]:
         "PV_bootloader": "",
         "PV_kernel": "/boot/guest/vmlinuz",
         "PV_ramdisk": "/boot/guest/witness.img",
-        "PV_args": "console=hvc0 quiet",
+        "PV_args": KERNEL_ARGUMENTS,
         "PV_bootloader_args": "",
         "PV_legacy_args": "",
         "HVM_boot_policy": "",

@@ -5,7 +5,8 @@
  *
  * Record N lies at (N - 1) * 4096. It never wraps. The disk is opened with O_DIRECT and every record is fsynced.
  * A record names its run (one start of the guest) and the run's first record: if that one is another run's by now, a
- * write of an earlier run, which should have been fenced, came over it.
+ * write of an earlier run, which should have been fenced, came over it. $PAUSE_MS (20), from the kernel's command line,
+ * is how long it rests between two records.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,7 +21,7 @@
 #define RECORD_BYTES 4096
 #define CHUNK_RECORDS 64
 #define QUIET_RECORDS 1024 /* so many empty records in a row end the search */
-#define PAUSE_NS (20 * 1000 * 1000)
+#define PAUSE_MS 20
 
 struct record {
     char magic[8];
@@ -126,7 +127,9 @@ static int append(int disk, struct record *record, uint64_t number)
 
 static void write_for_ever(int disk, struct record *record, struct found found)
 {
-    const struct timespec pause = {0, PAUSE_NS}, long_pause = {1, 0};
+    const char *wish = getenv("PAUSE_MS");
+    long pause_ms = wish ? strtol(wish, NULL, 10) : PAUSE_MS;
+    const struct timespec pause = {pause_ms / 1000, pause_ms % 1000 * 1000000}, long_pause = {1, 0};
     memcpy(record->magic, MAGIC, sizeof MAGIC);
     record->run = now_ns();
     record->run_first = found.last + 1;

@@ -21,6 +21,7 @@ from tests.chaos.schedule import Event, draw
 
 SR = "shoal"
 MARKS = {"auto_poweron": "true", "shoal:restart": "true"}
+PAUSE_MS = 100  # three VMs without rest would take both processors for themselves where hosts are emulated
 CRASH_LASTS_S = 60.0
 REMOVE_WITHIN_S = 180.0
 REMOVE_CALL_TIMEOUT_S = 60.0  # a call that is forwarded to a dead host is answered by nobody
@@ -30,6 +31,7 @@ NOTES = (
     "slow-network: netem where the kernel has it, else tbf (see `network`); what dom0 sends is not slowed",
     "failed-disk: every read and write of the OSD's device fails for a time; the OSD ends, and systemd starts it again",
     "vm_elsewhere_s: until the pool says that the VM runs on another host; its own boot is emulated and counted apart",
+    f"every VM rests {PAUSE_MS} ms between two records",
     "io_stall_s: the longest silence of a witness whose host was not hit",
 )
 
@@ -62,6 +64,7 @@ def make_vms(run: Run, prefix: str) -> None:
         run.vms[name] = vm = witness_vm.create(session, SR, name)
         for key, value in MARKS.items():
             session.call("VM.add_to_other_config", vm, key, value)
+        witness_vm.rest(session, vm, PAUSE_MS)
         witness_vm.start(session, vm, host.name)
 
 
