@@ -147,6 +147,7 @@ class KeeperHost:
         self.socket = LocalSocket(folder / "xapi", port)
         self.log.touch()
         (folder / "silent").touch()
+        (folder / "pool.conf").symlink_to(host.root / "etc/xensource/pool.conf")  # which the toolstack writes
         self.boot()
 
     def boot(self) -> None:

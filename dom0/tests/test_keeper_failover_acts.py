@@ -17,8 +17,9 @@ import pytest
 from dom0.tests.keeper_pool import KeeperHost, KeeperPool
 from tests.contract.pools import NULL, log_in, vbd_record, vdi_record
 
-ADDRESS = {"xen1": "127.0.1.1", "xen2": "127.0.1.2", "xen3": "127.0.1.3"}
-CLIENT = "127.0.1.2:0/77"  # xen2's
+# As the toolstack has them.
+ADDRESS = {"xen1": "127.0.0.1", "xen2": "127.0.0.2", "xen3": "127.0.0.3"}
+CLIENT = "127.0.0.2:0/77"  # xen2's
 XL = """#!/bin/sh
 # The domains of this host are the lines of a file: uuid, id, name.
 if [ "$1" = vm-list ]; then echo "UUID ID name"; cat {folder}/domains; else sed -i "/ $2 /d" {folder}/domains; fi
@@ -32,8 +33,6 @@ cat {folder}/xenstore
 def watched_pool(folder: Path) -> Iterator[KeeperPool]:
     """Three hosts, each with an address of its own, and their keepers."""
     with KeeperPool(folder, host_count=3) as made:
-        for name, address in ADDRESS.items():
-            db(made).set("host", made.refs[name], address=address)
         made.start_keepers()
         yield made
 
@@ -111,7 +110,7 @@ def place(pool: KeeperPool, vm: str) -> str:
 def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: KeeperPool) -> None:
     vm, other = start_guest(pool), pool.make_vm("unmarked", marked=False)
     pool.api.VM.start_on(other, pool.refs["xen2"], False, False)
-    mixed = start_guest(pool, client="127.0.1.2:0/78", name="mixed")
+    mixed = start_guest(pool, client="127.0.0.2:0/78", name="mixed")
     local = pool.api.VDI.create(vdi_record(pool.local_sr("xen2")))
     pool.api.VBD.create(vbd_record(mixed, local, userdevice="1"))
     calm(pool)
@@ -123,7 +122,7 @@ def test_a_dead_hosts_vm_is_started_elsewhere_once_its_client_is_fenced(pool: Ke
     elsewhere = {pool.refs["xen1"], pool.refs["xen3"]}
     pool.wait(lambda: pool.running(vm) and place(pool, vm) in elsewhere, "the VM to run elsewhere", timeout_s=60)
     print(f"{time.monotonic() - began:.1f} s after the crash")
-    assert at_fence == [("Running", pool.refs["xen2"])] and sorted(pool.services.ceph.fenced) == [CLIENT, "127.0.1.2:0/78"]
+    assert at_fence == [("Running", pool.refs["xen2"])] and sorted(pool.services.ceph.fenced) == [CLIENT, "127.0.0.2:0/78"]
     pool.wait(lambda: "shoal:claim" not in pool.api.VM.get_other_config(vm), "the claim to go")
     runs_on = [n for n, h in pool.hosts.items() if pool.api.VM.get_uuid(vm) in h.host.guests.plans]
     assert len(runs_on) == 1
@@ -202,17 +201,17 @@ def test_a_host_that_has_booted_fences_what_it_was_before_and_nothing_that_it_is
     host, owners = pool.hosts["xen2"], pool.services.ceph.owners
     host.kill()
     (host.folder / "clients").write_text("77 4711\n")
-    past = "127.0.1.2:0/76"
-    owners |= {("vdi-a", CLIENT), ("vdi-b", past), ("vdi-c", "127.0.1.3:0/5"), ("a-persons", "127.0.1.2:0/75")}
+    past = "127.0.0.2:0/76"
+    owners |= {("vdi-a", CLIENT), ("vdi-b", past), ("vdi-c", "127.0.0.3:0/5"), ("a-persons", "127.0.0.2:0/75")}
     host.start()
     pool.wait_said("xen2", f"failover: fenced {past}: this host, before its boot")
-    owners.add(("vdi-d", "127.0.1.2:0/78"))  # later on a client that is not known is another thing
+    owners.add(("vdi-d", "127.0.0.2:0/78"))  # later on a client that is not known is another thing
     time.sleep(1)
     assert pool.services.ceph.fenced == [past]
 
 
 def test_a_vm_that_runs_here_while_the_pool_has_it_elsewhere_is_stopped(pool: KeeperPool) -> None:
-    host, vm = pool.hosts["xen2"], start_guest(pool, place="xen3", client="127.0.1.3:0/9")
+    host, vm = pool.hosts["xen2"], start_guest(pool, place="xen3", client="127.0.0.3:0/9")
     run_in_xen(pool, host, vm)
     host.kill()
     host.start()
@@ -235,7 +234,7 @@ def test_a_master_that_was_cut_off_starts_its_toolstack_anew(pool: KeeperPool) -
 
 
 def test_a_dead_masters_vm_is_started_by_a_pool_with_another_master(pool: KeeperPool) -> None:
-    vm = start_guest(pool, place="xen1", client="127.0.1.1:0/5")
+    vm = start_guest(pool, place="xen1", client="127.0.0.1:0/5")
     calm(pool)
     uuid = {name: pool.api.host.get_uuid(ref) for name, ref in pool.refs.items()}
     heir = min(("xen2", "xen3"), key=uuid.__getitem__)
@@ -249,7 +248,7 @@ def test_a_dead_masters_vm_is_started_by_a_pool_with_another_master(pool: Keeper
     pool.api = log_in(pool.toolstack)
     assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
     pool.wait(lambda: pool.running(vm) and place(pool, vm) != pool.refs["xen1"], "the VM to run elsewhere")
-    assert pool.services.ceph.fenced == ["127.0.1.1:0/5"]
+    assert pool.services.ceph.fenced == ["127.0.0.1:0/5"]
     pool.hosts["xen1"].host.start()
     assert pool.toolstack.settings("xen1").master == heir, "it takes itself for the master still"
     assert pool.api.pool.get_master(pool.ref) == pool.refs[heir]
@@ -287,8 +286,7 @@ def elsewhere(tmp_path: Path) -> Iterator[KeeperPool]:
     """A pool whose Ceph is not on its hosts: they have neither storage VM, nor monitor, nor OSD."""
     with KeeperPool(tmp_path, host_count=3) as made:
         made.api.pool.remove_from_other_config(made.ref, "shoal:ssh-key")
-        for name, address in ADDRESS.items():
-            db(made).set("host", made.refs[name], address=address)
+        for name in ADDRESS:
             made.api.host.add_to_other_config(made.refs[name], "shoal:kit", "digest")
             (vm,) = made.api.VM.get_by_name_label(f"shoal-storage-{name}")
             made.api.VM.remove_from_other_config(vm, "shoal:host")

@@ -49,9 +49,10 @@ def run(lab: Lab, host: Host) -> None:
     """Serve until killed."""
     settings = make_settings(lab, host)
     remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
+    other = ""
     if settings.is_master and lab.database.exists() and (other := role.find_other_master(settings, remotes)):
         log.info("%s is the master by now", other)
-        role.follow(settings, other)
+        role.remember(settings, other)
         settings = make_settings(lab, host)
     dom0 = SshDom0(lab, host)
     drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
@@ -62,6 +63,8 @@ def run(lab: Lab, host: Host) -> None:
     def switch(verb: str) -> None:
         dom0.run(["systemctl", "--no-block", verb], timeout_s=SWITCH_TIMEOUT_S)
 
+    if other:
+        tell_role(settings, dom0)
     local = LocalAgent(settings, dom0, drivers, hvm, pv, Transfers(dom0), stop.set, switch)
     toolstack = Toolstack(settings, local, remotes)
     web = Web(toolstack, local, stop.set)
@@ -79,6 +82,14 @@ def run(lab: Lab, host: Host) -> None:
     machine.watch(host, on_reset=lambda: lose_power(lab, host, stop), on_end=lambda: end(lab, host, toolstack))
     stop.wait()
     restart(toolstack)
+
+
+def tell_role(settings: Settings, dom0: SshDom0) -> None:
+    """Before the toolstack answers as a member: dom0's file still says that it is the master."""
+    try:
+        role.tell(settings, dom0)
+    except OSError as error:
+        log.error("dom0 is not told of the role, until the new master is told of the start: %s", error)
 
 
 def lose_power(lab: Lab, host: Host, stop: threading.Event) -> None:

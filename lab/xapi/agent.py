@@ -75,6 +75,7 @@ class LocalAgent:
             "mark_started": self.mark_started,
             "role": self.role,
             "follow": self.follow,
+            "leave": self.leave,
         }
         try:
             return operations[operation](**arguments)
@@ -82,7 +83,8 @@ class LocalAgent:
             raise internal_error(f"{self.dom0.name}: {error}") from error
 
     def hello(self) -> dict[str, Any]:
-        """What the pool must know of a host that joins or starts."""
+        """What the pool must know of a host that joins or starts, which is told whom it follows."""
+        role.tell(self.settings, self.dom0)
         text = self.dom0.run(["cat", INVENTORY], timeout_s=LOOK_TIMEOUT_S).stdout
         pairs = [line.partition("=") for line in text.splitlines() if "=" in line]
         inventory = {key: value.strip("'\"") for key, _, value in pairs}
@@ -200,8 +202,12 @@ class LocalAgent:
     def follow(self, master: str) -> None:
         """Be a member of that master's."""
         if self.settings.master != master:
-            role.follow(self.settings, master)
+            role.follow(self.settings, self.dom0, master)
             self.restart()
+
+    def leave(self) -> None:
+        """The pool has ejected this host."""
+        role.leave(self.dom0)
 
     def mark_started(self) -> None:
         """What units in dom0 wait for after a start of the toolstack."""

@@ -51,7 +51,7 @@ class Dom0(Protocol):
         """Run to the end; any exit code is an answer. Raises OSError if dom0 cannot be reached."""
 
     def write(self, path: str, text: str) -> None:
-        """Write a small file."""
+        """Replace a small file as a whole. Raises OSError."""
 
     def open(self, argv: Sequence[str]) -> Stream:
         """Start a command whose input and output are streams of bytes."""
@@ -84,7 +84,9 @@ class LocalDom0:
     def write(self, path: str, text: str) -> None:
         target = self.root / path[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        new = target.with_name(f"{target.name}.tmp")
+        new.write_text(text)
+        new.replace(target)
 
 
 class SshDom0:

@@ -93,16 +93,17 @@ class LoopbackHost:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self._pool.peers[self.name].port}"
+        peer = self._pool.peers[self.name]
+        return f"https://{peer.address}:{peer.port}"
 
     def start(self) -> None:
         """Start the toolstack and wait until its start is over."""
         settings = self._pool.settings(self.name)
         remotes = {name: RemoteAgent(peer, settings) for name, peer in settings.peers.items()}
-        if settings.is_master and (other := role.find_other_master(settings, remotes)):
-            role.follow(settings, other)
-            settings = self._pool.settings(self.name)
         dom0 = LocalDom0(self.name, self.root)
+        if settings.is_master and (other := role.find_other_master(settings, remotes)):
+            role.follow(settings, dom0, other)
+            settings = self._pool.settings(self.name)
         drivers = Drivers(dom0, {"ext": Ext(settings.storage_dir), "udev": Udev(dom0)}, {}, threading.Lock())
         transfers = Transfers(dom0)
         local = LocalAgent(
@@ -114,10 +115,11 @@ class LoopbackHost:
             seed(self.toolstack.db, settings)
             startup.take_office(self.toolstack)
             self._pool.master = self
-        tls = server_context(self.dir / "xapi.pem", self.name, "127.0.0.1")
+        own = self._pool.peers[self.name]
+        tls = server_context(self.dir / "xapi.pem", self.name, own.address)
         local_port = self._pool.local_ports[self.name]
         self._listeners = [
-            self.web.listen("127.0.0.1", self._pool.peers[self.name].port, tls),
+            self.web.listen(own.address, own.port, tls),
             self.web.listen("127.0.0.1", local_port, None, is_local=True),
         ]
         (self.root / "local-port").write_text(str(local_port))  # in place of /var/lib/xcp/xapi
@@ -141,7 +143,7 @@ class LoopbackPool:
         names = [f"xen{number}" for number in range(1, host_count + 1)]
         self._ports = [Port() for _ in range(2 * host_count)]
         numbers = [port.number for port in self._ports]
-        self.peers = {name: Peer(name, "127.0.0.1", number) for name, number in zip(names, numbers, strict=False)}
+        self.peers = {name: Peer(name, f"127.0.0.{n}", numbers[n - 1]) for n, name in enumerate(names, 1)}
         self.local_ports = dict(zip(names, numbers[host_count:], strict=True))
         self.hosts = {name: LoopbackHost(self, name) for name in names}
         self.master = self.hosts["xen1"]

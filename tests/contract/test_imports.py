@@ -51,8 +51,8 @@ class Import:
     def put(self, body: bytes, *, to: str | None = None, headers: str = "", **query: str) -> bytes:
         asked = {"session_id": self.session, "task_id": self.task, "vdi": self.vdi, "format": "raw", **query}
         asked = {name: value for name, value in asked.items() if value}
-        port = self.pool.peers[to or self.host].port
-        plain = socket.create_connection(("127.0.0.1", port), 10)
+        peer = self.pool.peers[to or self.host]
+        plain = socket.create_connection((peer.address, peer.port), 10)
         with ssl._create_unverified_context().wrap_socket(plain) as wire:
             head = f"PUT /import_raw_vdi?{urlencode(asked)} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
             wire.sendall(head.encode() + body)
@@ -144,7 +144,7 @@ def test_refused_before_a_body_is_read(pool: LoopbackPool) -> None:
 def test_the_host_of_the_sr_takes_it(three: LoopbackPool) -> None:
     one = Import(three, "xen2")
     sent_on = one.put(b"", to="xen3", headers="Content-Length: 0\r\n")
-    assert b" 302 " in sent_on.splitlines()[0] and b"Location: https://127.0.0.1/import_raw_vdi?" in sent_on
+    assert b" 302 " in sent_on.splitlines()[0] and b"Location: https://127.0.0.2/import_raw_vdi?" in sent_on
     data = os.urandom(SIZE)
     one.put(data, headers=f"Content-Length: {SIZE}\r\n")
     assert one.outcome()[0] == "success"

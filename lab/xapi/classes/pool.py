@@ -14,7 +14,7 @@ from lab.xapi.model import NULL, kind
 if TYPE_CHECKING:
     from lab.xapi.toolstack import Context
 
-FOLLOW_TIMEOUT_S = 10.0
+FOLLOW_TIMEOUT_S = 30.0  # a busy dom0 takes a while to write a file
 
 log = logging.getLogger(__name__)
 POOL = kind(
@@ -55,6 +55,7 @@ def eject(context: Context, host: str) -> None:
         raise Failure("OPERATION_NOT_ALLOWED", "the master cannot be ejected")
     if set(row["resident_VMs"]) - {row["control_domain"]}:
         raise Failure("HOST_HAS_RESIDENT_VMS", host)
+    context.agent(host).call("leave", FOLLOW_TIMEOUT_S)
     for pbd in row["PBDs"]:
         sr = db.get("PBD", pbd, "SR")
         pbds.destroy_record(context, pbd)
@@ -81,8 +82,8 @@ def emergency_transition_to_master(context: Context) -> None:
     """Asked of a member, whose session is its own: it is the master after the restart that follows."""
     settings = context.toolstack.settings
     if not settings.is_master:
-        role.become_master(settings)
-        context.toolstack.local.call("restart", FOLLOW_TIMEOUT_S)
+        role.take_database(settings)
+        context.toolstack.local.call("follow", FOLLOW_TIMEOUT_S, master=settings.host)
 
 
 @POOL.call(master_address="string")
@@ -103,7 +104,7 @@ def recover_slaves(context: Context) -> list[str]:
         if name != context.toolstack.settings.host:
             try:
                 remote.call("follow", FOLLOW_TIMEOUT_S, master=context.toolstack.settings.host)
-            except (OSError, http.client.HTTPException) as error:
+            except (Failure, OSError, http.client.HTTPException) as error:
                 log.info("%s does not follow: %s", name, error)
                 continue
             found.append(context.toolstack.host_ref(name))
