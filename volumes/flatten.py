@@ -3,13 +3,18 @@
 librbd's flatten wants the exclusive lock, and would keep a VM from starting. What it does for each data object is a
 call of the OSD's `rbd` class, `copyup`: write these data unless the object exists. The kernel and librbd make the same
 call before their own first write to an object, so all of them may be at it at once; and nobody removes an object that
-covers a parent's data. Sources in Ceph: src/cls/rbd/cls_rbd.cc (copyup), src/librbd/io/CopyupRequest.cc.
+covers a parent's data.
+
+It goes from the image's end to its start. How far it has come is no note beside the image, but what everybody reads by:
+the overlap, the part of the image that has a parent at all. Sources in Ceph: src/cls/rbd/cls_rbd.cc (copyup, set_size),
+src/librbd/io/CopyupRequest.cc.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import rados
@@ -24,7 +29,7 @@ SLICE_OBJECTS = 256
 
 
 def flatten(pool: Pool, image: Header, timeout_s: float) -> bool:
-    """Go on with it for that long; whether it is done. What is copied stays copied. `image` was read just now."""
+    """Go on with it for that long; whether it is done. The next call goes on from there. `image` was read just now."""
     parent = image.parent
     if parent is None or parent.overlap_bytes is None:
         return True
@@ -33,17 +38,26 @@ def flatten(pool: Pool, image: Header, timeout_s: float) -> bool:
         # flattened image has none.
         return False
     end = time.monotonic() + timeout_s
+    with rbd.Image(pool.ioctx, image_id=image.image_id, read_only=True) as content:
+        for reached_bytes in _copy_downwards(pool, image, content):
+            if reached_bytes and time.monotonic() > end:
+                header.lower_overlap(pool.ioctx, image, reached_bytes)  # if it cannot be, that much is looked at again
+                return False
+    return _detach(pool, image)
+
+
+def _copy_downwards(pool: Pool, image: Header, content: Any) -> Iterator[int]:
+    """Copy object by object; each time, from which byte on the image needs its parent no more."""
+    assert image.parent is not None and image.parent.overlap_bytes is not None
     data = pool.data_of(image.data_pool_id)
     object_bytes = 1 << image.order
-    with rbd.Image(pool.ioctx, image_id=image.image_id, read_only=True) as content:
-        covered = min(parent.overlap_bytes, content.size())
-        for start in range(0, covered, SLICE_OBJECTS * object_bytes):
-            length = min(SLICE_OBJECTS * object_bytes, covered - start)
-            for number in _numbers_with_data(content, start, length, object_bytes):
-                if time.monotonic() > end:
-                    return False
-                _copy_up(data, image, content, number)
-    return _detach(pool, image)
+    covered = min(image.parent.overlap_bytes, content.size())
+    for start in reversed(range(0, covered, SLICE_OBJECTS * object_bytes)):
+        length = min(SLICE_OBJECTS * object_bytes, covered - start)
+        for number in reversed(_numbers_with_data(content, start, length, object_bytes)):
+            _copy_up(data, image, content, number)
+            yield number * object_bytes
+        yield start
 
 
 def _numbers_with_data(content: Any, start: int, length: int, object_bytes: int) -> list[int]:

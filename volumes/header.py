@@ -274,6 +274,19 @@ def _compare(operation: Any, known: Header, key: str) -> None:
     operation.omap_cmp("size", pack_u64(known.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
 
 
+def lower_overlap(ioctx: Any, image: Header, overlap_bytes: int) -> bool:
+    """What is beyond that is read from the parent no more. Not done if a snapshot was added or the size has changed
+    since the header was read; whether it was done. One that is lower already stays so.
+    """
+    with rados.WriteOpCtx() as operation:
+        operation.omap_cmp("snap_seq", pack_u64(image.last_snap_id), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        operation.omap_cmp("size", pack_u64(image.size_bytes), rados.LIBRADOS_CMPXATTR_OP_EQ)
+        # The class lowers it with the size, which nobody sees smaller: it is one step.
+        for size_bytes in (overlap_bytes, image.size_bytes):
+            operation.execute("rbd", "set_size", pack_u64(size_bytes))
+        return operate_if(ioctx, operation, header_object(image.image_id))
+
+
 def detach_parent(ioctx: Any, image: Header) -> bool:
     """The image needs its parent no more (its snapshots may). Not done if a snapshot was added since the header was
     read; whether it was done. rados.ObjectNotFound if it has none.

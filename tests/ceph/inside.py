@@ -68,7 +68,7 @@ class Inside:
 
     def discard(self, request: dict[str, Any]) -> None:
         with self.image(request, read_only=False) as image:
-            image.discard(request["block"] * BLOCK_BYTES, BLOCK_BYTES)
+            image.discard(request["block"] * BLOCK_BYTES, request.get("blocks", 1) * BLOCK_BYTES)
 
     def read(self, request: dict[str, Any]) -> dict[str, str]:
         """The letter of each of the blocks; "" where it holds zeros, "?" where it is not of one letter."""

@@ -183,6 +183,42 @@ def test_flattening_is_in_no_ones_way(calls: Calls, within: Inside) -> None:
     calls.delete(clone)
 
 
+FLATTEN_IN_PIECES = """
+from volumes import flatten, header
+from volumes.pool import Pool
+pool = Pool(ioctx, None, lambda _: None)
+for _ in range(int(sys.argv[2])):
+    image = header.read(ioctx, sys.argv[1])
+    print(image.parent.overlap_bytes >> 22)
+    if flatten.flatten(pool, image, 0):
+        print("done")
+"""
+
+
+def test_flattening_goes_on_where_it_stopped(calls: Calls, within: Inside) -> None:
+    """Each time only the time for one object is given, by two processes in turn, and what was copied is trimmed."""
+    source, clone = new_id(), new_id()
+    calls.create(source, 2048 * MIB)
+    letters = {str(64 * number): "a" for number in (1, 2, 260, 500, 511)}
+    within.do("write", image=f"vdi-{source}", blocks=letters)
+    calls.clone(clone, source)
+    before = calls.snapshot(clone)
+
+    def go_on(pieces: int) -> list[str]:
+        script = DIRECTORY + FLATTEN_IN_PIECES
+        return calls.service.cluster.run("python3", "-B", "-c", script, image_id(calls, clone), str(pieces)).split()
+
+    assert go_on(2) == ["512", "511"]
+    after = calls.snapshot(clone)
+    within.do("discard", image=f"vdi-{clone}", block=64 * 511, blocks=64)
+    assert go_on(5) == ["500", "260", "256", "2", "1", "done"]
+    assert within.do("parent", image=f"vdi-{clone}") is None
+    for what, expected in ((clone, {**letters, "32704": ""}), (before, letters), (after, letters)):
+        assert within.do("read", blocks=[int(block) for block in letters], **where(calls, what)) == expected
+    for what in (source, clone, before, after):
+        calls.delete(what)
+
+
 def test_an_image_that_cannot_be_flattened_keeps_no_other_from_it(calls: Calls, within: Inside) -> None:
     chain = [new_id()]
     calls.create(chain[0], MIB)
