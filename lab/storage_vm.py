@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import config_drive, loops, storage_vm_boot
+from lab import cgroups, config_drive, loops, storage_vm_boot
 from lab.command import NAMESPACES, CommandError, record, recorded, run, stop
 from lab.command import start as start_daemon
 from lab.loops import Range
@@ -74,6 +74,7 @@ def start(lab: Lab, host: Host, vm: VirtualMachine) -> None:
     _remember(folder, [root, *(_range(disk) for disk in data)])
     devices = {disk.name: loops.attach(_range(disk), writable=disk.writable) for disk in data}
     plan = storage_vm_boot.Plan(
+        name=_machine(lab, vm.uuid),
         root=str(folder / "root"),
         device=str(loops.attach(root)),
         links={f"/dev/{name}": device.name for name, device in devices.items()},
@@ -212,11 +213,15 @@ def _namespace(lab: Lab, host: Host, uuid: str) -> str:
     return f"{lab.namespace}-{host.name}-{uuid[:8]}"
 
 
+def _machine(lab: Lab, uuid: str) -> str:
+    return f"{lab.namespace}-{uuid[:8]}"
+
+
 def _command(lab: Lab, host: Host, vm: VirtualMachine, devices: tuple[Path, ...]) -> list[str | Path]:
     # A whole control group hierarchy and its own network's settings to write to: Docker needs both.
     command: list[str | Path] = ["env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"]
     command += ["systemd-nspawn", "--quiet", "--boot"]
-    command += [f"--directory={_folder(host, vm.uuid) / 'root'}", f"--machine={lab.namespace}-{vm.uuid[:8]}"]
+    command += [f"--directory={_folder(host, vm.uuid) / 'root'}", f"--machine={_machine(lab, vm.uuid)}"]
     command += [f"--uuid={vm.uuid}", "--settings=no", "--register=no", "--keep-unit", "--console=pipe"]
     command += ["--resolv-conf=off", "--timezone=off", "--link-journal=no"]
     # As in a real guest, root may do anything: Docker, LVM and Ceph need most of it.
@@ -278,12 +283,13 @@ def _unplug_network(lab: Lab, host: Host, uuid: str) -> None:
 
 
 def _clear(lab: Lab, host: Host, uuid: str) -> None:
-    """Remove what a stopped VM holds: processes that outlived it, its network, its loop devices."""
+    """Remove what a stopped VM holds: processes that outlived it, its network, control groups and loop devices."""
     namespace = _namespace(lab, host, uuid)
     if (NAMESPACES / namespace).exists():
         _end_all_in(namespace)
         _unplug_network(lab, host, uuid)  # with the namespace it would go only some time later
         run(["ip", "netns", "delete", namespace], timeout_s=10)
+    cgroups.remove(_machine(lab, uuid))
     for one in _remembered(_folder(host, uuid)):
         loops.detach(one)
     (_folder(host, uuid) / "loops.json").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import config_drive
+from lab import cgroups, config_drive
 from lab.command import run
 
 GUEST_FILES = Path(__file__).parent / "images" / "guest"
@@ -24,6 +24,7 @@ MIB = 1024**2
 class Plan:
     """`device` holds the root file system; `links` are the guest's names of its other disks: /dev/xvdX to loopN."""
 
+    name: str
     root: str
     device: str
     links: dict[str, str]
@@ -36,6 +37,7 @@ def main() -> None:
     root = Path(plan.root)
     _mount(Path(plan.device), root)
     _prepare(root, plan)
+    cgroups.enter(plan.name)
     os.execvp(plan.command[0], plan.command)
 
 

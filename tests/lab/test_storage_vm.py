@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from lab import network, storage_vm
-from lab.command import NAMESPACES, run
+from lab.command import NAMESPACES, recorded, run
 from lab.storage_vm import VirtualMachine
 from lab.topology import Host, Lab
 from tests.lab import storage_vms
 
 pytestmark = pytest.mark.lab
+CGROUPS = Path("/sys/fs/cgroup")
 Machine = tuple[Lab, Host, VirtualMachine, Path]
 
 
@@ -39,6 +40,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     assert not list(NAMESPACES.glob(f"{lab.namespace}*"))
     assert str(lab.dir) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
     assert str(lab.dir) not in Path("/proc/mounts").read_text()
+    assert not [path for deep in ("*", "*/*") for path in CGROUPS.glob(deep) if path.name.startswith(lab.namespace)]
 
 
 def test_is_what_its_config_drive_says(machine: Machine) -> None:
@@ -49,6 +51,17 @@ def test_is_what_its_config_drive_says(machine: Machine) -> None:
     assert said.split()[:4] == ["xen1-storage", "active", "active", "active"]
     assert len(said.split()) == 5, "the Ceph image is not in Docker"
     assert storage_vm.addresses(lab, host, vm.uuid) == {0: [host.storage_vm_address]}
+
+
+def test_shares_no_control_group(machine: Machine) -> None:
+    """Else `systemctl kill docker` in one storage VM ends the Docker of all of them."""
+    lab, host, vm, _ = machine
+    daemon = recorded(host.dir / "vms" / vm.uuid / "nspawn.pid")
+    assert daemon
+    groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{daemon.pid}/cgroup").read_text().splitlines())
+    own = f"/{lab.namespace}-{vm.uuid[:8]}/"
+    assert groups[""].startswith(own)
+    assert groups.get("name=systemd", own).startswith(own.rstrip("/"))
 
 
 def test_sees_a_range_of_the_hosts_disk(machine: Machine) -> None:
