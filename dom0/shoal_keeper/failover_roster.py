@@ -4,7 +4,7 @@ import json
 import os
 from typing import Dict, NamedTuple, Tuple
 
-from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK, SR_TYPE
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK, SR_TYPE, find_storage_vm
 
 FILE = "/var/lib/shoal/failover.json"
 
@@ -83,11 +83,9 @@ def shoals_configs(call):
 
 def _machines(call):
     """Host name → name of its storage VM, which is the name that the VM gives itself, too."""
-    found = {}
-    for vm in call("VM.get_all_records").values():
-        if not (vm["is_a_template"] or vm["is_a_snapshot"]) and HOST_MARK in vm["other_config"]:
-            found[vm["other_config"][HOST_MARK]] = vm["name_label"]
-    return found
+    marked = {ref: vm for ref, vm in call("VM.get_all_records").items() if HOST_MARK in vm["other_config"]}
+    found = {host: find_storage_vm(marked, host) for host in {vm["other_config"][HOST_MARK] for vm in marked.values()}}
+    return {host: marked[ref]["name_label"] for host, ref in found.items() if ref is not None}
 
 
 def load():

@@ -17,6 +17,7 @@ SR_TYPE = "rbd"
 POOL_MARK = "shoal:ssh-key"  # set where there are storage VMs
 KIT_MARK = "shoal:kit"  # set on each host that takes part, with or without
 HOST_MARK = "shoal:host"
+STORAGE_VM = "shoal-storage-%s"
 SETTINGS_MARK = "shoal:settings"
 REST_MARK = "shoal:maintenance"
 LOCK_MARK = "shoal:lock"
@@ -85,18 +86,15 @@ class Observer:
         return uptime_s - self._lock[1] > LOCK_STALE_S
 
     def _find_storage_vm(self, host):
-        """By Shoal's mark. The records of all VMs are read only until it is found."""
+        """The records of all VMs are read only until it is found."""
         if self._storage_vm is not None:
             record = self._vm_record(self._storage_vm)
             if record is not None and record["other_config"].get(HOST_MARK) == host.name:
                 return self._vm(self._storage_vm, record)
         self._storage_vm = None
-        for ref, record in self._toolstack.call("VM.get_all_records").items():
-            is_vm = not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"])
-            if is_vm and record["other_config"].get(HOST_MARK) == host.name:
-                self._storage_vm = ref
-                return self._vm(ref, record)
-        return None
+        vms = self._toolstack.call("VM.get_all_records")
+        self._storage_vm = find_storage_vm(vms, host.name)
+        return None if self._storage_vm is None else self._vm(self._storage_vm, vms[self._storage_vm])
 
     def _vm_record(self, ref):
         try:
@@ -272,10 +270,21 @@ def _list(config, key):
     return [part.strip() for part in config.get(key, "").split(",") if part.strip()]
 
 
+def find_storage_vm(vms, host):
+    """Ref of that host's, None for none: by Shoal's mark. A copy that a person made has it, too, but not the name."""
+    marked = [ref for ref, vm in vms.items() if _is_ordinary(vm) and vm["other_config"].get(HOST_MARK) == host]
+    named = [ref for ref in marked if vms[ref]["name_label"] == STORAGE_VM % host]
+    return next(iter(named or marked), None)
+
+
+def _is_ordinary(vm):
+    return not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"])
+
+
 def _is_marked(vm):
     """Whether it is an ordinary VM that starts with a host."""
-    marks, is_vm = vm["other_config"], not (vm["is_a_template"] or vm["is_a_snapshot"] or vm["is_control_domain"])
-    return is_vm and marks.get(AUTO_POWERON) == "true" and HOST_MARK not in marks
+    marks = vm["other_config"]
+    return _is_ordinary(vm) and marks.get(AUTO_POWERON) == "true" and HOST_MARK not in marks
 
 
 def _where(call, kind, field, value):

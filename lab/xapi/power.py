@@ -165,6 +165,14 @@ def set_running(context: Context, vm: str, host: str, domain: int) -> None:
     context.db.set("VM", vm, power_state="Running", resident_on=host, domid=domain)
 
 
+def set_found(context: Context, vm: str, host: str, domain: int) -> None:
+    """The records of a VM that the pool has nowhere, and that a host says it runs: it has its disks."""
+    for vbd in disk_vbds(context, vm):
+        device = device_name(context.db.get("VBD", vbd, "userdevice"))
+        context.db.set("VBD", vbd, currently_attached=True, device=device)
+    set_running(context, vm, host, domain)
+
+
 def set_halted(context: Context, vm: str) -> None:
     """The records of a VM that does not run."""
     row = context.db.row("VM", vm)
@@ -175,7 +183,7 @@ def set_halted(context: Context, vm: str) -> None:
     if row["guest_metrics"] != NULL and context.db.exists("VM_guest_metrics", row["guest_metrics"]):
         context.db.destroy("VM_guest_metrics", row["guest_metrics"])
     state = {"power_state": "Halted", "resident_on": NULL, "domid": -1, "guest_metrics": NULL}
-    context.db.set("VM", vm, **state, current_operations={})
+    context.db.set("VM", vm, **state, scheduled_to_be_resident_on=NULL, current_operations={})
 
 
 def shut_down(context: Context, vm: str, how: str) -> None:
@@ -210,12 +218,10 @@ def release(context: Context, vm: str, host: str) -> None:
 
 
 def reset(context: Context, vm: str) -> None:
-    """Declare a VM off, without asking its host, which may be gone. Only the master's own host is asked, as in xapi."""
+    """Declare a VM off, whatever blocks it, without asking its host, which may be gone: only the master's own is."""
     row = context.db.row("VM", vm)
     if row["is_control_domain"]:
         raise Failure("CANNOT_RESET_CONTROL_DOMAIN", vm)
-    if "power_state_reset" in row["blocked_operations"]:
-        raise Failure("OPERATION_BLOCKED", vm, row["blocked_operations"]["power_state_reset"])
     toolstack = context.toolstack
     is_here = row["resident_on"] == toolstack.host_ref(toolstack.settings.host)
     if row["power_state"] == "Running" and is_here:

@@ -110,7 +110,7 @@ def resynchronise_vms(context: Context, host: str, running: dict[str, int]) -> N
     for own, domain in running.items():
         for vm in context.db.where("VM", uuid=own):
             if context.db.get("VM", vm, "resident_on") == NULL:
-                power.set_running(context, vm, host, domain)
+                power.set_found(context, vm, host, domain)
 
 
 def autostart_vms(context: Context) -> None:
@@ -173,6 +173,13 @@ def forget_operations(toolstack: Toolstack) -> None:
         for ref in toolstack.db.refs(kind):
             if toolstack.db.get(kind, ref, "current_operations"):
                 toolstack.db.set(kind, ref, current_operations={})
+    for vm in toolstack.db.refs("VM"):
+        if toolstack.db.get("VM", vm, "scheduled_to_be_resident_on") != NULL:
+            toolstack.db.set("VM", vm, scheduled_to_be_resident_on=NULL)
+        if toolstack.db.get("VM", vm, "power_state") == "Halted":  # it may have been about to start
+            for vbd in toolstack.db.get("VM", vm, "VBDs"):
+                if toolstack.db.get("VBD", vbd, "currently_attached"):
+                    toolstack.db.set("VBD", vbd, currently_attached=False)
 
 
 class Heartbeats:

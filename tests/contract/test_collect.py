@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.xapi.loopback import PASSWORD, LoopbackPool
+from shoal.observe.bundle import PIECE_BYTES
 from tests.contract.folder_dom0 import FolderDom0
 from tests.contract.pools import log_in
 from tests.contract.test_product_command import SPEC, run
@@ -36,6 +37,9 @@ def plant(dom0: FolderDom0, api: Any, state: Path) -> None:
     (root / "bin/journalctl").write_text(f"#!/bin/sh\ncat <<'END'\n{LINE}\nkeeper stays\n{PEM}\nEND\n")
     (root / "bin/journalctl").chmod(0o755)
     (root / "etc/xapi.conf.d/99-shoal.conf").write_text(f"sm-plugins={CEPHX}\n")
+    api.secret.create(
+        {"value": "filler" * (PIECE_BYTES // 6 + 1), "other_config": {}}
+    )  # more than a file of a bundle holds
     api.secret.create({"value": IN_POOL, "other_config": {}})
     (pool,) = api.pool.get_all()
     api.pool.add_to_other_config(pool, "note", LINE)
@@ -71,6 +75,7 @@ async def test_planted_secrets_are_nowhere_in_the_bundle(tmp_path: Path) -> None
             code, said = await collect(spec, bundle)
             again, refusal = await collect(spec, bundle)
     assert code == 0, said
+    assert "not known, and so not looked for in it: Ceph's keys: " in said
     assert (again, f"{bundle} is there already" in refusal) == (1, True)
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
     files = unpack(bundle)

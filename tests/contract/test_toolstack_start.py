@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from lab.xapi import startup
+from lab.xapi import power, startup
 from lab.xapi.agent import LocalAgent
 from lab.xapi.loopback import DEFAULT_PLUGINS, LoopbackPool
 from lab.xapi.startup import Heartbeats
+from lab.xapi.toolstack import Caller, Context
 from tests.contract.pools import (
+    NULL,
     commands,
     install_driver,
     log_in,
@@ -124,6 +126,29 @@ def test_vms_start_with_their_host_when_the_pool_says_so(pool: LoopbackPool) -> 
     api.pool.add_to_other_config(pool_ref, "auto_poweron", "true")
     boot(pool)
     assert log_in(pool).VM.get_power_state(vm) == "Running"
+
+
+def test_a_vm_that_the_pool_has_nowhere_is_found_with_its_disks(three: LoopbackPool) -> None:
+    """Another master may go on with a database of before the VM was started."""
+    api, other, master = log_in(three), three.hosts["xen2"], three.master
+    (host,) = api.host.get_by_name_label("xen2")
+    vm = api.VM.create(vm_record())
+    vbd = api.VBD.create(vbd_record(vm, api.VDI.create(vdi_record(make_sr(api, three)))))
+    api.VM.start_on(vm, host, False, False)
+    power.set_halted(Context(master.toolstack, Caller("xen1")), vm)
+    db = master.toolstack.db
+    db.set("VM", vm, scheduled_to_be_resident_on=host)
+    db.set("VBD", vbd, currently_attached=True)
+    master.stop()
+    master.start()
+    api = log_in(three)
+    assert (api.VM.get_scheduled_to_be_resident_on(vm), api.VBD.get_currently_attached(vbd)) == (NULL, False)
+    other.stop()
+    other.start()
+    assert (api.VM.get_power_state(vm), api.VM.get_resident_on(vm)) == ("Running", host)
+    assert (api.VBD.get_currently_attached(vbd), api.VBD.get_device(vbd)) == (True, "xvda")
+    api.VM.hard_shutdown(vm)
+    assert commands(other)[-3:] == ["vdi_deactivate", "vdi_detach", "vdi_epoch_end"]
 
 
 def boot(pool: LoopbackPool) -> None:

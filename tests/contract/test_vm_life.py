@@ -137,8 +137,10 @@ def test_a_vm_of_a_lost_host_is_declared_off_and_starts_elsewhere(three: Loopbac
     api.VM.start_on(vm, hosts["xen2"], False, False)
     three.hosts["xen2"].stop()
     assert refused(api.VM.hard_shutdown, vm) == ["CANNOT_CONTACT_HOST", hosts["xen2"]]
+    api.VM.set_blocked_operations(vm, {"power_state_reset": "xapi does not look"})
+    three.master.toolstack.db.set("VM", vm, scheduled_to_be_resident_on=hosts["xen1"])  # it was about to move
     api.VM.power_state_reset(vm)
-    assert api.VM.get_power_state(vm) == "Halted"
+    assert (api.VM.get_power_state(vm), api.VM.get_scheduled_to_be_resident_on(vm)) == ("Halted", NULL)
     api.VM.start_on(vm, hosts["xen3"], False, False)
     assert api.VM.get_resident_on(vm) == hosts["xen3"]
 

@@ -46,6 +46,9 @@ def run(file: Path, state: Path | None, *, output: Path | None) -> int:
     for one in missing:
         why = redactor.redact(one.missing.encode()).decode(errors="replace")[:300]
         console.print(f"  not there: {one.path}: {why}", soft_wrap=True)
+    for remark in remarks:
+        why = redactor.redact(remark.encode()).decode(errors="replace")[:300]
+        console.print(f"  not known, and so not looked for in it: {why}", soft_wrap=True)
     if facts is None:
         console.print("The pool did not answer: what it would say is not in it.")
     console.print("Look through it before you give it away.")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 HIDDEN = b"[redacted]"
 SHORTEST = 4
 """Characters. A shorter secret would be found in every word; beside its name it is hidden all the same."""
+MANY = 500  # known ones, from which on one pass over a text takes less time than a search for each
 SHORTEST_LINE = 12  # of a secret of many lines, such as a PEM block
 
 _PEM = rb"-----%s [A-Z0-9 ]*PRIVATE KEY-----"
@@ -23,6 +24,8 @@ _NAME = rb"(?:pass(?:word|wd|phrase)?|secret|token|(?:api|private|access)[_-]?ke
 _GIVES = rb"(?i)(" + _NAME + rb"\\*[\"']?\s*[=:]\s*)"
 _PATTERNS = (
     # A private key in PEM, with its line ends written as \n, or with what a journal puts before each line; or cut off.
+    # One whose beginning was cut off with the text's.
+    (rb"\A(?:(?!-----BEGIN ).){0,16384}?" + _PEM % b"END", HIDDEN),
     (_PEM % b"BEGIN" + rb"(?:(?:(?!-----BEGIN ).){0,16384}?" + _PEM % b"END" + rb"|[A-Za-z0-9+/=\s\\:,-]*)", HIDDEN),
     # {"name": "…password", "value": "…"}, as Ceph tells its configuration
     (
@@ -46,11 +49,16 @@ _PATTERNS = (
 )
 
 
+Place = tuple[int, int]  # in a text, from and to
+Index = dict[bytes, list[tuple[int, set[bytes]]]]  # beginning → (length, those of that length), the longest first
+
+
 class Redactor:
     """Knows the secrets of one run. `learn` as they turn up, then `redact` everything."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known: set[bytes] = set()
+        self._index: Index | None = None
         self._patterns = tuple((re.compile(pattern, re.DOTALL), shown) for pattern, shown in _PATTERNS)
         for secret in secrets:
             self.learn(secret)
@@ -61,13 +69,53 @@ class Redactor:
         for part in (secret, secret.strip(), *parts):
             if len(part) >= SHORTEST:
                 self._known.update(form.encode() for form in _forms(part))
+        self._index = None
 
     def redact(self, data: bytes) -> bytes:
-        for secret in sorted(self._known, key=len, reverse=True):
-            data = data.replace(secret, HIDDEN)
+        data = _hide(data, self._find(data))
         for pattern, shown in self._patterns:
             data = pattern.sub(shown, data)
         return data
+
+    def _find(self, data: bytes) -> Iterator[Place]:
+        if len(self._known) <= MANY:
+            return _find_each(data, self._known)
+        self._index = self._index or _index(self._known)
+        return _find_in_one_pass(data, self._index)
+
+
+def _hide(data: bytes, places: Iterable[Place]) -> bytes:
+    """Every byte that is part of a secret; places may overlap."""
+    shown, end = [], 0
+    for start, stop in sorted(places):
+        if start >= end:
+            shown += [data[end:start], HIDDEN]
+        end = max(end, stop)
+    return b"".join(shown) + data[end:]
+
+
+def _find_each(data: bytes, known: Iterable[bytes]) -> Iterator[Place]:
+    for secret in known:
+        start = data.find(secret)
+        while start >= 0:
+            yield start, start + len(secret)
+            start = data.find(secret, start + 1)
+
+
+def _find_in_one_pass(data: bytes, index: Index) -> Iterator[Place]:
+    """Of those that begin at one place the longest. There may be 100,000 of them."""
+    for start in range(len(data)):
+        for length, some in index.get(data[start : start + SHORTEST], ()):
+            if data[start : start + length] in some:
+                yield start, start + length
+                break
+
+
+def _index(known: Iterable[bytes]) -> Index:
+    found: dict[bytes, dict[int, set[bytes]]] = {}
+    for secret in known:
+        found.setdefault(secret[:SHORTEST], {}).setdefault(len(secret), set()).add(secret)
+    return {first: sorted(some.items(), key=lambda pair: -pair[0]) for first, some in found.items()}
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from shoal.clients.connections import Connections
@@ -87,6 +87,15 @@ def pieces(connections: Connections, hosts: Iterable[str]) -> tuple[Piece, ...]:
 
 
 async def take(piece: Piece) -> Had:
+    """What goes into the bundle: of much the end."""
+    had = await take_whole(piece)
+    cut_bytes = max(0, len(had.data) - PIECE_BYTES)
+    if cut_bytes:  # at a line's end: half a secret would not be known for one
+        cut_bytes = had.data.find(b"\n", cut_bytes) + 1 or len(had.data)
+    return replace(had, data=had.data[cut_bytes:], cut_bytes=cut_bytes)
+
+
+async def take_whole(piece: Piece) -> Had:
     """Never raises for what could not be had: the bundle says so instead."""
     start = time.monotonic()
     try:
@@ -97,10 +106,7 @@ async def take(piece: Piece) -> Had:
     except (ShoalError, OSError) as error:
         why = f"{error.brief}: {error.details}" if isinstance(error, ShoalError) else str(error)
         return Had(piece.path, missing=why.rstrip(": "), seconds=time.monotonic() - start)
-    cut_bytes = max(0, len(data) - PIECE_BYTES)
-    if cut_bytes:  # at a line's end: half a secret would not be known for one
-        cut_bytes = data.find(b"\n", cut_bytes) + 1 or len(data)
-    return Had(piece.path, data[cut_bytes:], seconds=time.monotonic() - start, cut_bytes=cut_bytes)
+    return Had(piece.path, data, seconds=time.monotonic() - start)
 
 
 async def known_secrets(connections: Connections, hosts: Iterable[str]) -> tuple[set[str], list[str]]:
@@ -111,7 +117,7 @@ async def known_secrets(connections: Connections, hosts: Iterable[str]) -> tuple
         **{f"Ceph's {key}": partial(_config_key, connections, key) for key in CONFIG_KEYS},
         **{f"keys in dom0 of {host}": partial(_dom0_keys, connections, host) for host in hosts},
     }
-    looks = await asyncio.gather(*(take(Piece(name, read)) for name, read in sources.items()))
+    looks = await asyncio.gather(*(take_whole(Piece(name, read)) for name, read in sources.items()))
     secrets = {secret for look in looks if look.data for secret in json.loads(look.data)}
     return secrets, [f"{look.path}: {look.missing}" for look in looks if look.missing]
 

@@ -17,6 +17,7 @@ from shoal.observe.pool import CLASSES, Records, read_pool
 from shoal.observe.reading import Answer, flag, text, text_table
 from shoal.observe.virtual_disks import read_virtual_disks
 from shoal.plan.host_marks import WORK_LOCK
+from shoal.spec.names import storage_vm_name
 
 MARKED_CLASSES = ("pool", "host", "SR", "VDI", "VM")
 ALERT_PREFIX = "SHOAL_"
@@ -57,7 +58,8 @@ def own_vms(vms: Mapping[str, Answer]) -> tuple[OwnVm, ...]:
     for vm in vms.values():
         host = text_table(vm, "other_config").get("shoal:host", "")
         is_ordinary = not (flag(vm, "is_a_template") or flag(vm, "is_a_snapshot", default=False))
-        if host and is_ordinary:
+        # One of another name is a copy that a person made: the marks go with it.
+        if host and is_ordinary and text(vm, "name_label") == storage_vm_name(host):
             found.append(OwnVm(text(vm, "uuid"), text(vm, "name_label"), host, text(vm, "power_state")))
     return tuple(sorted(found, key=lambda vm: (vm.host, vm.uuid)))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from shoal.clients.xenapi import Record, XenApi, XenApiError
 from shoal.kit.errors import ShoalError
+from shoal.spec.names import storage_vm_name
 
 NULL = "OpaqueRef:NULL"
 HOST_MARK = "shoal:host"
@@ -86,11 +87,27 @@ async def storage_vm(xenapi: XenApi, host: str, name: str) -> tuple[str, Record]
     return found[0]
 
 
+def is_storage_vm(vm: Mapping[str, object], host: str) -> bool:
+    """By mark and name: a VM that a person copied from it has the mark, too."""
+    is_ordinary = not (vm["is_a_template"] or vm.get("is_a_snapshot"))
+    return is_ordinary and vm["name_label"] == storage_vm_name(host) and config_of(vm).get(HOST_MARK) == host
+
+
+async def is_of_another(xenapi: XenApi, vdi: Mapping[str, object], host: str) -> bool:
+    """Whether a disk with the marks is none of the storage VM's: a snapshot, or a copy that a person's VM has."""
+    if vdi.get("is_a_snapshot"):
+        return True
+    vms = [await xenapi.record("VM", str((await xenapi.record("VBD", ref))["VM"])) for ref in refs(vdi, "VBDs")]
+    vms = [vm for vm in vms if not vm["is_control_domain"]]  # the toolstack reads or writes it
+    return bool(vms) and not any(is_storage_vm(vm, host) for vm in vms)
+
+
 async def own_vdis(xenapi: XenApi, name: str, host: str, role: str) -> tuple[tuple[str, Record], ...]:
     """The disks of that name that Shoal made for this host in this role; there is one, unless something was killed."""
     found = [(ref, await xenapi.record("VDI", ref)) for ref in await by_name(xenapi, "VDI", name)]
     wanted = {HOST_MARK: host, ROLE_MARK: role}.items()
-    return tuple((ref, record) for ref, record in found if wanted <= config_of(record).items())
+    marked = [(ref, record) for ref, record in found if wanted <= config_of(record).items()]
+    return tuple([each for each in marked if not await is_of_another(xenapi, each[1], host)])
 
 
 async def set_mark(xenapi: XenApi, kind: str, ref: str, key: str, value: str) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.kit.redaction import HIDDEN, Redactor
+from shoal.kit.redaction import HIDDEN, MANY, Redactor
 
 CEPHX = base64.b64encode(b"\x01\x00" + bytes(range(200, 226))).decode()
 CEPHX_256 = base64.b64encode(b"\x02\x00" + bytes(range(100, 142))).decode()
@@ -78,6 +78,18 @@ def test_a_known_secret_goes_wherever_it_stands(secret: str, before: str, after:
     for text in (before + secret + after, json.dumps(before + secret + after)):
         shown = redactor.redact(text.encode()).replace(HIDDEN, b"")
         assert secret.encode() not in shown or secret in HIDDEN.decode() or secret in before + after
+
+
+@pytest.mark.parametrize("more", [0, 2 * MANY], ids=["few", "many"])
+def test_every_byte_of_secrets_that_overlap_goes(more: int) -> None:
+    secrets = ["abcdefgh", "fghijklmnopq", "abcd", "pqrs-tuv"]
+    redactor = Redactor([*secrets, *(f"another-{number}" for number in range(more))])
+    assert redactor.redact(b"abcdefghijklmnopqrs-tuv, abcdx") == HIDDEN + b", " + HIDDEN + b"x"
+
+
+def test_the_rest_of_a_key_whose_beginning_was_cut_off_goes() -> None:
+    text = b"QgEiAnotherLine\nLastLineOfAKey=\n-----END PRIVATE KEY-----\nstays"
+    assert Redactor().redact(text) == HIDDEN + b"\nstays"
 
 
 def test_each_line_of_a_known_key_goes() -> None:

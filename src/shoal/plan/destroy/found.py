@@ -42,11 +42,13 @@ def passthrough_srs(seen: Remains, host: str) -> tuple[Sr, ...]:
 
 
 def storage_vm_disks(seen: Remains, host: str) -> tuple[VirtualDisk, ...]:
-    """System disk and config drive, also of an import that did not end."""
+    """System disk and config drive, also of an import that did not end. What a copy of the VM has is none of them."""
+    own = {vm.uuid for vm in seen.storage_vms if vm.host == host}
     return tuple(
         disk
         for disk in seen.disks.disks
         if disk.other_config.get("shoal:host") == host and "shoal:role" in disk.other_config
+        if not disk.is_a_snapshot and (not disk.users or own & {user.vm_uuid for user in disk.users})
     )
 
 

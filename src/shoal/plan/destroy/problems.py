@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from shoal.facts import Remains, Sr, VirtualDisk
@@ -15,7 +16,7 @@ SHOWN = 10
 
 def find_problems(spec: Spec, seen: Remains, *, with_disks: bool) -> tuple[Problem, ...]:
     own = found.shared_srs(spec, seen)
-    problems = [*_of_hosts(seen), *_of_other_srs(seen, own)]
+    problems = [*_of_hosts(seen), *_of_other_srs(seen, own), *_of_storage_vms(seen)]
     for sr in own:
         problems += _of_disks(found.disks_on(seen, sr), sr, with_disks=with_disks)
     return tuple(problems)
@@ -37,6 +38,14 @@ def _of_other_srs(seen: Remains, own: tuple[Sr, ...]) -> Iterator[Problem]:
         if sr.type == SR_TYPE and sr not in own:
             what = f"SR {sr.name!r} is of type {SR_TYPE} and is not in the spec; without the driver it is lost"
             yield Problem(what, "forget it, or name it in the spec")
+
+
+def _of_storage_vms(seen: Remains) -> Iterator[Problem]:
+    for (host, name), count in Counter((vm.host, vm.name) for vm in seen.storage_vms).items():
+        if count > 1:
+            yield Problem(
+                f"{count} VMs {name!r} carry Shoal's mark of {host}, and one at most is Shoal's", "rename the copy"
+            )
 
 
 def _of_disks(disks: tuple[VirtualDisk, ...], sr: Sr, *, with_disks: bool) -> Iterator[Problem]:

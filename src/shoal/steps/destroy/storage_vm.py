@@ -1,10 +1,16 @@
-"""A host's storage VM goes, and with it its system disk and config drive: what carries Shoal's marks, and no more."""
+"""A host's storage VM goes, and with it its system disk and config drive: what carries Shoal's marks, and no more.
+
+A copy that a person made carries them, too: it stays.
+"""
 
 from __future__ import annotations
 
 from shoal.clients.xenapi import Record, TaskTimedOut, XenApi, XenApiError
+from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
 from shoal.steps import records
+from shoal.steps.storage_vm import DRIVE_MARK
+from shoal.steps.system_disk import IMAGE_MARK
 from shoal.steps.tools import Tools
 
 timeout_s = 600.0
@@ -15,16 +21,18 @@ OFF_ALREADY = ("VM_BAD_POWER_STATE",)
 
 async def apply(action: Action, tools: Tools) -> None:
     xenapi = tools.xenapi
-    for ref, record in await _vms(xenapi, action.target):
+    vm, disks = await _vm(xenapi, action.target), await _disks(xenapi, action.target)
+    if vm is not None:
+        ref, record = vm
         await _stop(action, tools, ref, str(record["power_state"]))
         await xenapi.call_async("VM.destroy", ref, timeout_s=CALL_TIMEOUT_S)
-    for ref in await _disks(xenapi, action.target):
+    for ref in disks:
         tools.progress(action, "deleting its disks")
         await xenapi.call_async("VDI.destroy", ref, timeout_s=CALL_TIMEOUT_S)
 
 
 async def verify(action: Action, tools: Tools) -> str:
-    if await _vms(tools.xenapi, action.target):
+    if await _vm(tools.xenapi, action.target):
         return "the VM is still there"
     return "its disks are still there" if await _disks(tools.xenapi, action.target) else ""
 
@@ -49,19 +57,35 @@ async def _stop(action: Action, tools: Tools, vm: str, power_state: str) -> None
             raise
 
 
-async def _vms(xenapi: XenApi, host: str) -> list[tuple[str, Record]]:
-    return [
-        (ref, record)
-        for ref, record in (await xenapi.records("VM")).items()
-        if records.config_of(record).get(records.HOST_MARK) == host
-        and not (record["is_a_template"] or record.get("is_a_snapshot"))
-    ]
+async def _vm(xenapi: XenApi, host: str) -> tuple[str, Record] | None:
+    vms = (await xenapi.records("VM")).items()
+    found = [(ref, record) for ref, record in vms if records.is_storage_vm(record, host)]
+    if len(found) > 1:
+        raise _doubt("VM", found, "rename the copy")
+    return found[0] if found else None
 
 
 async def _disks(xenapi: XenApi, host: str) -> list[str]:
-    """By both marks: a disk of the passthrough SR has neither."""
-    return [
-        ref
-        for ref, record in (await xenapi.records("VDI")).items()
-        if records.config_of(record).get(records.HOST_MARK) == host and records.ROLE_MARK in records.config_of(record)
-    ]
+    """By both marks: a disk of the passthrough SR has neither. In each role one at most was imported to its end."""
+    found: list[str] = []
+    complete: dict[str, list[tuple[str, Record]]] = {}
+    for ref, record in (await xenapi.records("VDI")).items():
+        marks = records.config_of(record)
+        if marks.get(records.HOST_MARK) != host or records.ROLE_MARK not in marks:
+            continue
+        if not await records.is_of_another(xenapi, record, host):
+            found.append(ref)
+            if {IMAGE_MARK, DRIVE_MARK} & marks.keys():
+                complete.setdefault(marks[records.ROLE_MARK], []).append((ref, record))
+    for some in complete.values():
+        if len(some) > 1:
+            raise _doubt("VDI", some, "delete the copy, or give it to a VM")
+    return found
+
+
+def _doubt(kind: str, found: list[tuple[str, Record]], remedy: str) -> ShoalError:
+    return ShoalError(
+        f"{len(found)} {kind}s {found[0][1]['name_label']!r} carry Shoal's marks, and one at most is Shoal's",
+        details=f"None was deleted: {', '.join(sorted(str(record['uuid']) for _, record in found))}.",
+        resolution=f"{remedy[0].upper()}{remedy[1:]}, then run this again.",
+    )
