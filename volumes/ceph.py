@@ -50,6 +50,12 @@ class Ceph:
     def pool_by_id(self, pool_id: int, namespace: str) -> Any:
         return self._pool(pool_id, namespace)
 
+    def open_pool(self, pool_id: int, namespace: str) -> Any:
+        """One of the caller's own, to be closed: what is set on it is so for nobody else."""
+        ioctx = self._connected().open_ioctx2(pool_id)
+        ioctx.set_namespace(namespace)
+        return ioctx
+
     def command(self, **arguments: Any) -> Any:
         """The JSON that a monitor answers to a command."""
         return json.loads(self.order(**arguments))

@@ -22,6 +22,7 @@ from volumes.names import (
     CLONE_PREFIX,
     HALF_MADE_MARK,
     REMOVED_MARK,
+    RESET_MARK,
     SOURCE_MARK,
     VOLUME_MARK,
     drivers_keys,
@@ -30,7 +31,8 @@ from volumes.names import (
 from volumes.pool import Pool
 
 DEPTH_SOFT = 6  # the sweeper shortens what is deeper
-DEPTH_HARD = 14  # the kernel follows 16
+DEPTH_HARD = 14
+DEPTH_OF_RESET = 16  # which the kernel follows; resets do not add up
 TRIES = 5
 
 
@@ -69,8 +71,9 @@ def _find_done(pool: Pool, volume_id: str, source: str) -> Optional[Header]:
 
 def make(pool: Pool, name: str, source: Source, metadata: dict[str, str]) -> Header:
     """The clone `name` of that source, begun anew or finished. `metadata` are the marks that it is to have, too."""
-    if depth(pool, source.image, source.snap) + 1 > DEPTH_HARD:
-        raise too_deep(f"{source.label} is a clone of a clone, {DEPTH_HARD} times over; copy it instead")
+    depth_max = DEPTH_OF_RESET if RESET_MARK in metadata else DEPTH_HARD
+    if depth(pool, source.image, source.snap) + 1 > depth_max:
+        raise too_deep(f"{source.label} is a clone of a clone, {depth_max} times over; copy it instead")
     image_id = directory.claim(pool.ioctx, name)
     begun = json.dumps({"made_at": time.time()})
     try:

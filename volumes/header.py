@@ -51,8 +51,12 @@ class Snapshot:
     name: str
     size_bytes: int
     in_trash: bool
-    has_parent: bool
+    overlap_bytes: Optional[int]  # so much of it is read from the parent where it has no data of its own
     children: tuple[Child, ...]
+
+    @property
+    def has_parent(self) -> bool:
+        return self.overlap_bytes is not None
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ def _decode_snapshot(value: bytes, children: tuple[Child, ...]) -> Snapshot:
     fields.skip(1 + 8)  # protection, flags
     _, _, kind = fields.structure()
     fields.skip(8 + 4)  # time, number of children
-    return Snapshot(snap_id, name, size_bytes, kind.u32() == IN_TRASH, bool(fields.u8()), children)
+    overlap_bytes = fields.u64() if fields.u8() else None
+    return Snapshot(snap_id, name, size_bytes, kind.u32() == IN_TRASH, overlap_bytes, children)
 
 
 def _decode_children(value: bytes) -> tuple[Child, ...]:

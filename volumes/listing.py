@@ -7,6 +7,7 @@ that a scan does not list.
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import struct
 import time
 from typing import Any, Optional
@@ -21,11 +22,14 @@ from volumes.pool import Pool
 
 THREADS = 12
 LOOKS = 5
+TEXT_MAX_BYTES = 200  # of each text in a short list, as it stands in JSON
 HALF_MADE_AGE_S = 600.0  # younger than that and without a header: it is being made
 
 
-def read_all(pool: Pool, timeout_s: float) -> dict[str, Any]:
-    """`volumes` and `snapshots` that could be read, and `broken`, what could not (with the reason)."""
+def read_all(pool: Pool, timeout_s: float, *, short: bool = False) -> dict[str, Any]:
+    """`volumes` and `snapshots` that could be read, and `broken`, what could not (with the reason). In a `short` list
+    an entry lacks long texts, and says so.
+    """
     names = {i: name for i, name in directory.read_names(pool.ioctx).items() if not name.startswith(NEW_PREFIX)}
     volumes: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -43,7 +47,14 @@ def read_all(pool: Pool, timeout_s: float) -> dict[str, Any]:
                 volumes.append(images.describe(name[len(VOLUME_PREFIX) :], image))
         elif image is None and name.startswith(VOLUME_PREFIX):
             failed[image_id] = "it has no header"
+    if short:
+        volumes, found = [_shorten(each) for each in volumes], [_shorten(each) for each in found]
     return {"volumes": volumes, "snapshots": found, "broken": _still_there(pool, failed, names)}
+
+
+def _shorten(entry: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: text for key, text in entry["metadata"].items() if len(json.dumps(text)) <= TEXT_MAX_BYTES}
+    return entry if len(kept) == len(entry["metadata"]) else {**entry, "metadata": kept, "shortened": True}
 
 
 def _read_headers(pool: Pool, names: dict[str, str], timeout_s: float) -> dict[str, tuple[Optional[Header], str]]:

@@ -17,6 +17,8 @@ class Pools(Protocol):
 
     def pool_by_id(self, pool_id: int, namespace: str) -> Any: ...
 
+    def open_pool(self, pool_id: int, namespace: str) -> Any: ...
+
 
 class Pool:
     def __init__(self, ioctx: Any, pools: Pools, sweep_later: Callable[[str], None]) -> None:
@@ -37,6 +39,13 @@ class Pool:
         if data_pool_id is None:
             return self.ioctx
         return self._pools.pool_by_id(data_pool_id, self.namespace)
+
+    def data_as_of(self, data_pool_id: Optional[int], snap_id: Optional[int]) -> Any:
+        """Where an image's data lie, to be read as they were at that snapshot, or as they are. To be closed."""
+        ioctx = self._pools.open_pool(self.id if data_pool_id is None else data_pool_id, self.namespace)
+        if snap_id is not None:
+            ioctx.set_read(snap_id)
+        return ioctx
 
     def new_snap_id(self, data_pool_id: Optional[int], above: int) -> int:
         """A number for a snapshot of an image with its data there, higher than that of its last one."""

@@ -1,6 +1,7 @@
 """Back to an earlier content: to a snapshot, or to the reset point of a volume that forgets what a run has written.
 
-Neither depends on the disk's size: a clone of the snapshot takes the volume's place. It must not know of HTTP.
+Neither depends on the disk's size: a clone of the snapshot takes the volume's place. Where the kernel follows no more
+parents, small disks go back in place, and large ones are flattened first. It must not know of HTTP.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import rbd
 
 from volumes import clones, directory, header, holders, images, snapshots, takeover
 from volumes.clones import Source
-from volumes.errors import ServiceError, in_use
+from volumes.errors import ServiceError, in_use, too_deep
 from volumes.header import Header
 from volumes.names import (
     RESET_MARK,
@@ -28,6 +29,8 @@ from volumes.names import (
 )
 from volumes.pool import Pool
 
+IN_PLACE_MAX_BYTES = 32 << 30  # some 8,000 objects: seconds
+
 
 def revert(pool: Pool, volume_id: str, image_id: str, snapshot_id: str) -> dict[str, Any]:
     current = images.get(pool, volume_id)
@@ -40,7 +43,7 @@ def make_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
     """The content to come back to is the present one, unless there is such a point already."""
     current = images.get(pool, volume_id)
     if _reset_source(pool, current) is None:
-        snapshots.take_of_image(pool, current, RESET_POINT)
+        _take_reset_point(pool, volume_id, current)
     return {"id": volume_id, "reset_point": True}
 
 
@@ -63,9 +66,20 @@ def reset(pool: Pool, volume_id: str) -> dict[str, Any]:
     source = _reset_source(pool, current)
     if source is None:
         holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
-        snapshots.take_of_image(pool, current, RESET_POINT)
+        _take_reset_point(pool, volume_id, current)
         return images.describe(volume_id, current)
     return _replace(pool, volume_id, current, source, {RESET_MARK: source.image.image_id})
+
+
+def _take_reset_point(pool: Pool, volume_id: str, current: Header) -> None:
+    """Not where the disk could not go back to it in time. Without such a point it is flattened in the background."""
+    if current.size_bytes > IN_PLACE_MAX_BYTES and clones.depth(pool, current) >= clones.DEPTH_OF_RESET:
+        raise too_deep(
+            f"volume {volume_id} is a clone of a clone, {clones.DEPTH_OF_RESET} times over, and cannot be reset at boot"
+            " before it is flattened, which goes on in the background while nobody has it open; until then it can be"
+            " used with on_boot=persist"
+        )
+    snapshots.take_of_image(pool, current, RESET_POINT)
 
 
 def _reset_source(pool: Pool, current: Header) -> Optional[Source]:
@@ -134,7 +148,7 @@ def _can_go_back_in_place(current: Header, source: Source) -> bool:
 
 
 def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:
-    """In place, object by object: slow, but the chain grows no longer.
+    """In place, object by object: slow, but the chain grows no longer. Not for large disks (`_take_reset_point`).
 
     For resets only: no start goes by without one, so a disk half rolled back is never used. After a revert it might be.
     """

@@ -54,6 +54,7 @@ class Request:
     method: str
     path: tuple[str, ...]
     namespace: str
+    short: bool
     body: dict[str, Any]
 
 
@@ -71,7 +72,7 @@ def parse(method: str, target: str, body: bytes) -> Request:
     if not isinstance(value, dict):
         raise bad_request("the body is not a JSON object")
     path = tuple(urllib.parse.unquote(part) for part in parts.path.strip("/").split("/"))
-    return Request(method, path, namespace, value)
+    return Request(method, path, namespace, query.get("short") == ["true"], value)
 
 
 class Routes:
@@ -114,7 +115,7 @@ class Routes:
             name = request.path[2]
             return lambda pool: self._pool_stats(name, pool), CALL_TIMEOUT_S
         if rest == ("volumes",) and method == "GET":
-            return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S), LIST_TIMEOUT_S
+            return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S, short=request.short), LIST_TIMEOUT_S
         if rest == ("owner",):
             return _owner_work(method, body), CALL_TIMEOUT_S
         if rest[:1] in (("holders",), ("locks",), ("fences",), ("noout",)):

@@ -3,7 +3,7 @@
 import collections
 
 from . import locking, records, sr
-from .errors import ScanFailed
+from .errors import ScanFailed, VDIMissing
 from .names import is_uuid, uuid_of
 from .xapi import NULL, ignore_gone
 
@@ -83,11 +83,19 @@ def _introduce(call, known, volumes, snapshots):
     """Make the missing records; location → reference of all disks' records. Snapshots last, since they refer to disks."""
     refs = {location: found.ref for location, found in known.items()}
     for uuid in sorted(set(volumes) - set(known)):
-        refs[uuid] = _introduce_one(call, records.from_volume(volumes[uuid]))
+        refs[uuid] = _introduce_one(call, records.from_volume(_whole(call, uuid, volumes[uuid])))
     for location in sorted(set(snapshots) - set(known)):
-        snapshot = snapshots[location]
+        snapshot = _whole(call, location, snapshots[location])
         _introduce_one(call, records.from_snapshot(snapshot, refs.get(snapshot["of"], NULL)))
     return refs
+
+
+def _whole(call, location, entry):
+    """With the long texts that the list leaves out. One that has gone since is as listed; the next scan will know."""
+    try:
+        return call.volumes.stat(location) if entry.get("shortened") else entry
+    except VDIMissing:
+        return entry
 
 
 def _introduce_one(call, record):

@@ -19,10 +19,11 @@ from tests.ceph.certificates import Authority
 
 GIB = 1 << 30
 ADDRESS = "127.0.0.1"
+TEXT_MAX_BYTES = 200  # as volumes/listing.py, which needs Ceph's libraries
 
 
 class PaperPool:
-    """`listing` is what GET …/volumes answers. Counts connections and requests."""
+    """`listing` is what GET …/volumes answers, without long texts if it is to be short. Counts connections and requests."""
 
     def __init__(self, folder: Path, authority: Authority, disks: int, snapshots: int = 0) -> None:
         self.connections = 0
@@ -51,6 +52,17 @@ class PaperPool:
         self._server.shutdown()
         self._server.server_close()
 
+    def answer(self, path: str) -> dict[str, Any]:
+        if path.endswith("/volumes"):
+            return self.listing
+        if path.endswith("/volumes?short=true"):
+            return {kind: [shortened(each) for each in entries] for kind, entries in self.listing.items()}
+        if "/volumes/" in path or "/snapshots/" in path:
+            asked = path.rpartition("/")[2]
+            entries = self.listing["volumes"] + self.listing["snapshots"]
+            return next(each for each in entries if each.get("location", each["id"]) == asked)
+        return {"total_bytes": 100 * GIB, "used_bytes": GIB, "owner": self.owner, "fsid": "x"}
+
     def record_all(self, host: Host) -> None:
         """Give the toolstack a record of everything, as scans have done."""
         refs: dict[str, str] = {}
@@ -74,8 +86,7 @@ class PaperPool:
             def do_GET(self) -> None:
                 pool.requests.append(self.path)
                 self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                figures = {"total_bytes": 100 * GIB, "used_bytes": GIB, "owner": pool.owner, "fsid": "x"}
-                data = json.dumps(pool.listing if self.path.endswith("/volumes") else figures).encode()
+                data = json.dumps(pool.answer(self.path)).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -90,6 +101,12 @@ class PaperPool:
 
 def metadata(name: str) -> dict[str, str]:
     return {"name_label": f"disk {name}", "name_description": "as long as such a line may be, more or less" * 2}
+
+
+def shortened(entry: dict[str, Any]) -> dict[str, Any]:
+    described = entry.get("metadata", {})
+    kept = {key: text for key, text in described.items() if len(json.dumps(text)) <= TEXT_MAX_BYTES}
+    return entry if kept == described else {**entry, "metadata": kept, "shortened": True}
 
 
 def snapshot_of(disk: str, number: int) -> dict[str, Any]:

@@ -139,3 +139,19 @@ def test_ten_thousand_disks_fit_in_memory(host: Host, make_pool: MakePool) -> No
     pool.record_all(host)
     assert host.peak_mib("sr_scan") < MEMORY_MAX_MIB
     assert host.toolstack.sr["virtual_allocation"] == str(10_000 * GIB)
+
+
+def test_names_as_long_as_they_may_be_stop_no_scan(host: Host, make_pool: MakePool) -> None:
+    """Each character takes twelve bytes of JSON, so that the names of all would be more than a list may hold."""
+    pool = make_pool(300, 100)
+    long = {name: "\U0001f4be" * 2000 for name in ("name_label", "name_description")}
+    for entry in pool.listing["volumes"] + pool.listing["snapshots"]:
+        entry["metadata"].update(long)
+    pool.record_all(host)
+    lost = (pool.listing["volumes"][0]["id"], pool.listing["snapshots"][0]["id"])
+    for uuid in lost:
+        del host.toolstack.vdis[host.toolstack.ref(uuid)]
+    assert host.peak_mib("sr_scan") < MEMORY_MAX_MIB
+    assert len(host.toolstack.vdis) == 400
+    for uuid in lost:
+        assert host.toolstack.vdis[host.toolstack.ref(uuid)].items() >= long.items()

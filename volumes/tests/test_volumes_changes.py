@@ -11,7 +11,7 @@ import pytest
 
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
-from volumes.tests.calls import MIB, Calls, new_id, ok, refusal
+from volumes.tests.calls import MIB, Calls, new_id, ok, refusal, where
 
 pytestmark = pytest.mark.ceph
 BLOCK_BYTES = 65536
@@ -91,6 +91,65 @@ def test_from_nothing_a_clone_has_its_parents_data_too(calls: Calls, inside: Ins
     # The object that block 700 is in, and no more: what is read from the parent is the parent's.
     assert ok(calls.ask("GET", f"usage/{clone}"))["used_bytes"] < 8 * MIB
     for what in (taken, clone, source):
+        calls.delete(what)
+
+
+TRIM_AS_OLD_KERNELS = """
+import rados, sys
+cluster = rados.Rados(conffile="/scratch/ceph.conf", conf={"keyring": "/scratch/admin.keyring"})
+cluster.connect()
+ioctx = cluster.open_ioctx("rbd")
+image_id, *snaps = sys.argv[1:]
+ioctx.set_self_managed_snap_write([int(each) for each in snaps])
+
+def trim(number, text=b""):
+    with rados.WriteOpCtx() as operation:
+        operation.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+        operation.truncate(0)
+        if text:
+            operation.write(text, 0)
+        ioctx.operate_write_op(operation, f"rbd_data.{image_id}.{number:016x}")
+
+if not snaps:
+    trim(3)
+else:
+    trim(1)
+    trim(2, b"b" * 65536)
+    ioctx.remove_object(f"rbd_data.{image_id}.{3:016x}")
+"""
+
+
+def test_what_was_trimmed_in_a_clone_counts_as_changed(calls: Calls, inside: Inside, volume: str) -> None:
+    """A whole object: an empty one hides the parent's. By librbd, by a kernel that copies nothing up before, with a new
+    write in it; and one that a reset in place has taken away, so that the parent's shows again.
+    """
+    written = {64 * number + block: "a" for number in range(6) for block in (0, 40)}
+    inside.do("write", image=f"vdi-{volume}", blocks=written)
+    clone = new_id()
+    calls.clone(clone, volume)
+    cluster, blocks_of = calls.service.cluster, list(written)
+
+    def trim(*snaps: str) -> None:
+        cluster.run("python3", "-B", "-c", TRIM_AS_OLD_KERNELS, image_id, *snaps)
+
+    image_id = ok(calls.ask("GET", f"volumes/{clone}/holders"))["image_id"]
+    trim()
+    first = calls.snapshot(clone)
+    (snap,) = json.loads(cluster.rbd("snap", "ls", f"rbd/vdi-{clone}", "--format", "json"))
+    trim(str(snap["id"]))
+    inside.do("discard", image=f"vdi-{clone}", block=0, blocks=64)
+    inside.do("write", image=f"vdi-{clone}", blocks={330: "z"})
+    second = calls.snapshot(clone)
+    before = inside.do("read", blocks=blocks_of, **where(calls, first))
+    after = inside.do("read", blocks=blocks_of, **where(calls, clone))
+    differ = {block for block in blocks_of if before[str(block)] != after[str(block)]}
+    assert differ == {0, 40, 64, 104, 128, 168, 192, 232}
+    for newer in (clone, second):
+        found = changes(calls, first, newer)
+        assert differ <= set(found)
+        assert [block for block in found if block >= 256] == [330], "of other objects what was written, and no more"
+    assert changes(calls, second, clone) == []
+    for what in (second, first, clone):
         calls.delete(what)
 
 

@@ -36,6 +36,29 @@ def _leaves_nothing(calls: Calls, within: Inside) -> Iterator[None]:
     assert leftovers_of(within) == []
 
 
+RESET_AS_A_LARGE_ONE = """
+import rados, sys
+sys.path.insert(0, "/repository")
+from volumes import errors, images, revert
+from volumes.pool import Pool
+revert.IN_PLACE_MAX_BYTES = 1 << 20
+cluster = rados.Rados(conffile="/scratch/ceph.conf", conf={"keyring": "/scratch/admin.keyring"})
+cluster.connect()
+ioctx = cluster.open_ioctx("other")
+ioctx.set_namespace(sys.argv[1])
+for call in (revert.reset, revert.make_reset_point):
+    try:
+        print(call(Pool(ioctx, None, print), sys.argv[2]))
+    except errors.ServiceError as error:
+        print(error.code)
+print(list(images.get(Pool(ioctx, None, print), sys.argv[2]).snapshots))
+"""
+
+
+def image_id(calls: Calls, volume: str) -> str:
+    return str(ok(calls.ask("GET", f"volumes/{volume}/holders"))["image_id"])
+
+
 def read(within: Inside, calls: Calls, what: str, *blocks: int) -> list[str]:
     return list(within.do("read", blocks=list(blocks), **where(calls, what)).values())
 
@@ -214,12 +237,24 @@ def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, within: In
     assert refusal(answer) == (409, "too_deep")
     assert read(within, calls, chain[-1], 1) == ["d"]
     calls.delete(location)
-    # A reset at that depth goes back in place.
+    # A reset may go two deeper, and takes no longer for a large disk: it is a clone, too.
     within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "c"})
+    for _ in range(2):
+        ok(calls.ask("PUT", f"volumes/{chain[-1]}/reset_point"))
+        within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "d"})
+        was = image_id(calls, chain[-1])
+        ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
+        assert image_id(calls, chain[-1]) != was
+        ok(calls.ask("DELETE", f"volumes/{chain[-1]}/reset_point"))
+    assert read(within, calls, chain[-1], 0, 1, 70) == ["a", "c", "b"]
+    # A large one that deep is flattened first, a small one goes back in place.
+    script = (RESET_AS_A_LARGE_ONE, calls.namespace, chain[-1])
+    assert calls.service.cluster.run("python3", "-B", "-c", *script).split() == ["too_deep", "too_deep", "[]"]
     ok(calls.ask("PUT", f"volumes/{chain[-1]}/reset_point"))
     within.do("write", image=f"vdi-{chain[-1]}", blocks={1: "d"})
+    was = image_id(calls, chain[-1])
     ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
-    assert read(within, calls, chain[-1], 0, 1, 70) == ["a", "c", "b"]
+    assert image_id(calls, chain[-1]) == was
     # Also of an object that it had none of before, and with a sweep in between: what lies behind is the parent.
     within.do("write", image=f"vdi-{chain[-1]}", blocks={71: "d"})
     calls.sweep()

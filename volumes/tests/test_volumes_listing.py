@@ -55,6 +55,22 @@ def test_a_disk_that_is_reset_meanwhile_is_in_the_list(calls: Calls) -> None:
     calls.delete(volume)
 
 
+def test_a_short_list_lacks_long_texts_and_says_so(calls: Calls) -> None:
+    volume = new_id()
+    calls.create(volume, MIB, metadata={"name_label": "\U0001f4be" * 2000, "type": "user"})
+    location = calls.snapshot(volume, name_label="brief", name_description="x" * 199)
+    short = ok(calls.ask("GET", "volumes?short=true"))
+    assert short["volumes"] == [{"id": volume, "size_bytes": MIB, "metadata": {"type": "user"}, "shortened": True}]
+    assert [(each["location"], each["metadata"], each["shortened"]) for each in short["snapshots"]] == [
+        (location, {"name_label": "brief"}, True)
+    ]
+    ok(calls.ask("PATCH", f"volumes/{volume}/metadata", {"name_label": "b" * 198}))
+    ok(calls.ask("PATCH", f"snapshots/{location}/metadata", {"name_description": None}))
+    assert ok(calls.ask("GET", "volumes?short=true")) == calls.listed()
+    for what in (location, volume):
+        calls.delete(what)
+
+
 def test_a_pool_that_is_gone_is_no_empty_pool(service: Service) -> None:
     """Nor is another pool that has got its name the one that it was."""
     calls, cluster = Calls(service, "passing"), service.cluster
