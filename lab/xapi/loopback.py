@@ -92,9 +92,12 @@ class LoopbackHost:
             configuration.write_text(f"sm-plugins={DEFAULT_PLUGINS}\n")
 
     @property
+    def address(self) -> str:
+        return self._pool.peers[self.name].address
+
+    @property
     def url(self) -> str:
-        peer = self._pool.peers[self.name]
-        return f"https://{peer.address}:{peer.port}"
+        return f"https://{self.address}:{self._pool.peers[self.name].port}"
 
     def start(self) -> None:
         """Start the toolstack and wait until its start is over."""

@@ -22,7 +22,7 @@ BOOT = "proc/sys/kernel/random/boot_id"
 
 
 class Machine:
-    """Boots when it is told to reboot. All dom0s have one address here, so SSH reaches only this one's."""
+    """Boots when it is told to reboot. Of all dom0s SSH reaches only this one's."""
 
     def __init__(self, host: LoopbackHost) -> None:
         self.host = host
@@ -53,7 +53,7 @@ class Machine:
     async def _listen(self) -> int:
         key = asyncssh.generate_private_key("ssh-ed25519")
         options = {"server_factory": Dom0, "server_host_keys": [key], "process_factory": self._execute}
-        return (await asyncssh.listen("127.0.0.1", 0, encoding=None, **options)).get_port()
+        return (await asyncssh.listen(self.host.address, 0, encoding=None, **options)).get_port()
 
     async def _execute(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         if self.is_down:
