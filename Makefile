@@ -50,18 +50,21 @@ lint: $(STAMPS)/python ## style, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# A test that hangs says where, and fails: $(call within,SECONDS).
+within = -o faulthandler_timeout=$(1) -o faulthandler_exit_on_timeout=true
+
 # Twice as many as there are cores: many of them wait for a time-out.
 .PHONY: test-unit
 test-unit: $(STAMPS)/python ## tests that need neither root nor the lab
-	.venv/bin/pytest -q --numprocesses=$$((2 * $$(nproc))) --dist=loadfile -m "not lab and not ceph"
+	.venv/bin/pytest -q --numprocesses=$$((2 * $$(nproc))) --dist=loadfile --max-worker-restart=0 $(call within,300) -m "not lab and not ceph"
 
 .PHONY: test-ceph
 test-ceph: $(STAMPS)/packages $(STAMPS)/python ## the volume service against a small real Ceph
-	nice .venv/bin/pytest -q -m "ceph and not long"
+	nice .venv/bin/pytest -q $(call within,900) -m "ceph and not long"
 
 .PHONY: test-lab
 test-lab: $(STAMPS)/packages $(STAMPS)/python ## whole pools: apply, kills, a crashed host
-	.venv/bin/pytest -q -m "lab and not long" -x --durations=25 --durations-min=10
+	.venv/bin/pytest -q $(call within,2400) -m "lab and not long" -x --durations=25 --durations-min=10
 
 .PHONY: test-long
 test-long: $(STAMPS)/packages $(STAMPS)/python ## the tests in the lab, those that make test leaves out, too; over an hour
