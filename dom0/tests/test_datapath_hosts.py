@@ -165,9 +165,7 @@ def test_a_migration_that_fails_leaves_the_source_writing(hosts: tuple[CephHost,
     assert len(source.kernel.lines) == 1
 
 
-def test_a_dead_hosts_disk_is_taken_once_it_is_blocklisted(
-    hosts: tuple[CephHost, CephHost], service: Service
-) -> None:
+def test_a_dead_hosts_disk_is_taken_once_it_is_blocklisted(hosts: tuple[CephHost, CephHost], service: Service) -> None:
     dead, heir = hosts
     disk = dead.create()
     dead.activate(disk)
@@ -213,9 +211,7 @@ def test_a_host_that_was_cut_off_and_fenced_makes_its_map_anew(
     assert cut_off.read(f"vdi-{disk}") == "written meanwhile"
 
 
-def test_a_host_that_starts_again_waits_for_its_own_past(
-    hosts: tuple[CephHost, CephHost], service: Service
-) -> None:
+def test_a_host_that_starts_again_waits_for_its_own_past(hosts: tuple[CephHost, CephHost], service: Service) -> None:
     host, _ = hosts
     disk = host.create()
     host.activate(disk)
@@ -276,9 +272,7 @@ def test_a_snapshots_map_is_found_when_its_disk_is_gone(hosts: tuple[CephHost, C
         assert at.maps() == []
 
 
-def test_a_map_of_what_a_disk_was_before_a_revert_is_stale(
-    hosts: tuple[CephHost, CephHost], service: Service
-) -> None:
+def test_a_map_of_what_a_disk_was_before_a_revert_is_stale(hosts: tuple[CephHost, CephHost], service: Service) -> None:
     """Reading alone keeps nobody from reverting the disk: the kernel does not watch an image that it only reads."""
     host, _ = hosts
     disk = host.create()
@@ -300,17 +294,16 @@ def test_a_map_of_what_a_disk_was_before_a_revert_is_stale(
 def test_another_image_under_the_disks_name_is_given_to_nobody(
     hosts: tuple[CephHost, CephHost], service: Service, writable: bool
 ) -> None:
-    """The kernel looks at the object rbd_id.… alone. Here it still names the image from before a revert."""
+    """The kernel looks at the object rbd_id.… alone. Here it names the image of another disk: one from before a revert
+    may be cleared away at any moment, and the object with it.
+    """
     host, _ = hosts
-    disk = host.create()
-    snapshot = host.snapshot(disk)
-    old = host.location(snapshot).partition("@")[0]
-    host.call("vdi_revert", snapshot, args=(host.toolstack.ref(disk),))
+    disk, other = host.create(), host.create()
     name = f"rbd_id.vdi-{disk}"
-    now = service.guest.do("get_object", object=name)
-    length = chr(len(old)) + 3 * "\0"  # ids differ in length; Ceph writes it before them, 32 bits, little-endian
-    service.guest.do("put_object", object=name, text=length + old)
-    with pytest.raises(xmlrpc.client.Fault, match=f"found image {old} under the name") as caught:
+    now, others = (service.guest.do("get_object", object=f"rbd_id.vdi-{each}") for each in (disk, other))
+    _, holders = service.ask("GET", f"pools/rbd/volumes/{other}/holders")
+    service.guest.do("put_object", object=name, text=others)
+    with pytest.raises(xmlrpc.client.Fault, match=f"found image {holders['image_id']} under") as caught:
         host.activate(disk, writable=writable)
     assert caught.value.faultCode == 46
     assert host.maps() == []
