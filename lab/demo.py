@@ -30,6 +30,7 @@ WANTED_RECORDS = 500
 HEALTHY_WITHIN_S = 240
 ELSEWHERE_WITHIN_S = 180
 STATUS_TIMEOUT_S = 120
+LOOK_EVERY_S = 3  # a look takes emulated hosts some seconds of their processors, which they need to become healthy
 
 terminal = Terminal(highlight=False)
 
@@ -90,6 +91,7 @@ def wait_until_healthy() -> None:
         if time.monotonic() > deadline:
             terminal.print(f"[red]the pool did not become healthy within {HEALTHY_WITHIN_S} s[/red]")
             sys.exit(1)
+        time.sleep(LOOK_EVERY_S)
 
 
 def prove(lab: Lab, stages: Stages) -> str:
@@ -100,6 +102,7 @@ def prove(lab: Lab, stages: Stages) -> str:
         session.call("VM.add_to_other_config", vm, RESTART_MARK, "true")
     with stages.stage(f"a VM on {HOST} writes {WANTED_RECORDS} records"):
         witness_vm.stop(lab, session, vm)  # an earlier demo leaves it running
+        witness_vm.rest(session, vm, 0)
         witness_vm.start(session, vm, HOST)
         found = wait_for_highest(lab, HOST)
         before = wait_for_acks(lab, HOST, found + WANTED_RECORDS)
