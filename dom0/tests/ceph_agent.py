@@ -4,6 +4,7 @@ A JSON object a line in, one out. Each map is a client of its own that watches i
 image's lock. Python 3.9.
 """
 
+import contextlib
 import errno
 import json
 import re
@@ -74,7 +75,9 @@ class Agent:
         return {"text": self._maps[token][0].read(0, BLOCK_BYTES).rstrip(b"\0").decode()}
 
     def dump(self, pool, namespace):
-        """Images with their snapshots, what is in the trash, and objects that belong to neither."""
+        """Images with their snapshots, what is in the trash, and objects that belong to neither. An image that goes
+        meanwhile is left out.
+        """
         ioctx = open_pool(self._cluster, pool, namespace)
         images = {entry["id"]: entry["name"] for entry in rbd.RBD().list2(ioctx)}
         trash = {entry["id"]: entry["name"] for entry in rbd.RBD().trash_list(ioctx)}
@@ -85,7 +88,10 @@ class Agent:
                 orphans.append(name)
             if name.startswith("rbd_id.") and name[7:] not in images.values():
                 orphans.append(name)
-        shown = [self._describe(ioctx, image_id, name) for image_id, name in sorted(images.items())]
+        shown = []
+        for image_id, name in sorted(images.items()):
+            with contextlib.suppress(rbd.ImageNotFound):
+                shown.append(self._describe(ioctx, image_id, name))
         return {"images": shown, "trash": sorted(trash.values()), "orphans": sorted(orphans)}
 
     def _describe(self, ioctx, image_id, name):
@@ -94,11 +100,14 @@ class Agent:
                 parent = image.get_parent_image_spec()
             except rbd.ImageNotFound:
                 parent = None
+            found = header.read(ioctx, image_id)
+            if found is None:
+                raise rbd.ImageNotFound("image %s has just gone" % image_id)
             return {
                 "id": image_id,
                 "name": name,
                 "size_bytes": image.size(),
-                "metadata": header.read(ioctx, image_id).metadata,  # librbd's own list loses empty values
+                "metadata": found.metadata,  # librbd's own list loses empty values
                 "snaps": [(snap["name"], snap["namespace"]) for snap in image.list_snaps()],
                 "parent": parent and [parent["image_name"], parent["snap_name"]],
             }
