@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dom0.shoal_keeper import failover_roster
-from dom0.shoal_keeper.observe import find_storage_vm
+from dom0.shoal_keeper.observe import STORAGE_VM, find_storage_vm
+from shoal.spec.names import storage_vm_name
 
 
 def vm(name: str, host: str = "xen1", **more: bool) -> dict[str, Any]:
@@ -31,3 +32,8 @@ def test_the_storage_vm_is_known_beside_its_copies(order: tuple[str, ...]) -> No
 def test_one_that_a_person_renamed_is_it_still() -> None:
     assert find_storage_vm({"own": vm("renamed"), "snapshot": SNAPSHOT}, "xen1") == "own"
     assert find_storage_vm({"snapshot": SNAPSHOT}, "xen1") is None
+
+
+def test_it_goes_by_the_name_that_apply_gives() -> None:
+    """dom0 cannot import what plans."""
+    assert STORAGE_VM % "xen1" == storage_vm_name("xen1")
