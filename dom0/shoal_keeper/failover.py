@@ -72,6 +72,7 @@ class Sight(NamedTuple):
     lost: Tuple[Lost, ...] = ()
     shut_out: Tuple[str, ...] = ()  # VMs that run here, and whose disks this host may not write to any more
     master: str = ""  # as the toolstack says that has answered
+    stays_home: bool = False  # this host has just become the master: the others' toolstacks are about to restart
 
 
 class Step(NamedTuple):
@@ -182,10 +183,17 @@ def _go_on(guest, sight, room):
         return []  # a live client has the disk: not ours to end
     if is_lost:
         return [Step(RESET, "its host is dead and fenced", about=guest.resident_on, vm=guest.uuid)]
-    unfit = guest.avoids | {peer.uuid for peer in sight.peers if peer.lacks & guest.srs}
-    fitting = [uuid for uuid in room if room[uuid] >= guest.memory_bytes and uuid not in unfit]
-    places = sorted(fitting, key=lambda uuid: (-room[uuid], uuid))
-    if not places:
-        return []  # until there is memory; the claim keeps it ours
-    room[places[0]] -= guest.memory_bytes
-    return [Step(START, "it is off, and nobody holds its disks", vm=guest.uuid, place=places[0])]
+    place = _place(guest, sight, room)
+    if not place:
+        return []  # until there is memory, or its turn; the claim keeps it ours
+    room[place] -= guest.memory_bytes
+    return [Step(START, "it is off, and nobody holds its disks", vm=guest.uuid, place=place)]
+
+
+def _place(guest, sight, room):
+    """Where it is started now, "" for nowhere. A toolstack that restarts in the middle of a start may leave the disk mapped."""
+    lacking = {peer.uuid for peer in sight.peers if peer.lacks & guest.srs}
+    fitting = {uuid for uuid in room if room[uuid] >= guest.memory_bytes} - lacking
+    if sight.stays_home and sight.own in fitting:
+        fitting = {sight.own}  # and if it has just failed here, here again
+    return min(fitting - guest.avoids, key=lambda uuid: (-room[uuid], uuid), default="")

@@ -126,10 +126,10 @@ class Presence:
         """Hosts that answer, and whose monitors take no part: they may be about to go."""
         return {uuid for uuid, signs in self._signs.items() if signs.answers and not signs.in_quorum}
 
-    def shun(self, vm, host, uptime_s):
-        """Longer each time."""
+    def shun(self, vm, host, uptime_s, grows=True):
+        """Longer each time, if it `grows`."""
         _, before_s = self._shunned.get((vm, host), (0.0, SHUN_FIRST_S / SHUN_GROWTH))
-        pause_s = min(SHUN_GROWTH * before_s, SHUN_S)
+        pause_s = min(SHUN_GROWTH * before_s, SHUN_S) if grows else SHUN_FIRST_S
         self._shunned[vm, host] = (uptime_s + pause_s, pause_s)
 
     def shunned_by(self, vm):

@@ -17,6 +17,7 @@ HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
 TELL_S = 300.0  # so long the others are told: a toolstack that is just restarting does not hear it
 TELL_EVERY_S = 30.0
+HOME_S = 60.0  # so long the others' toolstacks restart, to follow this host, or are about to
 HOLD_EVERY_S = 60.0
 STEPS_BACK_MAX = 3  # by then whoever has begun to take the place has it, or never will
 
@@ -29,6 +30,7 @@ class Succession:
         self._taken_at = None
         self.is_new_master = False  # and its toolstack does not answer yet
         self._tell_at = self._tell_until = 0.0
+        self._home_until = 0.0
         self._has_succeeded = False
         self._hold_at = 0.0
         self._steps_back = 0
@@ -114,11 +116,16 @@ class Succession:
             self.is_new_master = False
             self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
+            self._home_until = uptime_s + HOME_S
             self._say("failover: has the other hosts follow this one as their master", True)
         elif self.is_new_master and (_role()[0] == "slave" or uptime_s - self._taken_at >= AGAIN_S):
             self.is_new_master = False  # its toolstack has found the dead one back, while it started
             for lock in (SUCCESSOR + roster.master, LOCK):
                 self._services.release_lock(known.pools[0], lock, roster.own)
+
+    def stays_home(self, uptime_s):
+        """Whether VMs start here, if they can, and elsewhere later: the others are only learning that this is the master."""
+        return uptime_s < self._home_until
 
     def hold(self, roster, uptime_s):
         """As the master, whatever the roster knows yet: who was off meanwhile, and has no news of this one, does not take

@@ -257,7 +257,8 @@ class Watch:
             self._toolstack.timeout_s = CALL_TIMEOUT_S
 
     def _look(self, here):
-        return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
+        sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
+        return sight._replace(stays_home=self._succession.stays_home(observe.read_uptime_s()))
 
     def _look_for_strays(self, sight):
         """With what Xen says of this host: it takes a while to, so nothing urgent waits for it."""
@@ -323,7 +324,9 @@ class Watch:
             return False  # who has no master cannot ask it; first there must be one
         for vm, place, why in ended:
             if why and place:
-                self._presence.shun(vm, place, observe.read_uptime_s())
+                now = observe.read_uptime_s()
+                is_home = place == self._roster.own and self._succession.stays_home(now)
+                self._presence.shun(vm, place, now, grows=not is_home)
                 self._say("failover: the VM %s does not start: %s" % (vm, why), True)
             elif why:
                 self._say("failover: the VM %s is not declared off: %s" % (vm, why), True)

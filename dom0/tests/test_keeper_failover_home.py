@@ -1,0 +1,61 @@
+"""A host that has just become the master starts the VMs that it can itself: the others' toolstacks restart, to follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dom0.shoal_keeper import failover
+from dom0.shoal_keeper.failover import Guest, Peer, Sight
+from dom0.shoal_keeper.failover_presence import SHUN_FIRST_S
+from dom0.shoal_keeper.failover_succession import HOME_S
+from dom0.tests.test_keeper_failover_masters import World
+
+A = Peer("a", True, True, True, free_memory_bytes=4)
+C = Peer("c", True, True, True, free_memory_bytes=9)
+GUEST = Guest("v", "Halted", "", True, "a", memory_bytes=3, srs=frozenset({"sr"}))
+
+
+def places(*guests: Guest, own: Peer = A, stays_home: bool = True) -> list[tuple[str, str]]:
+    sight = Sight("a", True, 0.0, (own, C), guests, {}, frozenset(), stays_home=stays_home)
+    return [(step.vm, step.place) for step in failover.decide(sight)]
+
+
+def test_a_new_master_starts_vms_itself_though_another_host_has_more_memory() -> None:
+    assert places(GUEST, stays_home=False) == [("v", "c")]
+    assert places(GUEST) == [("v", "a")]
+
+
+def test_what_has_just_failed_there_is_not_tried_elsewhere_meanwhile() -> None:
+    failed = GUEST._replace(avoids=frozenset({"a"}))
+    assert places(failed, stays_home=False) == [("v", "c")]
+    assert places(failed) == []
+
+
+def test_what_cannot_start_there_starts_elsewhere() -> None:
+    assert places(GUEST, GUEST._replace(uuid="w")) == [("v", "a"), ("w", "c")]
+    for own in (A._replace(can_start=False), A._replace(lacks=frozenset({"sr"}))):
+        assert places(GUEST, own=own) == [("v", "c")]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch, master="b")
+
+
+def test_a_start_that_failed_there_is_tried_again_soon_and_as_soon_each_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, presence = world.watch, world.watch._presence
+    monkeypatch.setattr(watch._actor, "collect", lambda: [("v", "a", "SR_BACKEND_FAILURE_127")])
+    watch._succession.is_new_master, watch._succession._taken_at = True, world.clock
+    watch._succession.settle(watch._roster, watch._roster._replace(master="a"), world.clock)
+    for _ in range(3):
+        world.clock += 10.0
+        watch._collect()
+        assert presence.next_try_at(world.clock) == world.clock + SHUN_FIRST_S
+    world.clock += HOME_S
+    watch._collect()
+    assert presence.next_try_at(world.clock) > world.clock + SHUN_FIRST_S, "an ordinary host again"
+    assert not watch._succession.stays_home(world.clock)
