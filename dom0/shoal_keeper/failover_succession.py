@@ -123,6 +123,10 @@ class Succession:
             for lock in (SUCCESSOR + roster.master, LOCK):
                 self._services.release_lock(known.pools[0], lock, roster.own)
 
+    def is_starting(self, uptime_s):
+        """Whether this host's toolstack starts as the master, and another try would be too soon: that is only waited for."""
+        return self.is_new_master and uptime_s - self._taken_at < AGAIN_S
+
     def stays_home(self, uptime_s):
         """Whether VMs start here, if they can, and elsewhere later: the others are only learning that this is the master."""
         return uptime_s < self._home_until

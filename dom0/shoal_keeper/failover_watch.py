@@ -22,6 +22,7 @@ from .toolstack import CALL_TIMEOUT_S, Refused, Toolstack, Unreachable
 
 WATCH_S = 2.0
 HURRY_S = 1.0  # while somebody is missed
+STARTING_S = 0.5  # while this host's toolstack starts as the master
 ROSTER_S = 600.0
 ROSTER_HURRY_S = 30.0  # while it cannot be read, or names no SR
 IDLE_S = 20.0  # between looks at the whole pool, while a host stays dead or a claim waits
@@ -225,6 +226,8 @@ class Watch:
             self._next_look_at = 0.0
             if isinstance(error, Silent):
                 raise
+            if self._succession.is_starting(now):
+                return STARTING_S
             if self._roster.master not in self._dead:
                 self._succession.seek_master(self._roster)
                 raise

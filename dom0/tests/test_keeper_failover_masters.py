@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, observe
+from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
 from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, SUCCESSOR, UNTOLD
@@ -210,3 +211,22 @@ def test_an_heir_whose_toolstack_does_not_come_up_tries_again(world: World) -> N
     world.role.write_text("master")
     world.rounds(2 * AGAIN_S)
     assert world.asked.count("pool.emergency_transition_to_master") == 2
+
+
+def test_an_heir_waits_in_short_rounds_for_its_toolstack_to_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody needs to be sure once more that the old master is dead."""
+    world.dead.add("b")
+    world.rounds(24)
+    assert world.watch._succession.is_new_master
+    asked: list[str] = []
+
+    def answers(address: str) -> bool:
+        asked.append(address)
+        time.sleep(0.05 if address == "address-b" else 0.0)
+        return address != "address-b"
+
+    monkeypatch.setattr(failover_presence, "answers", answers)
+    monkeypatch.setattr(failover_presence, "BRIEF_S", 0.0)
+    world.clock += 3.0
+    assert world.watch.run_round() == failover_watch.STARTING_S
+    assert asked.count("address-b") == 1
