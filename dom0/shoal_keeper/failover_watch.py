@@ -12,6 +12,7 @@ from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_alive import Alive
 from .failover_ceph import Services
+from .failover_lost_master import LOST_MASTER_TIMEOUT_S, LostMaster
 from .failover_past import Past
 from .failover_presence import Presence
 from .failover_stopped import Stopped
@@ -31,7 +32,6 @@ SOON_S = 10.0
 STRAY_S = 10.0  # so long a VM must have been seen as a stray
 DOUBT_S = 60.0  # so long after it has seen too little, a master looks whether there is another by now
 DOUBT_AGAIN_S = 30.0
-LOST_MASTER_TIMEOUT_S = 2.0  # a member's toolstack waits for a dead master for as long as one lets it
 END_TIMEOUT_S = 2.0
 NEVER = float("inf")
 FOLLOWED = {failover.FENCE, failover.CLAIM, failover.TAKE_OVER}
@@ -48,6 +48,7 @@ class Watch:
         self._presence = Presence()
         self._actor = Actor(self._toolstack.call, self._services)
         self._succession = Succession(self._toolstack.call, self._services, say)
+        self._lost_master = LostMaster(self._toolstack)
         self._past = Past(self._services, say)
         self._story = Story(self._toolstack.call, say)
         self._roster = failover_roster.load()
@@ -127,6 +128,8 @@ class Watch:
             return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
+        if self._ask_ahead():
+            return 0.0
         return HURRY_S if set(missed) - dead or self._starts_soon(now) else WATCH_S
 
     def _listen(self, members, now, brief=False):
@@ -255,9 +258,15 @@ class Watch:
     def _ask_for_master(self):
         """In short, whether the toolstack has another than one that is dead: then all may take its time."""
         if self._roster.master in self._dead and not self._succession.has_another(self._roster):
-            self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S
-            self._toolstack.call("pool.get_all")
-            self._toolstack.timeout_s = CALL_TIMEOUT_S
+            self._lost_master.ask(self._roster.master)
+
+    def _ask_ahead(self):
+        """The same of a master that is taken for dead within moments, and is not heard of meanwhile. Whether it took a while."""
+        master, dying = self._roster.master, self._presence.dying()
+        is_soon = self._presence.signs(master).silent_s >= failover.SUSPECT_S - FRESH_S
+        if master not in dying or not is_soon or self._roster.hosts[master].rests:
+            return False
+        return not self._succession.has_another(self._roster) and self._lost_master.ask_ahead(master)
 
     def _look(self, here):
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)

@@ -10,9 +10,10 @@ import pytest
 
 from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
 from dom0.shoal_keeper.failover import Peer, Sight
+from dom0.shoal_keeper.failover_lost_master import LOST_MASTER_TIMEOUT_S, UNANSWERED_S
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, SUCCESSOR, UNTOLD
-from dom0.shoal_keeper.failover_watch import LOST_MASTER_TIMEOUT_S, Watch
+from dom0.shoal_keeper.failover_watch import Watch
 from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
 
 MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
@@ -230,3 +231,34 @@ def test_an_heir_waits_in_short_rounds_for_its_toolstack_to_answer(world: World,
     world.clock += 3.0
     assert world.watch.run_round() == failover_watch.STARTING_S
     assert asked.count("address-b") == 1
+
+
+def test_a_toolstack_is_asked_for_its_master_before_that_is_dead_and_not_once_more_then(world: World) -> None:
+    """A member's lets one wait for two seconds. Whoever has taken the place meanwhile is seen in its file."""
+    world.dead.add("b")
+    world.rounds(12)
+    assert "pool.get_all" not in world.asked
+    world.rounds(3)
+    assert world.asked.count("pool.get_all") == 1 and world.watch._dead == set()
+    assert world.patience_s["pool.get_all"] == LOST_MASTER_TIMEOUT_S
+    world.rounds(3)
+    assert world.watch._dead == {"b"} and world.asked.count("pool.get_all") == 1
+    assert world.asked[-1] == "pool.emergency_transition_to_master"
+
+
+def test_that_a_toolstack_had_no_master_is_not_believed_for_long(world: World) -> None:
+    world.dead.add("b")
+    world.rounds(15)
+    world.clock += UNANSWERED_S
+    world.answers = {"pool.get_all": ["pool"]}  # it has one since
+    world.rounds(3)
+    assert world.watch._dead == {"b"} and world.asked.count("pool.get_all") == 2
+    assert world.patience_s["pool.get_all_records"] == CALL_TIMEOUT_S
+
+
+def test_a_master_that_is_being_serviced_is_not_asked_for_ahead(world: World) -> None:
+    hosts = world.watch._roster.hosts
+    world.watch._roster = world.watch._roster._replace(hosts={**hosts, "b": hosts["b"]._replace(rests=True)})
+    world.dead.add("b")
+    world.rounds(30)
+    assert "pool.get_all" not in world.asked

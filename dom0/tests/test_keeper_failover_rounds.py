@@ -9,9 +9,10 @@ import pytest
 
 from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
 from dom0.shoal_keeper.failover import Peer, Sight
+from dom0.shoal_keeper.failover_lost_master import LOST_MASTER_TIMEOUT_S
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import LOCK, SUCCESSOR
-from dom0.shoal_keeper.failover_watch import DOUBT_S, LOST_MASTER_TIMEOUT_S, Watch
+from dom0.shoal_keeper.failover_watch import DOUBT_S, Watch
 from dom0.shoal_keeper.services import Silent
 from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
 

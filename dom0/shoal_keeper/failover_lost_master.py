@@ -1,0 +1,40 @@
+"""Asks a member's toolstack whether it has a master that answers. It waits for a dead one for as long as one lets it."""
+
+from . import observe
+from .toolstack import CALL_TIMEOUT_S, Refused, Unreachable
+
+LOST_MASTER_TIMEOUT_S = 2.0
+UNANSWERED_S = 4.0  # so long it is news that there was no answer
+
+
+class LostMaster:
+    def __init__(self, toolstack):
+        self._toolstack = toolstack
+        self._unanswered = ("", 0.0, None)  # master, when it was, the error
+
+    def ask(self, master):
+        """Raises the toolstack's error while there is none; the last one, while that is news."""
+        error = self._news(master)
+        if error is not None:
+            raise error
+        self._toolstack.timeout_s = LOST_MASTER_TIMEOUT_S
+        try:
+            self._toolstack.call("pool.get_all")
+        except (Refused, Unreachable) as error:
+            self._unanswered = (master, observe.read_uptime_s(), error)
+            raise
+        self._toolstack.timeout_s = CALL_TIMEOUT_S
+
+    def ask_ahead(self, master):
+        """Of one that is about to be taken for dead: that is not waited for then. Whether it was asked, and did not answer."""
+        if self._news(master) is not None:
+            return False
+        try:
+            self.ask(master)
+        except (Refused, Unreachable):  # raised when it matters
+            return True
+        return False
+
+    def _news(self, master):
+        of, at_s, error = self._unanswered
+        return error if of == master and observe.read_uptime_s() - at_s <= UNANSWERED_S else None
