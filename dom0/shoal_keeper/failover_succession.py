@@ -19,6 +19,7 @@ TELL_S = 300.0  # so long the others are told: a toolstack that is just restarti
 TELL_EVERY_S = 30.0
 HOME_S = 60.0  # so long the others' toolstacks restart, to follow this host, or are about to
 HOLD_EVERY_S = 60.0
+LATEST_S = 20.0  # so long what is not urgent waits for what a new master has to start
 STEPS_BACK_MAX = 3  # by then whoever has begun to take the place has it, or never will
 
 
@@ -117,6 +118,8 @@ class Succession:
             self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
             self._home_until = uptime_s + HOME_S
+            if self._taken_at is not None:  # the lock that was taken then lasts for longer than another's turn is away
+                self._hold_at = min(uptime_s + LATEST_S, self._taken_at + HEIR_PATIENCE_S)
             self._say("failover: has the other hosts follow this one as their master", True)
         elif self.is_new_master and (_role()[0] == "slave" or uptime_s - self._taken_at >= AGAIN_S):
             self.is_new_master = False  # its toolstack has found the dead one back, while it started

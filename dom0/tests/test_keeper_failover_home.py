@@ -9,8 +9,8 @@ import pytest
 from dom0.shoal_keeper import failover
 from dom0.shoal_keeper.failover import Guest, Peer, Sight
 from dom0.shoal_keeper.failover_presence import SHUN_FIRST_S
-from dom0.shoal_keeper.failover_succession import HOME_S
-from dom0.tests.test_keeper_failover_masters import World
+from dom0.shoal_keeper.failover_succession import HEIR_PATIENCE_S, HOME_S, LATEST_S, LOCK
+from dom0.tests.test_keeper_failover_masters import TELL, World
 
 A = Peer("a", True, True, True, free_memory_bytes=4)
 C = Peer("c", True, True, True, free_memory_bytes=9)
@@ -44,13 +44,40 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch, master="b")
 
 
+def succeed(world: World, *, taken_s_ago: float = 0.0) -> None:
+    """The keeper of a has made its host the master, whose toolstack answers now."""
+    world.role.write_text("master")
+    watch, now = world.watch, world.clock
+    watch._succession.is_new_master, watch._succession._taken_at = True, now - taken_s_ago
+    known = watch._roster._replace(master="a")
+    watch._succession.settle(watch._roster, known, now)
+    watch._roster, watch._roster_due_at = known, now + 1000.0
+    world.locks[LOCK] = "a"
+    world.answers = {"pool.get_all": ["pool"], TELL: "task"}
+    world.asked.clear()
+
+
+def test_the_masters_place_is_held_after_what_is_urgent(world: World) -> None:
+    """It was taken a moment ago, for three minutes, and nobody else's turn comes within one."""
+    succeed(world)
+    world.rounds(3)
+    assert "pool.get_all" not in world.asked
+    world.rounds(LATEST_S)
+    assert world.asked.count("pool.get_all") == 1
+
+
+def test_a_masters_place_that_was_taken_a_while_ago_is_held_at_once(world: World) -> None:
+    succeed(world, taken_s_ago=HEIR_PATIENCE_S)
+    world.rounds(3)
+    assert world.asked.count("pool.get_all") == 1
+
+
 def test_a_start_that_failed_there_is_tried_again_soon_and_as_soon_each_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch, presence = world.watch, world.watch._presence
     monkeypatch.setattr(watch._actor, "collect", lambda: [("v", "a", "SR_BACKEND_FAILURE_127")])
-    watch._succession.is_new_master, watch._succession._taken_at = True, world.clock
-    watch._succession.settle(watch._roster, watch._roster._replace(master="a"), world.clock)
+    succeed(world)
     for _ in range(3):
         world.clock += 10.0
         watch._collect()
