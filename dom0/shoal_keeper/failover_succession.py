@@ -31,7 +31,7 @@ class Succession:
         self._taken_at = None
         self.is_new_master = False  # and its toolstack does not answer yet
         self._tell_at = self._tell_until = 0.0
-        self._home_until = 0.0
+        self._home_until = self._latest_at = 0.0
         self._has_succeeded = False
         self._hold_at = 0.0
         self._steps_back = 0
@@ -117,9 +117,9 @@ class Succession:
             self.is_new_master = False
             self._has_succeeded = True
             self._tell_at, self._tell_until = uptime_s, uptime_s + TELL_S
-            self._home_until = uptime_s + HOME_S
+            self._home_until, self._latest_at = uptime_s + HOME_S, uptime_s + LATEST_S
             if self._taken_at is not None:  # the lock that was taken then lasts for longer than another's turn is away
-                self._hold_at = min(uptime_s + LATEST_S, self._taken_at + HEIR_PATIENCE_S)
+                self._hold_at = min(self._latest_at, self._taken_at + HEIR_PATIENCE_S)
             self._say("failover: has the other hosts follow this one as their master", True)
         elif self.is_new_master and (_role()[0] == "slave" or uptime_s - self._taken_at >= AGAIN_S):
             self.is_new_master = False  # its toolstack has found the dead one back, while it started
@@ -157,8 +157,14 @@ class Succession:
         if self._has_succeeded:
             self._tell_until = uptime_s + TELL_S
 
-    def tell(self, uptime_s):
-        """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed."""
+    def tell(self, uptime_s, is_starting_vms=False):
+        """As a task: xapi asks the dead host, too, and waits for it. Who follows already is not disturbed.
+
+        VMs that start here come first, for a while: whoever is told restarts, and has nothing to give them meanwhile. Till
+        then the lock keeps the others from the master's place.
+        """
+        if is_starting_vms and uptime_s < self._latest_at:
+            return
         if self._tell_at <= uptime_s < self._tell_until and _role()[0] != "slave":
             self._tell_at = uptime_s + TELL_EVERY_S
             self._call("Async.pool.recover_slaves")

@@ -105,12 +105,13 @@ class Watch:
             return self._without_quorum()
         self._return(observe.read_uptime_s(), members)
         self._note_unknown(members[2])
+        # Before it is seen that this host is the master: in that round there is something to start yet.
+        self._succession.tell(observe.read_uptime_s(), self._starts_here())
         self._refresh_roster()
         if not self._roster.is_watched():
             return WATCH_S
         self._roster = self._succession.correct(self._roster)
         now = observe.read_uptime_s()
-        self._succession.tell(now)
         self._succession.hold(self._roster, now)
         self._resolve_doubt(now)
         self._past.update(self._roster, now)
@@ -254,6 +255,10 @@ class Watch:
     def _starts_soon(self, now):
         """Whether a VM is being started, or is soon tried again."""
         return self._actor.starts or self._presence.next_try_at(now) - now < SOON_S
+
+    def _starts_here(self):
+        """Whether a VM is being started on this host, or declared off."""
+        return any(place in ("", self._roster.own) for _, place in self._actor.starts.values())
 
     def _ask_for_master(self):
         """In short, whether the toolstack has another than one that is dead: then all may take its time."""
