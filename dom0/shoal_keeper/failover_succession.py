@@ -15,6 +15,7 @@ UNTOLD = "untold-"  # who has it knows no master that answers, and has seen that
 ROLE_FILE = "/etc/xensource/pool.conf"
 HEIR_PATIENCE_S = 60.0  # so long after the one before it the next one may
 AGAIN_S = 180.0  # a toolstack that restarts as the master takes a while
+REFUSED_S = 10.0  # so long one is left alone that has refused to be it
 TELL_S = 300.0  # so long the others are told: a toolstack that is just restarting does not hear it
 TELL_EVERY_S = 30.0
 HOME_S = 60.0  # so long the others' toolstacks restart, to follow this host, or are about to
@@ -29,6 +30,7 @@ class Succession:
         self._services = services
         self._say = say
         self._taken_at = None
+        self._refused_until = 0.0
         self.is_new_master = False  # and its toolstack does not answer yet
         self._tell_at = self._tell_until = 0.0
         self._home_until = self._latest_at = 0.0
@@ -61,7 +63,7 @@ class Succession:
 
     def take_over(self, roster, in_quorum, presence, uptime_s):
         """This host, if it is its turn: fence the dead master, then become what it was."""
-        if self._taken_at is not None and uptime_s - self._taken_at < AGAIN_S:
+        if uptime_s < self._refused_until or (self._taken_at is not None and uptime_s - self._taken_at < AGAIN_S):
             return
         able = [
             (place.rests, uuid)  # the keeper of one that is being serviced does nothing
@@ -86,13 +88,35 @@ class Succession:
             self._ask_to_be_told(roster, holder)
             return
         self._fence(roster)
+        self._become_master(roster, uptime_s)
+        self._say("failover: made this host the pool's master: %s is dead" % roster.hosts[roster.master].name, True)
+
+    def _become_master(self, roster, uptime_s):
+        """A toolstack that refuses leaves the place to the next heir at once."""
         # On a member with no master xapi takes a few calls with a session that only this host knows.
-        local = _ask(USER, "session.slave_local_login_with_password", "")
+        try:
+            local = _ask(USER, "session.slave_local_login_with_password", "")
+        except Unreachable:
+            self._leave_place(roster, uptime_s)
+            raise
         self._note_successor(roster)
         self._taken_at = uptime_s
-        _ask(local, "pool.emergency_transition_to_master")
+        try:
+            _ask(local, "pool.emergency_transition_to_master")
+        except Refused:
+            self._leave_place(roster, uptime_s)
+            raise
         self.is_new_master = True
-        self._say("failover: made this host the pool's master: %s is dead" % roster.hosts[roster.master].name, True)
+
+    def _leave_place(self, roster, uptime_s):
+        if _role()[0] == "master":
+            return  # and comes up as it, though late: nobody else may be it beside
+        self._taken_at, self._refused_until = None, uptime_s + REFUSED_S
+        self._release(roster.pools[0], roster.master, roster.own)
+
+    def _release(self, place, predecessor, own):
+        for lock in (SUCCESSOR + predecessor, LOCK):
+            self._services.release_lock(place, lock, own)
 
     def _fence(self, roster):
         owners = {address for place in roster.pools for _, address in self._services.owners(place)}
@@ -123,8 +147,7 @@ class Succession:
             self._say("failover: has the other hosts follow this one as their master", True)
         elif self.is_new_master and (_role()[0] == "slave" or uptime_s - self._taken_at >= AGAIN_S):
             self.is_new_master = False  # its toolstack has found the dead one back, while it started
-            for lock in (SUCCESSOR + roster.master, LOCK):
-                self._services.release_lock(known.pools[0], lock, roster.own)
+            self._release(known.pools[0], roster.master, roster.own)
 
     def is_starting(self, uptime_s):
         """Whether this host's toolstack starts as the master, and another try would be too soon: that is only waited for."""

@@ -12,9 +12,9 @@ from dom0.shoal_keeper import failover_presence, failover_roster, failover_succe
 from dom0.shoal_keeper.failover import Peer, Sight
 from dom0.shoal_keeper.failover_lost_master import LOST_MASTER_TIMEOUT_S, UNANSWERED_S
 from dom0.shoal_keeper.failover_roster import Place, Roster
-from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, SUCCESSOR, UNTOLD
+from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, REFUSED_S, SUCCESSOR, UNTOLD
 from dom0.shoal_keeper.failover_watch import Watch
-from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Unreachable
+from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Refused, Unreachable
 
 MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
 TELL = "Async.pool.recover_slaves"
@@ -262,3 +262,43 @@ def test_a_master_that_is_being_serviced_is_not_asked_for_ahead(world: World) ->
     world.dead.add("b")
     world.rounds(30)
     assert "pool.get_all" not in world.asked
+
+
+LOGIN, TRANSITION = "session.slave_local_login_with_password", "pool.emergency_transition_to_master"
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "role", "keeps"),
+    [
+        (TRANSITION, Refused(TRANSITION, ["INTERNAL_ERROR"]), "slave:address-b", False),
+        (TRANSITION, Refused(TRANSITION, ["INTERNAL_ERROR"]), "master", True),
+        (TRANSITION, Unreachable("no answer"), "slave:address-b", True),
+        (LOGIN, Unreachable("no answer"), "slave:address-b", False),
+        (LOGIN, Unreachable("no answer"), "master", True),
+    ],
+)
+def test_an_heir_whose_toolstack_refuses_leaves_the_place_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, role: str, keeps: bool
+) -> None:
+    """But not one that may come up as the master yet: an answer may be lost, its file may say so already."""
+    watch = world.watch
+    world.dead.add("b")
+    world.rounds(18)
+    world.locks.clear()
+    watch._succession.is_new_master, watch._succession._taken_at = False, world.clock - AGAIN_S
+
+    def ask(_: str, asked: str, *_more: str) -> str:
+        world.asked.append(asked)
+        world.role.write_text(role)
+        if asked == method:
+            raise error
+        return "a local session"
+
+    monkeypatch.setattr(failover_succession, "_ask", ask)
+    world.asked.clear()
+    world.rounds(3)
+    assert world.asked.count(method) == 1 and (LOCK in world.locks) is keeps
+    world.rounds(3)
+    assert world.asked.count(LOGIN) == (2 if method == LOGIN and keeps else 1), "it is left alone for a moment"
+    world.rounds(REFUSED_S)
+    assert (world.asked.count(method) == 1) is (keeps and method == TRANSITION), "and asked again"
