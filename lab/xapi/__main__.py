@@ -71,6 +71,7 @@ def run(lab: Lab, host: Host) -> None:
     if settings.is_master:
         seed(toolstack.db, settings)
         startup.take_office(toolstack)
+        startup.register_drivers(toolstack, drivers)
     web.listen(host.channel_lab, 443, server_context(host.dir / "xapi.pem", host.name, host.address))
     web.listen(host.channel_lab, 80, None, is_local=True)
     log.info("%s serves XenAPI for %s", host.channel_lab, host.name)

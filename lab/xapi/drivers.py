@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from xmlrpc.client import Fault, dumps, loads
 
@@ -41,9 +41,15 @@ class Drivers:
     built_in: Mapping[str, BuiltIn]
     paths: dict[str, str]
     serial: threading.Lock
+    _found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def discover(self) -> dict[str, dict[str, Any]]:
         """What each admitted driver says of itself, by SR type. One that does not answer is left out."""
+        if not self._found:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> dict[str, dict[str, Any]]:
         admitted = self._whitelist()
         found = {type_: {**own.info, "driver_filename": ""} for type_, own in self.built_in.items()}
         self.paths.clear()

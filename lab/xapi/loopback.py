@@ -117,6 +117,7 @@ class LoopbackHost:
         if settings.is_master:
             seed(self.toolstack.db, settings)
             startup.take_office(self.toolstack)
+            startup.register_drivers(self.toolstack, drivers)
             self._pool.master = self
         own = self._pool.peers[self.name]
         tls = server_context(self.dir / "xapi.pem", self.name, own.address)

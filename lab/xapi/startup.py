@@ -1,7 +1,8 @@
 """What happens when toolstacks start and while they run: a host's arrival, its PBDs, its VMs, its heartbeat.
 
-A member's process tells the master that it has started; the master does the rest, in xapi's order: SM records, PBDs one
-by one, VM power states, autostart. Nothing is tried again later: that is the pool's own business, as on real hosts.
+A member's process tells the master that it has started; the master does the rest, in xapi's order: SM records (its own
+before it answers anybody), PBDs one by one, VM power states, autostart. Nothing is tried again later: that is the
+pool's own business, as on real hosts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lab.xapi import attached, power
 from lab.xapi.classes import pbd as pbds
 from lab.xapi.classes.host import is_disabled_by_hand, remember_disabled
 from lab.xapi.clock import now
+from lab.xapi.drivers import Drivers
 from lab.xapi.failure import Failure
 from lab.xapi.model import NULL
 from lab.xapi.seed import join
@@ -121,6 +123,21 @@ def autostart_vms(context: Context) -> None:
                 power.start(context, vm, None)
             except Failure as failure:
                 log.warning("VM %s was not started: %s", vm, failure)
+
+
+def register_drivers(toolstack: Toolstack, drivers: Drivers) -> None:
+    """Of a master, before it answers anybody. Who asks it for something has never to wait for its drivers.
+
+    So xapi has it, in `server_init` of ocaml/xapi/xapi.ml: "Registering SMAPIv1 plugins" (`Sm.register`, in
+    ocaml/xapi/sm.ml), on a master only, comes before "Listening unix socket". The SM records follow with the database
+    (`update_env`, ocaml/xapi/dbsync_master.ml), still before "bringing up management interface", with which it answers
+    on the network.
+    A member answers first, and registers its own once it has reached the master: here `_start` does it.
+    """
+    try:
+        _record_drivers(toolstack, toolstack.settings.host, drivers.discover())
+    except OSError as error:  # `host_started` asks a busy dom0 again
+        log.error("the drivers of %s are not known yet: %s", toolstack.settings.host, error)
 
 
 def _record_drivers(toolstack: Toolstack, name: str, drivers: dict[str, dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from lab.xapi.agent import LocalAgent
 from lab.xapi.loopback import DEFAULT_PLUGINS, LoopbackPool
 from lab.xapi.startup import Heartbeats
 from lab.xapi.toolstack import Caller, Context
+from lab.xapi.web import Listener, Web
 from tests.contract.pools import (
     NULL,
     commands,
@@ -56,6 +57,28 @@ def test_a_driver_that_does_not_answer_is_left_out(tmp_path: Path) -> None:
     (pool.master.root / "etc/xapi.conf.d/60-broken.conf").write_text("sm-plugins=ext udev small broken\n")
     with pool:
         assert types(log_in(pool)) == {"ext", "udev", "small"}
+
+
+def test_a_master_knows_its_drivers_before_it_answers_and_a_member_once_it_has_reached_the_master(
+    three: LoopbackPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen, known = Web.listen, dict[str, tuple[set[str], set[str]]]()
+
+    def note(web: Web, *where: Any, **more: Any) -> Listener:
+        db, drivers = web.toolstack.db, web.local.drivers
+        known.setdefault(
+            web.local.settings.host, ({db.get("SM", ref, "type") for ref in db.refs("SM")}, set(drivers.paths))
+        )
+        return listen(web, *where, **more)
+
+    later = three.master.root / "etc/xapi.conf.d/99-last.conf"
+    later.write_text("sm-plugins=ext small\n")
+    monkeypatch.setattr(Web, "listen", note)
+    for name in ("xen1", "xen2"):
+        three.hosts[name].stop()
+        three.hosts[name].start()
+    assert known == {"xen1": ({"ext", "small"}, {"small"}), "xen2": (set(), set())}
+    assert set(three.hosts["xen2"].web.local.drivers.paths) == {"small"}
 
 
 def test_a_start_that_a_busy_dom0_leaves_unanswered_goes_on(
