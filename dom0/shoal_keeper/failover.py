@@ -47,6 +47,7 @@ class Guest(NamedTuple):
     memory_bytes: int = 0
     avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
     srs: FrozenSet[str] = frozenset()  # Shoal's SRs that its disks lie on
+    is_busy: bool = False  # something is being done with it or a disk of it, or another VM has one
 
 
 class Lost(NamedTuple):

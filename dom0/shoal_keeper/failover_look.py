@@ -30,6 +30,8 @@ class Records:
         self.srs = shoals_configs(call)
         self.vms = call("VM.get_all_records")
         self.images, sr_of = {}, {}  # VDI → (pool, namespace, image)
+        self.busy = set()  # images with which something is being done
+        self.users = {}  # image → VMs that have it now, the hosts' own among them
         self.places = set()  # (pool, namespace) of each of Shoal's SRs
         for sr, config in self.srs.items():
             place = (config["pool"], config.get("namespace", ""))
@@ -37,6 +39,8 @@ class Records:
             for ref, vdi in call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr).items():
                 self.images[ref] = place + ("vdi-" + vdi["location"],)
                 sr_of[ref] = sr
+                if vdi["current_operations"]:
+                    self.busy.add(self.images[ref])
         self.disks = {}  # VM → images
         self.written = {}  # VM → those that it may write to
         self.plugged = {}  # VM → those of them that it has now
@@ -46,6 +50,10 @@ class Records:
             if vbd["VDI"] in self.images:
                 self.disks.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
                 self.on.setdefault(vbd["VM"], set()).add(sr_of[vbd["VDI"]])
+                if vbd["currently_attached"]:
+                    self.users.setdefault(self.images[vbd["VDI"]], set()).add(vbd["VM"])
+                if vbd["current_operations"]:
+                    self.busy.add(self.images[vbd["VDI"]])
                 if vbd["mode"] == "RW":
                     self.written.setdefault(vbd["VM"], set()).add(self.images[vbd["VDI"]])
                     if vbd["currently_attached"]:
@@ -71,6 +79,11 @@ class Records:
         for ref, vm in self.vms.items():
             if ref in self.disks and _is_ordinary(vm):
                 yield ref, vm
+
+    def is_busy(self, ref):
+        vm, disks = self.vms[ref], self.disks[ref]
+        used = any(self.users.get(image, set()) - {ref} for image in disks)
+        return bool(vm["current_operations"]) or vm["scheduled_to_be_resident_on"] != NULL or bool(disks & self.busy) or used
 
     def hindrance(self, call, ref, is_marked):
         """Why a VM is not restarted, "" when it is."""
@@ -177,6 +190,7 @@ def _guest(records, ref, vm, owners, presence):
         memory_bytes=int(vm["memory_static_max"]),
         avoids=presence.shunned_by(vm["uuid"]),
         srs=frozenset(records.on[ref]),
+        is_busy=records.is_busy(ref),
     )
 
 

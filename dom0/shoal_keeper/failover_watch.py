@@ -12,6 +12,7 @@ from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_alive import Alive
 from .failover_ceph import Services
+from .failover_leftover import Leftover
 from .failover_lost_master import LOST_MASTER_TIMEOUT_S, LostMaster
 from .failover_past import Past
 from .failover_presence import Presence
@@ -50,6 +51,7 @@ class Watch:
         self._succession = Succession(self._toolstack.call, self._services, say)
         self._lost_master = LostMaster(self._toolstack)
         self._past = Past(self._services, say)
+        self._leftover = Leftover(self._services, say)
         self._story = Story(self._toolstack.call, say)
         self._roster = failover_roster.load()
         self._alive = Alive(lambda: self._roster)
@@ -242,10 +244,12 @@ class Watch:
             self._roster_due_at = 0.0
         did = self._carry_out(sight, steps + self._stopped.take_back(sight, now))
         self._story.update(sight, self._roster, now)
+        self._leftover.update(sight, self._roster, now)
         if did - {failover.START}:
             self._next_look_at = 0.0
             return 0.0
-        is_waiting = did or self._dead or self._stopped or any(guest.claim == sight.own for guest in sight.guests)
+        is_claimed = any(guest.claim == sight.own for guest in sight.guests)
+        is_waiting = did or self._dead or self._stopped or self._leftover or is_claimed
         if not is_waiting and not self._looks_for_strays:
             self._next_look_at = NEVER
         if self._dead and not did:

@@ -30,6 +30,9 @@ class PaperCeph:
             _, _, kind, *rest = path.removeprefix("/v1/").split("/")
             if kind == "holders":
                 return 200, {"holders": [{"image": i, "client": f"client.{a.rpartition('/')[2]}", "address": a} for i, a in self.owners]}
+            if kind == "volumes":  # the owners of one disk's lock, which all live
+                own = [address for image, address in self.owners if image == "vdi-" + rest[0]]
+                return 200, {"locks": [{"client": "client.1", "address": address, "alive": True} for address in own]}
             if kind == "fences" and method == "POST":
                 self.at_fence()
                 self.fenced += body["addresses"]

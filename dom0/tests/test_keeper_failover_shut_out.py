@@ -36,14 +36,15 @@ class World:
             "PBD": {"pbd": pbd},
             "SR": {"sr": {"type": "rbd"}},
             "VM": {"vm": vm},
-            "VBD": {disk: {"VDI": disk, "VM": "vm", "mode": "RW", "empty": False, "currently_attached": disk == "one"} for disk in ("one", "two")},
+            "VDI": {disk: {"location": disk, "current_operations": {}} for disk in ("one", "two")},
+            "VBD": {disk: {"VDI": disk, "VM": "vm", "mode": "RW", "empty": False, "currently_attached": disk == "one", "current_operations": {}} for disk in ("one", "two")},
         }  # fmt: skip
         self.held: list[tuple[str, str]] = []
         self.asked: list[tuple[str, str]] = []
 
     def call(self, method: str, *_: str) -> Any:
         if method == "VDI.get_all_records_where":
-            return {"one": {"location": "one"}, "two": {"location": "two"}}
+            return self.tables["VDI"]
         kind, _, what = method.partition(".")
         return self.tables[kind] if what == "get_all_records" else "0"
 
