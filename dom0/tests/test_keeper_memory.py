@@ -82,8 +82,11 @@ def record(kind: str, number: int) -> dict[str, Any]:
             "scheduled_to_be_resident_on": "OpaqueRef:NULL", "current_operations": {}, "other_config": {"a": f"b{number}"},
             "is_a_template": False, "is_a_snapshot": False, "is_control_domain": False, "name_label": f"vm{number}",
         },
-        "VDI": {"location": f"vdi{number}"},
-        "VBD": {"VDI": f"VDI{number}", "VM": f"VM{number % VMS}", "mode": "RW", "empty": False, "currently_attached": True},
+        "VDI": {"location": f"vdi{number}", "current_operations": {}},
+        "VBD": {
+            "VDI": f"VDI{number}", "VM": f"VM{number % VMS}", "mode": "RW", "empty": False, "currently_attached": True,
+            "current_operations": {},
+        },
     }[kind]  # fmt: skip
     made = {**short, **texts}
     return {**made, "recommendations": "x" * ((VM_BYTES if kind == "VM" else DISK_BYTES) - len(json.dumps(made)))}
