@@ -1,6 +1,6 @@
 """Asks a member's toolstack whether it has a master that answers. It waits for a dead one for as long as one lets it."""
 
-from . import observe
+from . import failover, observe
 from .toolstack import CALL_TIMEOUT_S, Refused, Unreachable
 
 LOST_MASTER_TIMEOUT_S = 2.0
@@ -25,9 +25,11 @@ class LostMaster:
             raise
         self._toolstack.timeout_s = CALL_TIMEOUT_S
 
-    def ask_ahead(self, master):
-        """Of one that is about to be taken for dead: that is not waited for then. Whether it was asked, and did not answer."""
-        if self._news(master) is not None:
+    def ask_ahead(self, roster, presence):
+        """Of one that is taken for dead within moments: that is not waited for then. Whether it was asked, and did not answer."""
+        master = roster.master
+        is_soon = presence.signs(master).silent_s >= failover.SUSPECT_S - UNANSWERED_S and master in presence.dying()
+        if not is_soon or roster.hosts[master].rests or self._news(master) is not None:
             return False
         try:
             self.ask(master)

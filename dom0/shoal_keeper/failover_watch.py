@@ -131,8 +131,9 @@ class Watch:
             return self._work(members[0])
         if missed:
             self._say("failover: misses %s" % ", ".join(self._roster.hosts[uuid].name for uuid in sorted(missed)), True)
-        if self._ask_ahead():
-            return 0.0
+        if missed and not self._succession.has_another(self._roster):
+            if self._lost_master.ask_ahead(self._roster, self._presence):
+                return 0.0
         return HURRY_S if set(missed) - dead or self._starts_soon(now) else WATCH_S
 
     def _listen(self, members, now, brief=False):
@@ -268,14 +269,6 @@ class Watch:
         """In short, whether the toolstack has another than one that is dead: then all may take its time."""
         if self._roster.master in self._dead and not self._succession.has_another(self._roster):
             self._lost_master.ask(self._roster.master)
-
-    def _ask_ahead(self):
-        """The same of a master that is taken for dead within moments, and is not heard of meanwhile. Whether it took a while."""
-        master, dying = self._roster.master, self._presence.dying()
-        is_soon = self._presence.signs(master).silent_s >= failover.SUSPECT_S - FRESH_S
-        if master not in dying or not is_soon or self._roster.hosts[master].rests:
-            return False
-        return not self._succession.has_another(self._roster) and self._lost_master.ask_ahead(master)
 
     def _look(self, here):
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
