@@ -8,6 +8,7 @@ import os
 import select
 import time
 
+from . import monitors
 from .deadline import Deadline
 from .errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
 from .names import is_uuid
@@ -110,7 +111,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
+    line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), settings.pool, image, snap])
     code = add(line, deadline)
     if code is None:
         _undo_late_map(settings, image, snap)
