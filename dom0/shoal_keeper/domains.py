@@ -11,7 +11,10 @@ BACKENDS = "/local/domain/0/backend"
 NOT_THERE = "xs_directory (%s): No such file or directory" % BACKENDS
 LOOK_TIMEOUT_S = 20.0
 DESTROY_TIMEOUT_S = 60.0
-_DISK = re.compile(r'/vbd3?/(\d+)/\d+/params = "(?:[^"]*/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+# What xapi gives the disk's backend for its device: a path that ends in the VDI's uuid (blkback, and tapdisk with a block
+# device), or where tapdisk has a socket only, nbd:unix:/run/blktap-control/nbd/SR/VDI:exportname=VDI.
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_DISK = re.compile(r'/(?:vbd3?|qdisk)/(\d+)/\d+/params = "(?:[^"]*/)?(%s)(?::exportname=[^"]*)?"' % _UUID)
 
 
 class XenSilent(Exception):
@@ -23,7 +26,6 @@ def on_shoal():
     mapped = _mapped_volumes()
     if not mapped:
         return {}
-    # xenstore knows the path of each disk's device; blkback and tapdisk (vbd3) alike have the VDI's uuid in it.
     try:
         listed = _run(["xenstore-ls", "-f", BACKENDS])
     except XenSilent as error:
