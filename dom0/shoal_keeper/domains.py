@@ -4,7 +4,8 @@ answers nothing, and of a VM that the pool has elsewhere it would stop the other
 
 import os
 import re
-import subprocess
+
+from shoal_dom0 import child
 
 RBD_DEVICES = "/sys/bus/rbd/devices"
 BACKENDS = "/local/domain/0/backend"
@@ -72,11 +73,9 @@ def _mapped_volumes():
 
 def _run(argv, timeout_s=LOOK_TIMEOUT_S):
     try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout_s
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, output, complaints = child.run(argv, timeout_s)
+    except OSError as error:  # it took too long, too
         raise XenSilent("%s: %s" % (argv[0], error))
-    if done.returncode:
-        raise XenSilent("%s: %s" % (" ".join(argv), done.stderr.decode(errors="replace").strip()[:300]))
-    return done.stdout.decode(errors="replace")
+    if status:
+        raise XenSilent("%s: %s" % (" ".join(argv), complaints.decode(errors="replace").strip()[:300]))
+    return output.decode(errors="replace")
