@@ -22,7 +22,7 @@ def run(argv, timeout_s, variables=None):
         output, complaints = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         _end(child)
-        raise TimeoutError("%s did not end within %.0f s" % (argv[0], timeout_s))
+        raise TimeoutError("it did not end within %.0f s" % timeout_s)
     return child.returncode, output, complaints
 
 
