@@ -235,16 +235,13 @@ def _attribute(verb):
 def _load_module(deadline):
     if os.path.exists(os.path.join(BUS, "add")):
         return
-    import subprocess
+    from . import child  # which brings much along, and is for once in a boot
 
-    argv = ["/sbin/modprobe", "rbd"]
-    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, complaint = done.communicate(timeout=deadline.remaining())
-    except subprocess.TimeoutExpired:
-        done.kill()
+        status, _, complaint = child.run(["/sbin/modprobe", "rbd"], deadline.remaining())
+    except TimeoutError:
         raise SRError("modprobe rbd did not end")
-    if done.returncode:
+    if status:
         raise SRError("this host's kernel has no rbd: %s" % complaint.decode("utf-8", "replace").strip())
 
 
