@@ -197,7 +197,7 @@ def _owner_work(method: str, body: dict[str, Any]) -> Work:
         return lambda pool: {"sr": owner.read(pool.ioctx)}
     if method == "PUT":
         sr = _uuid(body.get("sr"), "sr")
-        return lambda pool: owner.claim(pool.ioctx, sr)
+        return lambda pool: owner.claim(pool, sr)
     if method == "DELETE":
         sr = _uuid(body.get("sr"), "sr")
         return lambda pool: owner.release(pool, sr)
