@@ -5,7 +5,9 @@ from .errors import SRError, SRUnavailable
 
 
 def sr_create(call):
-    """Take the pool for this SR. Disks that an earlier SR of the same uuid left there come back with the next scan."""
+    """Take the pool for this SR. Disks of an SR of the same uuid come back with the next scan; those without an owner mark
+    are refused.
+    """
     _check_kernel(call)
     _check_cluster(call, call.volumes.pool())
     records.read_secret(call)  # a missing key shows now, not at the first disk
