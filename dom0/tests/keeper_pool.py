@@ -33,10 +33,11 @@ FSID = "6a0a3c5e-52a1-4d0e-9d6f-0c5a10ab0001"
 
 
 class LocalSocket:
-    """/var/lib/xcp/xapi of a host: passes on to the stand-in's port, or hangs."""
+    """/var/lib/xcp/xapi of a host: passes on to the stand-in's port, or hangs; `deaf_to` is what it hangs up on, once each."""
 
     def __init__(self, path: Path, port: int) -> None:
         self.hangs = False
+        self.deaf_to: list[bytes] = []
         self._port = port
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
@@ -59,7 +60,13 @@ class LocalSocket:
         with connection, contextlib.suppress(OSError):
             while self.hangs:
                 time.sleep(0.05)
+            request = connection.recv(65536)
+            heard = next((each for each in self.deaf_to if each in request), None)
+            if heard is not None:
+                self.deaf_to.remove(heard)
+                return
             with socket.create_connection(("127.0.0.1", self._port), 5) as far:
+                far.sendall(request)
                 threading.Thread(target=pump, args=(connection, far), daemon=True).start()
                 pump(far, connection)
 
