@@ -70,7 +70,7 @@ class Observer:
         booted_at = time.time() - uptime_s
         return Seen(
             uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), residents,
-            resting, lvm_pbds,
+            resting, lvm_pbds=lvm_pbds,
         )
 
     def _pool(self, record, host, host_is_marked, uptime_s):

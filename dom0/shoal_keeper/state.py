@@ -104,6 +104,7 @@ class Seen(NamedTuple):
     under_way: Tuple[str, ...] = ()  # keys of actions that were begun and have not ended
     residents: Tuple[Tuple[str, float], ...] = ()  # VMs marked to start that run here, as the pool says; since when
     resting: Tuple[str, ...] = ()  # names of hosts that are being serviced; looked for by the master's keeper alone
+    hanging: Tuple[str, ...] = ()  # of what is under way, what has not ended for too long
     lvm_pbds: Tuple[LvmPbd, ...] = ()  # looked for only while starts are owed
 
 
