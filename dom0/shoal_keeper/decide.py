@@ -222,8 +222,9 @@ def _start(plan, vm, key):
     if vm.is_busy:
         plan.notes.append("the VM %s is being started or stopped" % vm.name)
         return
-    missing = [pbd.sr_name for pbd in seen.pbds if pbd.sr in vm.srs and not pbd.attached]
-    lacking = sorted({name for pbd in seen.pbds if pbd.sr in vm.srs for name in pbd.lacking})
+    pbds = [pbd for pbd in seen.pbds + seen.lvm_pbds if pbd.sr in vm.srs]
+    missing = [pbd.sr_name for pbd in pbds if not pbd.attached]
+    lacking = sorted({name for pbd in pbds for name in pbd.lacking})
     # What ran here starts here again: so the VMs are spread as they were, and wait for no other host. If it can.
     is_free = vm.affinity == NULL and (not vm.is_lost_here or plan.memory.has_given_up(key))
     if missing:
