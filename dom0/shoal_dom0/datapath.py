@@ -8,13 +8,15 @@ import os
 import select
 import time
 
+from . import monitors
 from .deadline import Deadline
-from .errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
+from .errors import InvalidSecret, SRError, SRUnavailable, VDIInUse, VDIUnavailable
 from .names import is_uuid
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
 DEVICES = "/dev"
+OS_RELEASE = "/proc/sys/kernel/osrelease"
 LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
 MOUNT_TIMEOUT_S = 8
 _FRESH = ".new"  # of a link that is about to take its place
@@ -24,6 +26,7 @@ BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within mo
 READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"
+NAMESPACES_SINCE = (4, 19)  # of Linux: both `_pool_ns` and clones there
 
 _WORD = frozenset(map(chr, range(33, 127))) - {","}  # ASCII without space, comma and control characters
 _WORD_MAX = 512
@@ -110,7 +113,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
+    line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), settings.pool, image, snap])
     code = add(line, deadline)
     if code is None:
         _undo_late_map(settings, image, snap)
@@ -232,22 +235,26 @@ def _attribute(verb):
 def _load_module(deadline):
     if os.path.exists(os.path.join(BUS, "add")):
         return
-    import subprocess
+    from . import child  # which brings much along, and is for once in a boot
 
-    argv = ["/sbin/modprobe", "rbd"]
-    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, complaint = done.communicate(timeout=deadline.remaining())
-    except subprocess.TimeoutExpired:
-        done.kill()
+        status, _, complaint = child.run(["/sbin/modprobe", "rbd"], deadline.remaining())
+    except TimeoutError:
         raise SRError("modprobe rbd did not end")
-    if done.returncode:
+    if status:
         raise SRError("this host's kernel has no rbd: %s" % complaint.decode("utf-8", "replace").strip())
 
 
 def check_kernel(deadline):
     """Fail now rather than at the first disk when this kernel cannot map at all."""
     _load_module(deadline)
+
+
+def check_namespaces():
+    """Fail now rather than at the first disk when this kernel cannot map in a namespace: it would say EINVAL, no more."""
+    release = _read(*os.path.split(OS_RELEASE))
+    if tuple(int(part) for part in release.split(".")[:2]) < NAMESPACES_SINCE:
+        raise SRUnavailable("this host has kernel %s, and an SR in a namespace needs Linux 4.19: update the host" % release)
 
 
 def _write_bounded(path, data, deadline):

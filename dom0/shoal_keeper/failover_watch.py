@@ -272,7 +272,10 @@ class Watch:
 
     def _look(self, here):
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
-        return sight._replace(stays_home=self._succession.stays_home(observe.read_uptime_s()))
+        sight = sight._replace(stays_home=self._succession.stays_home(observe.read_uptime_s()))
+        for vm, place in sorted(self._actor.hanging().items()):
+            self._say("failover: the start of the VM %s on host %s does not end" % (vm, place), True)
+        return self._actor.avoid_hanging(sight)
 
     def _look_for_strays(self, sight):
         """With what Xen says of this host: it takes a while to, so nothing urgent waits for it."""
