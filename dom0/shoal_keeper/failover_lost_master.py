@@ -5,6 +5,7 @@ from .toolstack import CALL_TIMEOUT_S, Refused, Unreachable
 
 LOST_MASTER_TIMEOUT_S = 2.0
 UNANSWERED_S = 4.0  # so long it is news that there was no answer
+AHEAD_S = 3.5  # so long before the verdict: the round that asks lasts as long, so the next one brings it
 
 
 class LostMaster:
@@ -28,7 +29,7 @@ class LostMaster:
     def ask_ahead(self, roster, presence):
         """Of one that is taken for dead within moments: that is not waited for then. Whether it was asked, and did not answer."""
         master = roster.master
-        is_soon = presence.signs(master).silent_s >= failover.SUSPECT_S - UNANSWERED_S and master in presence.dying()
+        is_soon = presence.signs(master).silent_s >= failover.SUSPECT_S - AHEAD_S and master in presence.dying()
         if not is_soon or roster.hosts[master].rests or self._news(master) is not None:
             return False
         try:

@@ -302,3 +302,35 @@ def test_an_heir_whose_toolstack_refuses_leaves_the_place_to_the_next(
     assert world.asked.count(LOGIN) == (2 if method == LOGIN and keeps else 1), "it is left alone for a moment"
     world.rounds(REFUSED_S)
     assert (world.asked.count(method) == 1) is (keeps and method == TRANSITION), "and asked again"
+
+
+@pytest.mark.parametrize("more_s", [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.9])
+def test_the_question_for_a_dead_master_delays_no_verdict(
+    world: World, monkeypatch: pytest.MonkeyPatch, more_s: float
+) -> None:
+    """It comes as that of a member: after 15 s of silence, at most a round (2.5 s, and what it takes more), and the last question (1.5 s)."""
+
+    def answers(address: str) -> bool:
+        world.clock += 1.5 if address == "address-b" else 0.0
+        return address != "address-b"
+
+    def members() -> tuple[frozenset[str], ...]:
+        world.clock += more_s
+        return world.members()
+
+    def call(method: str, *_: str) -> Any:
+        world.asked.append(method)
+        world.clock += LOST_MASTER_TIMEOUT_S
+        raise Unreachable("no master")
+
+    monkeypatch.setattr(failover_presence, "answers", answers)
+    monkeypatch.setattr(world.watch._services, "members", members)
+    monkeypatch.setattr(world.watch._toolstack, "call", call)
+    world.watch._roster_due_at, world.watch._doubt_until = 2000.0, 0.0
+    world.dead.add("b")
+    began, pause_s = world.clock + more_s, 0.0
+    while "pool.emergency_transition_to_master" not in world.asked and world.clock < began + 60.0:
+        world.clock += pause_s
+        pause_s = world.watch.run_round()
+    assert world.asked.count("pool.get_all") == 1
+    assert world.clock - began <= 15.0 + (2.5 + more_s) + 1.5 + more_s
