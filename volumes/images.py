@@ -148,7 +148,7 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
             directory.remove_id_object(pool.ioctx, name, left)
         return {"id": volume_id, "removed": False}
     try:
-        holders.refuse_if_held(pool.ioctx, image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, image_id, f"volume {volume_id}")
     except rados.ObjectNotFound:
         log.info("volume %s has no header: half made", volume_id)
     try:

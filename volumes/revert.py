@@ -65,7 +65,7 @@ def reset(pool: Pool, volume_id: str) -> dict[str, Any]:
     current = images.get(pool, volume_id)
     source = _reset_source(pool, current)
     if source is None:
-        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, current.image_id, f"volume {volume_id}")
         _take_reset_point(pool, volume_id, current)
         return images.describe(volume_id, current)
     return _replace(pool, volume_id, current, source, {RESET_MARK: source.image.image_id})
@@ -104,7 +104,7 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
     }
     try:
         # If a copy of this request was quicker, the sweep may hold the image by now.
-        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, current.image_id, f"volume {volume_id}")
         _discard_other(pool, volume_id, current, source)
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
         # For one left by a call cut short. A copy of this request may have been quicker, and the disk renamed since.
