@@ -115,6 +115,7 @@ def take(pool: Pool, volume_id: str, snapshot_id: str, metadata: dict[str, Optio
     key, pending = entry_key(snapshot_id), found.entry.encode()
     done = dataclasses.replace(found.entry, is_pending=False)
     try:
+        images.refuse_half_reset(volume_id, found.image)
         if directory.find_id(pool.ioctx, volume_name(volume_id)) != image.image_id:
             # Deleted or reverted since; from now on whoever does that sees the entry.
             raise not_found(f"volume {volume_id} as it was: it has just been deleted or reverted")
@@ -139,9 +140,9 @@ def _begin(pool: Pool, image: Header, snapshot_id: str, entry: Entry) -> Located
     return found
 
 
-def take_of_image(pool: Pool, image: Header, name: str) -> None:
+def take_of_image(pool: Pool, image: Header, name: str, metadata: Optional[dict[str, Optional[str]]] = None) -> None:
     """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too."""
-    add_to_image(pool, image, name, {})
+    add_to_image(pool, image, name, metadata or {})
     holders.settle(pool, image.image_id)
 
 
