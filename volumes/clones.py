@@ -58,6 +58,7 @@ def clone(pool: Pool, volume_id: str, source: str, metadata: dict[str, Optional[
         origin = Source(source, located.image, located.snapshot.name)
     else:
         origin = Source(source, images.get(pool, source), CLONE_PREFIX + volume_id)
+        images.refuse_half_reset(source, origin.image)
     made = make(pool, volume_name(volume_id), origin, {**kept, VOLUME_MARK: volume_id, SOURCE_MARK: source})
     return images.describe(volume_id, made)
 
@@ -100,6 +101,7 @@ def _attach(pool: Pool, image_id: str, source: Source) -> None:
     if source.snap.startswith(CLONE_PREFIX):
         snapshots.take_of_image(pool, origin, source.snap)
         origin = header.read(pool.ioctx, origin.image_id) or origin
+        images.refuse_half_reset(source.label, origin)
     snapshot = origin.snapshots.get(source.snap)
     if snapshot is None:
         raise not_found(f"source {source.label} any more")

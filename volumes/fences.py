@@ -46,5 +46,13 @@ def read(monitors: Monitors) -> list[str]:
     return _blocklist(monitors.command(prefix="osd dump"))
 
 
+def unfenced(monitors: Monitors, addresses: list[str]) -> list[str]:
+    """Those of these clients that are not fenced. This service's map then is at least as new as the answer."""
+    found = set(read(monitors))
+    monitors.wait_for_newest_map()
+    # A person may have shut out the whole host.
+    return sorted(each for each in set(addresses) if not found & {each, f"{each.rpartition(':')[0]}:0/0"})
+
+
 def _blocklist(osd_map: dict[str, Any]) -> list[str]:
     return sorted(plain(address) for address in osd_map["blocklist"])

@@ -13,9 +13,10 @@ from typing import Any
 import rados
 import rbd
 
-from volumes import directory, lockers
+from volumes import directory, fences, lockers
 from volumes.errors import ServiceError, in_use
 from volumes.header import header_object
+from volumes.lockers import Locker, plain
 from volumes.pool import Pool
 
 log = logging.getLogger("volumes")
@@ -24,10 +25,12 @@ LOOK_TIMEOUT_S = 1  # enough to see that there is one
 SPARE_S = 3.0
 LOCK_NAME = "rbd_lock"
 THREADS = 12
+TRIES = 3
 
 
 @dataclass(frozen=True)
 class Answered:
+    clients: frozenset[str]  # those that answered, as client.4123
     holders: int
     silent: int  # of them, those that did not answer in time
 
@@ -42,7 +45,7 @@ def notice_change(ioctx: Any, image_id: str, timeout_s: int = NOTICE_TIMEOUT_S) 
     answer: dict[str, Any] = {}
 
     def complete(_: Any, code: int, answered: Any, silent: Any) -> None:
-        answer.update(code=code, answered=len(answered or ()), silent=len(silent or ()))
+        answer.update(code=code, answered=list(answered or ()), silent=len(silent or ()))
         ended.set()
 
     completion = ioctx.aio_notify(header_object(image_id), complete, "", timeout_s * 1000)
@@ -56,7 +59,34 @@ def notice_change(ioctx: Any, image_id: str, timeout_s: int = NOTICE_TIMEOUT_S) 
         raise rados.Error(f"image {image_id}: notify", errno=code)
     # When it timed out, the binding may not say who was silent; somebody was.
     silent = max(answer["silent"], 1 if code else 0)
-    return Answered(answer["answered"] + silent, silent)
+    clients = frozenset(f"client.{each[0]}" for each in answer["answered"])
+    return Answered(clients, len(answer["answered"]) + silent, silent)
+
+
+def settle(pool: Pool, image_id: str) -> None:
+    """Have all who may write to the image read its header anew; refused while one of them does not answer.
+
+    So is the owner of its lock if it watches no more: its host was cut off, and may be back with the writes that it had
+    under way, which know nothing of the change. Only one that is fenced counts as nobody.
+    """
+    for _ in range(TRIES):
+        answered = notice_change(pool.ioctx, image_id)
+        unheard = [each for each in _owners(pool.ioctx, image_id) if each.client not in answered.clients]
+        left = _unfenced(pool, unheard)
+        if answered.silent or not left:
+            break
+        # Told once more: it may have opened the image since, or be back.
+    if left:
+        raise in_use(
+            f"the host at {', '.join(left)} holds the disk, has not been heard by Ceph, and is not fenced: it may still"
+            " write. This succeeds once that host is back, or is fenced (the keepers fence a dead host, and what a host"
+            " was before its boot, by themselves)"
+        )
+    if answered.silent:
+        raise in_use(
+            "a client that has the disk open does not answer, so there is no one moment to take a snapshot of; "
+            "once it is gone Ceph forgets it within half a minute"
+        )
 
 
 def read(ioctx: Any, image_id: str) -> dict[str, Any]:
@@ -80,7 +110,11 @@ def read(ioctx: Any, image_id: str) -> dict[str, Any]:
 
 
 def is_locked(ioctx: Any, image_id: str) -> bool:
-    return bool(lockers.read(ioctx, header_object(image_id), LOCK_NAME))
+    return bool(_owners(ioctx, image_id))
+
+
+def _owners(ioctx: Any, image_id: str) -> list[Locker]:
+    return lockers.read(ioctx, header_object(image_id), LOCK_NAME)
 
 
 def read_owners(pool: Pool, timeout_s: float) -> list[dict[str, str]]:
@@ -99,11 +133,31 @@ def read_owners(pool: Pool, timeout_s: float) -> list[dict[str, str]]:
         return [owner for found in threads.map(read_image, names.items()) for owner in found]
 
 
-def refuse_if_held(ioctx: Any, image_id: str, what: str) -> None:
-    try:
-        held = read(ioctx, image_id)
-    except rbd.ImageNotFound:
-        return
-    addresses = sorted({watcher["address"] for watcher in held["watchers"]})
-    if addresses:
-        raise in_use(f"{what} is in use by {', '.join(addresses)}", holders=held)
+def refuse_if_held(pool: Pool, image_id: str, what: str) -> None:
+    """Nobody has it open, and nobody who had it writes any more: an owner of its lock that does not watch is fenced."""
+    fenced: set[str] = set()
+    for _ in range(TRIES):
+        try:
+            held = read(pool.ioctx, image_id)
+        except rbd.ImageNotFound:
+            return
+        # One that was fenced here may be back since, and the OSD takes a moment to end its watch.
+        watching = {watcher["address"] for watcher in held["watchers"]}
+        living = sorted(address for address in watching if plain(address) not in fenced)
+        if living:
+            raise in_use(f"{what} is in use by {', '.join(living)}", holders=held)
+        lost = {lock["client"] for lock in held["locks"]}
+        # Not one that has just let go, which is well.
+        owners = [each for each in _owners(pool.ioctx, image_id) if each.client in lost] if lost else []
+        left = _unfenced(pool, owners)
+        if not left:
+            return
+        log.warning("%s: fencing %s, which holds its lock and does not watch it", what, ", ".join(left))
+        fences.add(pool.monitors, left)
+        fenced.update(left)
+    raise in_use(f"{what} is opened and left by others all the time")
+
+
+def _unfenced(pool: Pool, owners: list[Locker]) -> list[str]:
+    """Those that are not on Ceph's blocklist, by address. If there are none, this service's map says so, too."""
+    return fences.unfenced(pool.monitors, [each.address for each in owners]) if owners else []

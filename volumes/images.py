@@ -19,6 +19,8 @@ from volumes.header import Header
 from volumes.names import (
     HALF_MADE_MARK,
     REMOVED_MARK,
+    RESET_POINT,
+    ROLLS_BACK_MARK,
     TAKES_OVER_MARK,
     VOLUME_MARK,
     base_name,
@@ -104,6 +106,19 @@ def get(pool: Pool, volume_id: str) -> Header:
     return found
 
 
+def is_half_reset(found: Header) -> bool:
+    """Whether going back in place was cut short: what it holds now was never on the disk at one moment."""
+    return ROLLS_BACK_MARK in found.metadata and RESET_POINT in found.snapshots
+
+
+def refuse_half_reset(volume_id: str, found: Header) -> None:
+    if is_half_reset(found):
+        raise in_use(
+            f"volume {volume_id} is half-way back to its reset point: a reset was cut short. The next start of its VM"
+            " takes it there, whatever its on_boot is by then"
+        )
+
+
 def find(pool: Pool, volume_id: str) -> Optional[Header]:
     """The header of the volume's image, if it is whole. A take-over that was cut short is finished first: until then
     the kernel would map the old image under this name.
@@ -148,7 +163,7 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
             directory.remove_id_object(pool.ioctx, name, left)
         return {"id": volume_id, "removed": False}
     try:
-        holders.refuse_if_held(pool.ioctx, image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, image_id, f"volume {volume_id}")
     except rados.ObjectNotFound:
         log.info("volume %s has no header: half made", volume_id)
     try:
@@ -164,5 +179,6 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
 
 
 def read_holders(pool: Pool, volume_id: str) -> dict[str, Any]:
-    image_id = get(pool, volume_id).image_id
-    return {"id": volume_id, "image_id": image_id, **holders.read(pool.ioctx, image_id)}
+    found = get(pool, volume_id)
+    held = holders.read(pool.ioctx, found.image_id)
+    return {"id": volume_id, "image_id": found.image_id, "half_reset": is_half_reset(found), **held}

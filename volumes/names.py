@@ -21,6 +21,7 @@ SOURCE_MARK = "mark.source"  # what it was cloned of
 HALF_MADE_MARK = "mark.half_made"  # when its making began; gone once it is whole
 TAKES_OVER_MARK = "mark.takes_over"  # the id of the image whose name it takes or has just taken
 RESET_MARK = "mark.reset"  # the id of the image whose reset point it was cloned of
+ROLLS_BACK_MARK = "mark.rolls_back"  # by which request; while it is there the image may be half-way to its reset point
 REMOVED_MARK = "mark.removed"  # in the trash by our hand
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Callable, Optional, Protocol
 
 from volumes.errors import not_found
+from volumes.fences import Monitors
 from volumes.snap_ids import SnapIds
 
 
-class Pools(Protocol):
-    """What finds other pools: the one connection to Ceph."""
+class Pools(Monitors, Protocol):
+    """What finds other pools and asks the monitors: the one connection to Ceph."""
 
     snap_ids: SnapIds
 
@@ -26,6 +27,7 @@ class Pool:
         self.id: int = ioctx.get_pool_id()
         self.namespace: str = ioctx.get_namespace()
         self.sweep_later = sweep_later  # takes the id of an image that has something to be cleared up
+        self.monitors: Monitors = pools
         self._pools = pools
 
     def find_data_pool(self, name: str) -> int:

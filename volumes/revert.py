@@ -7,6 +7,7 @@ parents, small disks go back in place, and large ones are flattened first. It mu
 from __future__ import annotations
 
 import contextlib
+import uuid
 from typing import Any, Optional
 
 import rados
@@ -19,6 +20,7 @@ from volumes.header import Header
 from volumes.names import (
     RESET_MARK,
     RESET_POINT,
+    ROLLS_BACK_MARK,
     SOURCE_MARK,
     TAKES_OVER_MARK,
     VOLUME_MARK,
@@ -50,6 +52,9 @@ def make_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
 def drop_reset_point(pool: Pool, volume_id: str) -> dict[str, Any]:
     """Where there is none, as with most volumes at each start and clone, this only looks."""
     current = images.get(pool, volume_id)
+    if images.is_half_reset(current):
+        reset(pool, volume_id)
+        current = images.get(pool, volume_id)
     if RESET_MARK in current.metadata:
         header.write_metadata(pool.ioctx, current.image_id, {RESET_MARK: None})
     point = current.snapshots.get(RESET_POINT)
@@ -65,7 +70,7 @@ def reset(pool: Pool, volume_id: str) -> dict[str, Any]:
     current = images.get(pool, volume_id)
     source = _reset_source(pool, current)
     if source is None:
-        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, current.image_id, f"volume {volume_id}")
         _take_reset_point(pool, volume_id, current)
         return images.describe(volume_id, current)
     return _replace(pool, volume_id, current, source, {RESET_MARK: source.image.image_id})
@@ -79,7 +84,7 @@ def _take_reset_point(pool: Pool, volume_id: str, current: Header) -> None:
             " before it is flattened, which goes on in the background while nobody has it open; until then it can be"
             " used with on_boot=persist"
         )
-    snapshots.take_of_image(pool, current, RESET_POINT)
+    snapshots.take_of_image(pool, current, RESET_POINT, {ROLLS_BACK_MARK: None})
 
 
 def _reset_source(pool: Pool, current: Header) -> Optional[Source]:
@@ -104,7 +109,7 @@ def _replace(pool: Pool, volume_id: str, current: Header, source: Source, marks:
     }
     try:
         # If a copy of this request was quicker, the sweep may hold the image by now.
-        holders.refuse_if_held(pool.ioctx, current.image_id, f"volume {volume_id}")
+        holders.refuse_if_held(pool, current.image_id, f"volume {volume_id}")
         _discard_other(pool, volume_id, current, source)
         new = clones.make(pool, new_name(volume_id), source, {**drivers_keys(current.metadata), **marks})
         # For one left by a call cut short. A copy of this request may have been quicker, and the disk renamed since.
@@ -150,8 +155,17 @@ def _can_go_back_in_place(current: Header, source: Source) -> bool:
 def _roll_back(pool: Pool, volume_id: str, current: Header, source: Source) -> dict[str, Any]:
     """In place, object by object: slow, but the chain grows no longer. Not for large disks (`_take_reset_point`).
 
-    For resets only: no start goes by without one, so a disk half rolled back is never used. After a revert it might be.
+    For resets only. From before the first object until after the last the image carries a mark, each request its own:
+    whoever meets it later does not use the disk, and does not drop the point.
     """
+    mark = uuid.uuid4().hex
     with rbd.Image(pool.ioctx, image_id=current.image_id) as image:
+        image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)  # else a host may have it since, and nothing is to be marked
+        now = header.read(pool.ioctx, current.image_id)
+        there = now.snapshots.get(source.snap) if now is not None else None
+        if there is None or there.id != source.image.snapshots[source.snap].id:
+            raise in_use(f"volume {volume_id} has just been reset by another request")
+        header.write_metadata(pool.ioctx, current.image_id, {ROLLS_BACK_MARK: mark})
         image.rollback_to_snap(source.snap)
+    header.replace_metadata(pool.ioctx, current.image_id, ROLLS_BACK_MARK, mark, None)
     return images.stat(pool, volume_id)

@@ -115,10 +115,11 @@ def take(pool: Pool, volume_id: str, snapshot_id: str, metadata: dict[str, Optio
     key, pending = entry_key(snapshot_id), found.entry.encode()
     done = dataclasses.replace(found.entry, is_pending=False)
     try:
+        images.refuse_half_reset(volume_id, found.image)
         if directory.find_id(pool.ioctx, volume_name(volume_id)) != image.image_id:
             # Deleted or reverted since; from now on whoever does that sees the entry.
             raise not_found(f"volume {volume_id} as it was: it has just been deleted or reverted")
-        settle_with_holders(pool, image.image_id)
+        holders.settle(pool, image.image_id)
     except ServiceError:
         header.replace_metadata(pool.ioctx, image.image_id, key, pending, None)
         pool.sweep_later(image.image_id)
@@ -139,10 +140,10 @@ def _begin(pool: Pool, image: Header, snapshot_id: str, entry: Entry) -> Located
     return found
 
 
-def take_of_image(pool: Pool, image: Header, name: str) -> None:
+def take_of_image(pool: Pool, image: Header, name: str, metadata: Optional[dict[str, Optional[str]]] = None) -> None:
     """Add an RBD snapshot and wait until every holder writes with it in mind. One that is there is the answer, too."""
-    add_to_image(pool, image, name, {})
-    settle_with_holders(pool, image.image_id)
+    add_to_image(pool, image, name, metadata or {})
+    holders.settle(pool, image.image_id)
 
 
 def add_to_image(pool: Pool, image: Header, name: str, metadata: dict[str, Optional[str]]) -> None:
@@ -169,14 +170,6 @@ def add_to_image(pool: Pool, image: Header, name: str, metadata: dict[str, Optio
         # One with a higher number was added in between. All numbers in hand may be lower than that.
         known = header.read(pool.ioctx, image.image_id)
     raise in_use(f"image {image.image_id}: others take snapshots of it all the time")
-
-
-def settle_with_holders(pool: Pool, image_id: str) -> None:
-    if holders.notice_change(pool.ioctx, image_id).silent:
-        raise in_use(
-            "a client that has the disk open does not answer, so there is no one moment to take a snapshot of; "
-            "once it is gone Ceph forgets it within half a minute"
-        )
 
 
 def write_metadata(pool: Pool, image_id: str, snapshot_id: str, values: dict[str, Optional[str]]) -> dict[str, Any]:

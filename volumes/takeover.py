@@ -15,7 +15,7 @@ from volumes.pool import Pool
 
 def run(pool: Pool, volume_id: str, old: Header, new: Header) -> None:
     """`new` is named new-<volume> and carries the mark."""
-    holders.refuse_if_held(pool.ioctx, old.image_id, f"volume {volume_id}")
+    holders.refuse_if_held(pool, old.image_id, f"volume {volume_id}")
     replaced = directory.replace(pool.ioctx, volume_id, old.image_id, new.image_id)
     if not replaced and not is_done(pool, volume_id, new):  # done: by the sweep, or by a repeat of this request
         raise in_use(f"volume {volume_id} is being deleted or reverted by another request")

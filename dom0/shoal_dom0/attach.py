@@ -116,6 +116,11 @@ def _activate_volume(call, writable):
     from . import fencing
 
     holders = call.volumes.holders(call.location)
+    if holders.get("half_reset"):
+        raise VDIUnavailable(
+            "disk %s is half-way back to its reset point: a reset was cut short. The next start of its VM takes it there,"
+            " whatever its on_boot is by then" % call.vdi_uuid
+        )
     owners = fencing.owners(holders)
     image_id = holders.get("image_id")
 

@@ -312,6 +312,20 @@ def test_another_image_under_the_disks_name_is_given_to_nobody(
     assert len(host.maps()) == 1
 
 
+def test_a_disk_half_way_back_is_given_to_nobody(hosts: tuple[CephHost, CephHost], service: Service) -> None:
+    host, _ = hosts
+    disk = host.create()
+    service.ask("PUT", f"pools/rbd/volumes/{disk}/reset_point")
+    service.cluster.rbd("image-meta", "set", f"rbd/vdi-{disk}", "shoal.mark.rolls_back", "a service that died")
+    for writable in (True, False):
+        with pytest.raises(xmlrpc.client.Fault, match="half-way back") as caught:
+            host.activate(disk, writable=writable)
+        assert caught.value.faultCode == 46
+    assert host.maps() == []
+    host.call("vdi_epoch_begin", disk)
+    host.activate(disk)
+
+
 def test_a_snapshot_is_not_given_for_writing(hosts: tuple[CephHost, CephHost]) -> None:
     host, _ = hosts
     snapshot = host.snapshot(host.create())

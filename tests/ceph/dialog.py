@@ -42,7 +42,8 @@ class Dialog:
 
     def kill(self) -> None:
         """At once, as when the host's power goes: what it has open in Ceph stays so until Ceph notices."""
-        self._cluster.kill_process(self._process)
+        if self._process.poll() is None:
+            self._cluster.kill_process(self._process)
 
     def stand_still(self) -> None:
         os.kill(self._cluster.pid_of(self._process), signal.SIGSTOP)

@@ -25,7 +25,7 @@ def is_request() -> bool:
 
 def main() -> None:
     fuse = Fuse(int(sys.argv[2]), is_request, signal.SIGSTOP if sys.argv[3:] == ["stop"] else signal.SIGKILL)
-    plain, answer = ceph.Ceph._pool, routes.Routes._in_pool
+    plain, answer, order = ceph.Ceph._pool, routes.Routes._in_pool, ceph.Ceph.order
 
     def counted(*arguments: Any) -> Any:
         return Counted(plain(*arguments), fuse)
@@ -35,6 +35,12 @@ def main() -> None:
         fuse.step()
         return found
 
+    def counted_order(*arguments: Any, **named: Any) -> Any:
+        if named["prefix"] == "osd blocklist":
+            fuse.step()
+        return order(*arguments, **named)
+
+    ceph.Ceph.order = counted_order  # type: ignore[method-assign]
     ceph.Ceph._pool = counted  # type: ignore[method-assign]
     routes.Routes._in_pool = answer_or_die  # type: ignore[method-assign]
     purge.Purger.start = lambda self: None  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator
 
@@ -36,6 +37,7 @@ def _leaves_nothing(calls: Calls, within: Inside) -> Iterator[None]:
     assert leftovers_of(within) == []
 
 
+LAST_OF_A_RESET_IN_PLACE = 3  # it takes the mark off; before that, the notice, and the mark
 RESET_AS_A_LARGE_ONE = """
 import rados, sys
 sys.path.insert(0, "/repository")
@@ -220,7 +222,23 @@ def test_a_reset_point_is_kept_over_many_resets(calls: Calls, within: Inside) ->
     calls.delete(volume)
 
 
-def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, within: Inside) -> None:
+def cut_a_reset_short(calls: Calls, spare: Service, within: Inside, volume: str) -> None:
+    """In place, with some of its blocks left as they were. Such a disk has neither snapshots nor clones."""
+    spare.kill()
+    spare.start(dying_at=LAST_OF_A_RESET_IN_PLACE)
+    with pytest.raises((http.client.HTTPException, OSError)):
+        Calls(spare, calls.pool, calls.namespace).ask("POST", f"volumes/{volume}/reset")
+    within.do("write", image=f"vdi-{volume}", blocks={1: "m", 72: "m"})
+    assert ok(calls.ask("GET", f"volumes/{volume}/holders"))["half_reset"] is True
+    copies = (
+        ("POST", f"volumes/{volume}/snapshot", {"snapshot": new_id(), "metadata": {}}),
+        ("PUT", f"volumes/{new_id()}", {"source": volume, "metadata": {}}),
+    )
+    for call in copies:
+        assert refusal(calls.ask(*call)) == (409, "in_use")
+
+
+def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, spare: Service, within: Inside) -> None:
     chain = [new_id()]
     calls.create(chain[0], 8 * MIB)
     within.do("write", image=f"vdi-{chain[0]}", blocks={0: "a", 70: "b"})
@@ -260,6 +278,7 @@ def test_chains_end_at_the_hard_limit_and_are_shortened(calls: Calls, within: In
     calls.sweep()
     ok(calls.ask("POST", f"volumes/{chain[-1]}/reset"))
     assert read(within, calls, chain[-1], 0, 1, 70, 71) == ["a", "c", "b", ""]
+    cut_a_reset_short(calls, spare, within, chain[-1])
     ok(calls.ask("DELETE", f"volumes/{chain[-1]}/reset_point"))
     calls.sweep()
     for volume in chain[1:]:

@@ -121,28 +121,6 @@ def test_a_snapshot_under_load_is_of_one_moment(service: Service, inside: Inside
         writer.stop()
 
 
-@pytest.mark.usefixtures("short_watches")
-def test_a_dead_holder_counts_until_ceph_has_noticed(service: Service, volume: str) -> None:
-    """Whether it is dead or slow cannot be told: writes of its own may still come, so there is no snapshot."""
-    host = Inside(service.cluster)
-    host.do("hold", image=f"vdi-{volume}")
-    host.kill()
-    body = {"snapshot": new_id(), "metadata": {}}
-    started = time.monotonic()
-    assert refusal(service.ask("POST", f"{VOLUMES}/{volume}/snapshot", body)) == (409, "in_use")
-    assert refusal(service.ask("DELETE", f"{VOLUMES}/{volume}")) == (409, "in_use")
-    assert time.monotonic() - started < 20
-    assert volume not in [entry["of"] for entry in ok(service.ask("GET", VOLUMES))["snapshots"]]
-    cluster = service.cluster
-    cluster.wait_for(lambda: ok(service.ask("GET", f"{VOLUMES}/{volume}/holders"))["watchers"] == [], 60, "Ceph")
-    held = ok(service.ask("GET", f"{VOLUMES}/{volume}/holders"))
-    assert [lock["alive"] for lock in held["locks"]] == [False]
-    cluster.wait_for(
-        lambda: service.ask("POST", f"{VOLUMES}/{volume}/snapshot", body)[0] == 200, 10, "the refused one to be gone"
-    )
-    ok(service.ask("DELETE", f"{VOLUMES}/{volume}"))
-
-
 def test_an_entry_that_nobody_can_read_is_told_and_ends_no_sweep(service: Service, volume: str) -> None:
     made = snapshot(service, volume)
     meta = ("image-meta", "set", f"rbd/vdi-{volume}", f"shoal.snap.{made['id']}")
