@@ -26,6 +26,7 @@ BUSY_TIMEOUT_S = 8.0
 BUSY_PAUSE_S = 0.2
 END_TIMEOUT_S = 2.0
 REOPEN_TIMEOUT_S = 3600.0
+UNDO_TIMEOUT_S = 5.0
 
 _DEAD, _CLOSED, _PAUSED = 0x1, 0x2, 0x20
 _PAUSE = 0x10 | _PAUSED  # asked for, or done
@@ -59,7 +60,7 @@ def start(disk, device, writable, deadline):
             freed.add(row.minor)
     if serving is None:
         _forget_dead(disk, freed, deadline)
-        serving = _launch(disk, image, writable, deadline)
+        serving = _launch(disk, image, writable, deadline.sooner(UNDO_TIMEOUT_S))
     _link(disk, serving.pid, serving.minor)
     device = os.path.join(BLKTAP_DEVICES, "tapdev%d" % serving.minor) if has_devices() else ""
     return Tapdisk(serving.pid, serving.minor, device)
@@ -153,7 +154,7 @@ def _spawn(disk, deadline):
 def _undo(disk, image):
     """A launch that failed leaves nothing. When this fails as well, the next call finds what remains."""
     try:
-        stop(disk, [image.partition(":")[2]], Deadline(5.0))
+        stop(disk, [image.partition(":")[2]], Deadline(UNDO_TIMEOUT_S))
     except SRError as error:
         log.error("after a tapdisk that did not start: %s" % error.reason)
 
