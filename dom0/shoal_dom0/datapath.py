@@ -22,8 +22,7 @@ NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
 REAP_TIMEOUT_S = 0.5
-UNDO_TIMEOUT_S = 2.0
-MAP_RESERVE_S = UNDO_TIMEOUT_S + 2 * REAP_TIMEOUT_S  # of a call's time: a map that hangs is given up so much sooner
+MAP_RESERVE_S = 3.0  # of a call's time, to undo a map that hangs
 READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"
@@ -123,7 +122,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     patience = deadline.sooner(MAP_RESERVE_S)
     code = add(line, patience)
     if code is None:
-        left = _undo_late_map(settings, image, snap)
+        left = _undo_late_map(settings, image, snap, deadline)
         message = "mapping %s did not end within %.0f s; Ceph's monitors are %s%s"
         raise VDIUnavailable(message % (image, patience.seconds, ", ".join(settings.monitors), left))
     if code:
@@ -341,9 +340,8 @@ def _reap(child):
         time.sleep(0.02)
 
 
-def _undo_late_map(settings, image, snap):
+def _undo_late_map(settings, image, snap, deadline):
     """A map that was made in the very moment we gave up belongs to nobody. Why it is still there, if it is."""
-    deadline = Deadline(UNDO_TIMEOUT_S)
     try:
         for found in find(settings.pool, settings.namespace, image, snap):
             unmap(found, deadline)
