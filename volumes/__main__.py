@@ -14,10 +14,9 @@ from volumes import config as configuration
 from volumes.bounded import Workers
 from volumes.ceph import Ceph
 from volumes.purge import Purger
-from volumes.routes import Routes, parse
+from volumes.routes import KINDS, Routes, parse
 from volumes.server import Server
 
-WORKER_THREADS = 8
 STUCK_AFTER_S = 90.0
 
 
@@ -28,7 +27,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     config = configuration.load(arguments.config)
     ceph = Ceph(config)
-    workers = Workers(WORKER_THREADS, STUCK_AFTER_S)
+    workers = Workers(KINDS, STUCK_AFTER_S)
     purger = Purger(ceph.with_pool, ceph, ceph)
     routes = Routes(ceph, workers, purger)
     server = Server(config, lambda method, target, body: routes.answer(parse(method, target, body)))

@@ -1,7 +1,8 @@
 """Runs work in a bounded number of threads and never waits longer than it said.
 
 librados can hang beyond its own time-outs. A caller then gets its answer in time all the same, and if a thread stays
-stuck the whole process ends, so that its supervisor starts a clean one. It must not know what the work is.
+stuck the whole process ends, so that its supervisor starts a clean one. Work of one kind never waits for that of
+another. It must not know what the work is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import logging
 import os
 import threading
 import time
-from typing import Callable, TypeVar
+from dataclasses import dataclass
+from typing import Callable, Optional, TypeVar
 
 from volumes.errors import ServiceError
 
@@ -21,28 +23,49 @@ log = logging.getLogger("volumes")
 EXIT_STUCK = 70
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Work that shares threads. With `queue_s` its time counts from its beginning, for which it may wait that long."""
+
+    name: str
+    threads: int
+    timeout_s: float
+    queue_s: Optional[float] = None
+    late_code: str = "timeout"  # the answer's, for what has begun and does not end in time
+
+
 class Workers:
-    def __init__(self, threads: int, stuck_after_s: float) -> None:
-        self._executor = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="worker")
+    def __init__(self, kinds: tuple[Kind, ...], stuck_after_s: float) -> None:
+        self._executors = {
+            kind.name: concurrent.futures.ThreadPoolExecutor(kind.threads, thread_name_prefix=f"worker-{kind.name}")
+            for kind in kinds
+        }
         self._stuck_after_s = stuck_after_s
         self._running: dict[int, float] = {}
         self._numbers = itertools.count()
 
-    def run(self, work: Callable[[], Result], timeout_s: float, doing: str) -> Result:
-        """The result of `work`, or a ServiceError when it has not ended within `timeout_s`."""
-        future = self._executor.submit(self._tracked, work)
+    def run(self, work: Callable[[], Result], kind: Kind, doing: str) -> Result:
+        """The result of `work`, or a ServiceError when it has not ended in time."""
+        begun = threading.Event()
+        future = self._executors[kind.name].submit(self._tracked, work, begun)
+        # What has not begun must not begin later, when nobody waits for it any more.
+        busy = ServiceError(504, "timeout", f"{doing}: this service is busy with {kind.threads} others of its kind")
+        if kind.queue_s is not None and not begun.wait(kind.queue_s) and future.cancel():
+            raise busy
         try:
-            return future.result(timeout_s)
+            return future.result(kind.timeout_s)
         except concurrent.futures.TimeoutError:
-            # What has not begun must not begin later, when nobody waits for it any more.
-            future.cancel()
-            raise ServiceError(504, "timeout", f"{doing}: no answer from Ceph within {timeout_s:g} s") from None
+            if future.cancel():
+                raise busy from None
+            message = f"{doing}: no answer from Ceph within {kind.timeout_s:g} s"
+            raise ServiceError(504, kind.late_code, message) from None
 
     def watch(self) -> None:
         """End the process once a job is stuck. Call once; the watcher is a daemon thread."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def _tracked(self, work: Callable[[], Result]) -> Result:
+    def _tracked(self, work: Callable[[], Result], begun: threading.Event) -> Result:
+        begun.set()
         number = next(self._numbers)
         self._running[number] = time.monotonic()
         try:

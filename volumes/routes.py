@@ -26,15 +26,20 @@ from volumes import (
     revert,
     snapshots,
 )
-from volumes.bounded import Workers
+from volumes.bounded import Kind, Workers
 from volumes.ceph import Ceph
 from volumes.errors import ServiceError, bad_request
 from volumes.pool import Pool
 from volumes.purge import Purger
 
-CALL_TIMEOUT_S = 12.0
-LIST_TIMEOUT_S = 30.0
-CHANGES_TIMEOUT_S = 30.0
+# Short calls, which the start of a VM is made of, must not wait for one that reads a whole pool or disk. A reset mostly
+# is short, but at the greatest depth it goes over the whole disk.
+SHORT = Kind("short", 8, timeout_s=12.0)
+RESET = Kind("reset", 4, timeout_s=12.0)
+LIST = Kind("list", 4, timeout_s=30.0)
+KEEPERS = Kind("keepers", 8, timeout_s=30.0)
+COMPARISON = Kind("comparison", 4, timeout_s=30.0, queue_s=15.0, late_code=changes.TOO_LONG)
+KINDS = (SHORT, RESET, LIST, KEEPERS, COMPARISON)
 SIZE_MAX_BYTES = 2**63 - 1
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 POOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -84,17 +89,17 @@ class Routes:
     def answer(self, request: Request) -> dict[str, Any]:
         method, path = request.method, request.path
         if path == ("v1", "status") and method == "GET":
-            return self._workers.run(self._status, CALL_TIMEOUT_S, "status")
+            return self._workers.run(self._status, SHORT, "status")
         if path == ("v1", "members") and method == "GET":
-            return self._workers.run(lambda: members.read(self._ceph), CALL_TIMEOUT_S, "members")
+            return self._workers.run(lambda: members.read(self._ceph), SHORT, "members")
         if path[:2] == ("v1", "pools") and len(path) >= 3:
             if not POOL.fullmatch(path[2]):
                 raise bad_request("pool: letters, digits, '.', '_' and '-' only")
-            work, timeout_s = self._pool_work(request, path[3:])
-            return self._in_pool(request, work, timeout_s)
+            work, kind = self._pool_work(request, path[3:])
+            return self._in_pool(request, work, kind)
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(path)}")
 
-    def _in_pool(self, request: Request, work: Work, timeout_s: float) -> dict[str, Any]:
+    def _in_pool(self, request: Request, work: Work, kind: Kind) -> dict[str, Any]:
         name, doing = request.path[2], f"{request.method} {'/'.join(request.path)}"
         changed: set[str] = set()
 
@@ -102,41 +107,39 @@ class Routes:
             return work(Pool(ioctx, self._ceph, changed.add))
 
         try:
-            return self._workers.run(
-                lambda: self._ceph.with_pool(name, request.namespace, run, doing), timeout_s, doing
-            )
+            return self._workers.run(lambda: self._ceph.with_pool(name, request.namespace, run, doing), kind, doing)
         finally:
             self._purger.notice(name, request.namespace, set(changed))
 
-    def _pool_work(self, request: Request, rest: tuple[str, ...]) -> tuple[Work, float]:
-        """What to do with the pool, and how long it may take."""
+    def _pool_work(self, request: Request, rest: tuple[str, ...]) -> tuple[Work, Kind]:
+        """What to do with the pool, and with which threads."""
         method, body = request.method, request.body
         if rest == () and method == "GET":
             name = request.path[2]
-            return lambda pool: self._pool_stats(name, pool), CALL_TIMEOUT_S
+            return lambda pool: self._pool_stats(name, pool), SHORT
         if rest == ("volumes",) and method == "GET":
-            return lambda pool: listing.read_all(pool, LIST_TIMEOUT_S, short=request.short), LIST_TIMEOUT_S
+            return lambda pool: listing.read_all(pool, LIST.timeout_s, short=request.short), LIST
         if rest == ("owner",):
-            return _owner_work(method, body), CALL_TIMEOUT_S
+            return _owner_work(method, body), LIST
         if rest[:1] in (("holders",), ("locks",), ("fences",), ("noout",)):
-            return self._failover_work((method, *rest), body), LIST_TIMEOUT_S
+            return self._failover_work((method, *rest), body), KEEPERS
         if rest[:1] == ("volumes",) and len(rest) in (2, 3):
             volume_id = _uuid(rest[1], "volume id")
-            return _volume_work((method, *rest[2:]), volume_id, body), CALL_TIMEOUT_S
+            return _volume_work((method, *rest[2:]), volume_id, body), RESET if rest[2:] == ("reset",) else SHORT
         if rest[:1] == ("snapshots",) and len(rest) in (2, 3):
-            return _snapshot_work((method, *rest[2:]), _location(rest[1]), body), CALL_TIMEOUT_S
+            return _snapshot_work((method, *rest[2:]), _location(rest[1]), body), SHORT
         if rest == ("changes",) and method == "POST":
             older, newer = body.get("from"), _source(body.get("to"))
             older = None if older is None else _source(older)
-            return lambda pool: changes.changed(pool, older, newer), CHANGES_TIMEOUT_S
+            return lambda pool: changes.changed(pool, older, newer), COMPARISON
         if rest[:1] == ("usage",) and len(rest) == 2 and method == "GET":
             what = _source(rest[1])
-            return lambda pool: changes.used(pool, what), CALL_TIMEOUT_S
+            return lambda pool: changes.used(pool, what), COMPARISON
         raise ServiceError(404, "no_such_path", f"no {method} {'/'.join(request.path)}")
 
     def _failover_work(self, call: tuple[str, ...], body: dict[str, Any]) -> Work:
         if call == ("GET", "holders"):
-            return lambda pool: {"holders": holders.read_owners(pool, LIST_TIMEOUT_S)}
+            return lambda pool: {"holders": holders.read_owners(pool, KEEPERS.timeout_s)}
         if call == ("GET", "fences"):
             return lambda _: {"addresses": fences.read(self._ceph)}
         if call == ("POST", "fences"):
@@ -194,7 +197,7 @@ def _owner_work(method: str, body: dict[str, Any]) -> Work:
         return lambda pool: {"sr": owner.read(pool.ioctx)}
     if method == "PUT":
         sr = _uuid(body.get("sr"), "sr")
-        return lambda pool: owner.claim(pool.ioctx, sr)
+        return lambda pool: owner.claim(pool, sr)
     if method == "DELETE":
         sr = _uuid(body.get("sr"), "sr")
         return lambda pool: owner.release(pool, sr)

@@ -8,13 +8,15 @@ import os
 import select
 import time
 
+from . import monitors
 from .deadline import Deadline
-from .errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
+from .errors import InvalidSecret, SRError, SRUnavailable, VDIInUse, VDIUnavailable
 from .names import is_uuid
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
 DEVICES = "/dev"
+OS_RELEASE = "/proc/sys/kernel/osrelease"
 LINKS = "/dev/sm/backend"  # devtmpfs: gone after a reboot, as the maps are
 MOUNT_TIMEOUT_S = 8
 _FRESH = ".new"  # of a link that is about to take its place
@@ -26,6 +28,7 @@ MAP_RESERVE_S = 3.0  # of a call's time, to undo a map that hangs
 READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"
+NAMESPACES_SINCE = (4, 19)  # of Linux: both `_pool_ns` and clones there
 # What the kernel says to an unmap while it still shows the device.
 _NOT_YET = {
     errno.EBUSY: "%s is still open in this host: shut down what uses it",
@@ -118,7 +121,7 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
+    line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), settings.pool, image, snap])
     patience = deadline.sooner(MAP_RESERVE_S)
     code = add(line, patience)
     if code is None:
@@ -252,22 +255,26 @@ def _attribute(verb):
 def _load_module(deadline):
     if os.path.exists(os.path.join(BUS, "add")):
         return
-    import subprocess
+    from . import child  # which brings much along, and is for once in a boot
 
-    argv = ["/sbin/modprobe", "rbd"]
-    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, complaint = done.communicate(timeout=deadline.remaining())
-    except subprocess.TimeoutExpired:
-        done.kill()
+        status, _, complaint = child.run(["/sbin/modprobe", "rbd"], deadline.remaining())
+    except TimeoutError:
         raise SRError("modprobe rbd did not end")
-    if done.returncode:
+    if status:
         raise SRError("this host's kernel has no rbd: %s" % complaint.decode("utf-8", "replace").strip())
 
 
 def check_kernel(deadline):
     """Fail now rather than at the first disk when this kernel cannot map at all."""
     _load_module(deadline)
+
+
+def check_namespaces():
+    """Fail now rather than at the first disk when this kernel cannot map in a namespace: it would say EINVAL, no more."""
+    release = _read(*os.path.split(OS_RELEASE))
+    if tuple(int(part) for part in release.split(".")[:2]) < NAMESPACES_SINCE:
+        raise SRUnavailable("this host has kernel %s, and an SR in a namespace needs Linux 4.19: update the host" % release)
 
 
 def _write_bounded(path, data, deadline):

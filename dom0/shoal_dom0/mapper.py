@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import datapath, locking
+from . import datapath, locking, monitors
 from .deadline import Deadline
 from .errors import SRError
 
@@ -144,7 +144,7 @@ def add(settings, image, deadline):
     pool, _, name = image.partition("/")
     options = ["name=" + settings.user, "secret=" + settings.key(), "noshare"]
     options.append("mount_timeout=%d" % datapath.MOUNT_TIMEOUT_S)
-    line = " ".join([",".join(settings.monitors), ",".join(options), pool, name, "-"])
+    line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), pool, name, "-"])
     code = datapath.add(line, deadline)
     if code is None:
         message = "mapping did not end within %.0f s; Ceph's monitors are %s"

@@ -5,7 +5,10 @@ from .errors import SRError, SRUnavailable
 
 
 def sr_create(call):
-    """Take the pool for this SR. Disks that an earlier SR of the same uuid left there come back with the next scan."""
+    """Take the pool for this SR. Disks of an SR of the same uuid come back with the next scan; those without an owner mark
+    are refused.
+    """
+    _check_kernel(call)
     _check_cluster(call, call.volumes.pool())
     records.read_secret(call)  # a missing key shows now, not at the first disk
     call.volumes.claim(call.sr_uuid)
@@ -19,6 +22,7 @@ def sr_delete(call):
 def sr_attach(call):
     from . import datapath
 
+    _check_kernel(call)
     read_own_pool(call)
     datapath.check_kernel(call.deadline)
 
@@ -52,6 +56,13 @@ def read_own_pool(call):
         owner = "SR %s" % pool["owner"] if pool.get("owner") else "no SR"
         raise SRUnavailable("pool %s belongs to %s, not to SR %s" % (call.settings.pool, owner, call.sr_uuid))
     return pool
+
+
+def _check_kernel(call):
+    if call.settings.namespace:
+        from . import datapath
+
+        datapath.check_namespaces()
 
 
 def _check_cluster(call, pool):

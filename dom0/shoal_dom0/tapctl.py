@@ -61,27 +61,22 @@ def run(verb, options, deadline, environment=None):
 
 
 def _run(verb, options, deadline, environment):
-    import subprocess
+    from . import child  # where there is no tap-ctl, nothing is run
 
     argv = [TAP_CTL, verb] + [str(option) for option in options]
     variables = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     variables.update(environment or {})
-    pipe = subprocess.PIPE
-    try:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=variables)
-    except OSError as error:
-        raise SRError("%s cannot be run: %s" % (TAP_CTL, error.strerror))
     timeout_s = min(TIMEOUT_S, deadline.remaining())
     try:
-        output, words = child.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
+        status, output, words = child.run(argv, timeout_s, variables)
+    except TimeoutError:
         raise VDIUnavailable("tap-ctl %s did not end within %.0f s" % (verb, timeout_s))
+    except OSError as error:
+        raise SRError("%s cannot be run: %s" % (TAP_CTL, error.strerror))
     if verb != "list":
-        log.info("tap-ctl %s: %d" % (" ".join(argv[1:]), child.returncode))
-    if child.returncode:
-        raise Failed(verb, _number(child.returncode), _text(words).strip().replace("\n", "; ")[:200])
+        log.info("tap-ctl %s: %d" % (" ".join(argv[1:]), status))
+    if status:
+        raise Failed(verb, _number(status), _text(words).strip().replace("\n", "; ")[:200])
     return _text(output)
 
 

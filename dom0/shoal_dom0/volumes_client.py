@@ -31,6 +31,7 @@ _FINAL = {
     "shrink": VDISize,
     "too_deep": NotImplementedHere,  # xapi copies the disk instead
     "no_common_history": ChangedBlocksFailed,
+    "too_long": ChangedBlocksFailed,  # the next service would be at it for as long; a full backup reads all blocks
     "owned": SRExists,
     "not_empty": SRNotEmpty,
     "bad_request": SRError,

@@ -11,6 +11,7 @@ from .toolstack import Refused
 
 WAIT_S = 5.0  # for what was begun in this round; then the next rounds look after it, and do what else can be done
 POLL_S = 0.5
+HANGS_S = 300.0  # a start that has not ended after so long hinders no other any more
 BEATEN = ("VM_BAD_POWER_STATE", "OTHER_OPERATION_IN_PROGRESS")
 
 DONE, FAILED, LATER = "done", "failed", "later"
@@ -29,9 +30,15 @@ class Actor:
     def __init__(self, toolstack):
         self._toolstack = toolstack
         self._tasks = {}  # key → (task, action)
+        self._begun_at = {}
 
     def under_way(self):
         return tuple(self._tasks)
+
+    def hanging(self):
+        """Of what is under way, what has not ended for so long. It may end well yet, so it is not begun anew."""
+        now = time.monotonic()
+        return tuple(key for key in self._tasks if now - self._begun_at[key] >= HANGS_S)
 
     def collect(self):
         """The outcomes of what earlier rounds began and has ended since."""
@@ -72,6 +79,7 @@ class Actor:
         except Refused as error:
             return _outcome_of(action, error.failure)
         self._tasks[action.key] = (task, action)
+        self._begun_at[action.key] = time.monotonic()
         return None
 
     def _look(self, key):

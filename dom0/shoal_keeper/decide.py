@@ -192,7 +192,7 @@ def _start_vms(plan):
         holds_up = False
         for vm in sorted((vm for vm in owed if vm.order == order), key=lambda vm: (vm.name, vm.uuid)):
             key = "start_vm/" + vm.uuid
-            holds_up = holds_up or not memory.has_given_up(key)
+            holds_up = holds_up or not (memory.has_given_up(key) or key in seen.hanging)
             _start(plan, vm, key)
         if holds_up:
             return
@@ -213,11 +213,18 @@ def _start(plan, vm, key):
     if plan.memory.has_given_up(key):
         body = "The VM %s is marked to start, and does not%s." % (vm.name, plan.last_failure(key))
         plan.troubles.append(Trouble("SHOAL_VM_NOT_STARTED", body))
+    elif key in seen.hanging:
+        body = (
+            "The VM %s is marked to start, and its start has not ended for five minutes. It is not begun anew, since it may"
+            " succeed yet. If it does not: xe-toolstack-restart on the host where it starts." % vm.name
+        )
+        plan.troubles.append(Trouble("SHOAL_VM_NOT_STARTED", body))
     if vm.is_busy:
         plan.notes.append("the VM %s is being started or stopped" % vm.name)
         return
-    missing = [pbd.sr_name for pbd in seen.pbds if pbd.sr in vm.srs and not pbd.attached]
-    lacking = sorted({name for pbd in seen.pbds if pbd.sr in vm.srs for name in pbd.lacking})
+    pbds = [pbd for pbd in seen.pbds + seen.lvm_pbds if pbd.sr in vm.srs]
+    missing = [pbd.sr_name for pbd in pbds if not pbd.attached]
+    lacking = sorted({name for pbd in pbds for name in pbd.lacking})
     # What ran here starts here again: so the VMs are spread as they were, and wait for no other host. If it can.
     is_free = vm.affinity == NULL and (not vm.is_lost_here or plan.memory.has_given_up(key))
     if missing:
@@ -233,7 +240,8 @@ def _start(plan, vm, key):
 
 
 def _starts_under_way(seen):
-    return sum(key.startswith("start_vm/") for key in seen.under_way)
+    """One that hangs does not count, so that it keeps the place of no other. It stays under way: it may succeed yet."""
+    return sum(key.startswith("start_vm/") and key not in seen.hanging for key in seen.under_way)
 
 
 def _summary(seen):

@@ -4,14 +4,18 @@ answers nothing, and of a VM that the pool has elsewhere it would stop the other
 
 import os
 import re
-import subprocess
+
+from shoal_dom0 import child
 
 RBD_DEVICES = "/sys/bus/rbd/devices"
 BACKENDS = "/local/domain/0/backend"
 NOT_THERE = "xs_directory (%s): No such file or directory" % BACKENDS
 LOOK_TIMEOUT_S = 20.0
 DESTROY_TIMEOUT_S = 60.0
-_DISK = re.compile(r'/vbd3?/(\d+)/\d+/params = "(?:[^"]*/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+# What xapi gives the disk's backend for its device: a path that ends in the VDI's uuid (blkback, and tapdisk with a block
+# device), or where tapdisk has a socket only, nbd:unix:/run/blktap-control/nbd/SR/VDI:exportname=VDI.
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_DISK = re.compile(r'/(?:vbd3?|qdisk)/(\d+)/\d+/params = "(?:[^"]*/)?(%s)(?::exportname=[^"]*)?"' % _UUID)
 
 
 class XenSilent(Exception):
@@ -23,7 +27,6 @@ def on_shoal():
     mapped = _mapped_volumes()
     if not mapped:
         return {}
-    # xenstore knows the path of each disk's device; blkback and tapdisk (vbd3) alike have the VDI's uuid in it.
     try:
         listed = _run(["xenstore-ls", "-f", BACKENDS])
     except XenSilent as error:
@@ -70,11 +73,9 @@ def _mapped_volumes():
 
 def _run(argv, timeout_s=LOOK_TIMEOUT_S):
     try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout_s
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, output, complaints = child.run(argv, timeout_s)
+    except OSError as error:  # it took too long, too
         raise XenSilent("%s: %s" % (argv[0], error))
-    if done.returncode:
-        raise XenSilent("%s: %s" % (" ".join(argv), done.stderr.decode(errors="replace").strip()[:300]))
-    return done.stdout.decode(errors="replace")
+    if status:
+        raise XenSilent("%s: %s" % (" ".join(argv), complaints.decode(errors="replace").strip()[:300]))
+    return output.decode(errors="replace")

@@ -1,9 +1,11 @@
 """Carries out what failover decided, one step at a time. Each may be repeated; what somebody else did first is done."""
 
+import time
+
 from shoal_dom0.xapi import ignore_gone
 
 from . import domains, failover
-from .act import BEATEN
+from .act import BEATEN, HANGS_S
 from .failover import CLAIM_MARK
 from .state import NULL
 from .toolstack import Refused
@@ -14,13 +16,15 @@ STARTS_MAX = 4
 class Actor:
     """`starts` are the tasks that start VMs: uuid → (task, place), and those that declare one off, with no place.
 
-    They go on when the keeper ends.
+    They go on when the keeper ends. A start that hangs hinders neither other VMs nor other places, but its own VM is not
+    started elsewhere: see `hanging`.
     """
 
     def __init__(self, call, services):
         self._call = call
         self._services = services
         self.starts = {}
+        self._begun_at = {}
 
     def perform(self, step, roster):
         """What was done, in a few words; "" when nothing was."""
@@ -66,6 +70,28 @@ class Actor:
             ended.append((vm, place, "" if is_well else ", ".join(str(part) for part in failure if part)[:300]))
         return ended
 
+    def hanging(self):
+        """Starts that have not ended for so long: VM → place.
+
+        Each may succeed yet, while the record still says Halted. So its VM keeps its task, and is left alone until that has
+        ended; xapi, too, refuses a second start while the first is in progress, whoever asks. Then the record says Running,
+        or Halted and no more in progress. Where a master's toolstack has started anew and forgotten the task, the host may
+        still be at it: Ceph decides that one. Whoever maps the disk first has its lock, nothing is started while a living
+        client has it, and without it no start succeeds. It is not cancelled: that would be asked of the very toolstack that
+        does not answer, and where that is merely slow, the start would be for nothing.
+        """
+        now = time.monotonic()
+        starts = [(vm, place) for vm, (_, place) in self.starts.items() if place]
+        return {vm: place for vm, place in starts if now - self._begun_at.get(vm, now) >= HANGS_S}
+
+    def avoid_hanging(self, sight):
+        """The sight without the places where a start hangs, if there are others: what is sent there would hang, too."""
+        places = set(self.hanging().values())
+        if all(peer.uuid in places for peer in sight.peers if peer.can_start):
+            return sight
+        peers = [peer._replace(can_start=peer.can_start and peer.uuid not in places) for peer in sight.peers]
+        return sight._replace(peers=tuple(peers))
+
     def _claim(self, step, ref, own):
         if step.kind == failover.TAKE_OVER:
             marks = self._call("VM.get_other_config", ref)
@@ -96,9 +122,11 @@ class Actor:
         return True
 
     def _start(self, step, ref, name, roster):
-        if step.vm in self.starts or sum(bool(place) for _, place in self.starts.values()) >= STARTS_MAX:
+        under_way = sum(bool(place) for _, place in self.starts.values()) - len(self.hanging())
+        if step.vm in self.starts or under_way >= STARTS_MAX:
             return ""
         place = self._call("host.get_by_uuid", step.place)
+        self._begun_at[step.vm] = time.monotonic()
         self.starts[step.vm] = (self._call("Async.VM.start_on", ref, place, False, False), step.place)
         return "starts the VM %s on %s" % (name, _name(roster, step.place))
 

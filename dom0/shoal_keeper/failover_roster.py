@@ -39,9 +39,14 @@ class Roster(NamedTuple):
         return self.hosts[uuid].takes_part and not self.hosts[uuid].machine
 
     def host_at(self, client: str) -> str:
-        """uuid of the host that a Ceph client's address is of, "" for none of the pool's."""
+        """uuid of the host that a Ceph client's address is of, "" for none of the pool's.
+
+        So it is with one that two hosts have, as the record of an interface that is not plugged any more may say: to take
+        either would be to fence the other.
+        """
         address = client.rpartition(":")[0].strip("[]")
-        return next((uuid for uuid, place in self.hosts.items() if address in place.addresses), "")
+        found = [uuid for uuid, place in self.hosts.items() if address in place.addresses]
+        return found[0] if len(found) == 1 else ""
 
 
 def read(call, own) -> Roster:

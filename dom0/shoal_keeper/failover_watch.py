@@ -257,7 +257,10 @@ class Watch:
             self._toolstack.timeout_s = CALL_TIMEOUT_S
 
     def _look(self, here):
-        return failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
+        sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
+        for vm, place in sorted(self._actor.hanging().items()):
+            self._say("failover: the start of the VM %s on host %s does not end" % (vm, place), True)
+        return self._actor.avoid_hanging(sight)
 
     def _look_for_strays(self, sight):
         """With what Xen says of this host: it takes a while to, so nothing urgent waits for it."""

@@ -29,6 +29,7 @@ class Keeper:
         self._containers = Containers(self._toolstack)
         self._noout = noout.Return()
         self._memory = memories.load(observe.read_boot())
+        self._is_kept = True
         self._save()  # so that the next boot is known for one
         self._watch.start()
 
@@ -52,7 +53,7 @@ class Keeper:
     def _round(self):
         outcomes = self._actor.collect()
         self._record(outcomes)
-        seen = self._observer.look(self._memory, self._actor.under_way())
+        seen = self._observer.look(self._memory, self._actor.under_way())._replace(hanging=self._actor.hanging())
         self._watch.rests = seen.host.told_to_rest or seen.pool.ha_enabled
         self._remember(memories.after_look(self._memory, seen))
         decision = decide(seen, self._memory)
@@ -81,15 +82,21 @@ class Keeper:
 
     def _remember(self, memory):
         before, self._memory = self._memory, memory
-        if memories.differs(before, memory):
+        if not self._is_kept or memories.differs(before, memory):
             self._save()
 
     def _save(self):
-        """A full disk must not keep the pool from coming up: all is done as if it were kept."""
+        """A full disk must not keep the pool from coming up: all is done as if it were kept. It is, once there is room.
+
+        What was kept before is of another boot: a keeper that starts anew would owe all starts again.
+        """
+        was_kept, self._is_kept = self._is_kept, False
         try:
             memories.save(self._memory)
+            self._is_kept = True
         except OSError as error:
-            self._say("cannot keep what it remembers: %s" % error, True)
+            if was_kept:
+                self._say("cannot keep what it remembers: %s" % error, True)
 
 
 def _hurry_s():

@@ -67,7 +67,8 @@ def after_look(memory: Memory, seen) -> Memory:
         if vm.power_state == "Running" and vm.resident_on != NULL and is_new:
             settled.setdefault(vm.uuid, seen.uptime_s)
     plugged_at = memory.plugged_at
-    if plugged_at is None and seen.pbds and all(pbd.attached for pbd in seen.pbds):
+    pbds = seen.pbds + seen.lvm_pbds
+    if plugged_at is None and pbds and all(pbd.attached for pbd in pbds):
         plugged_at = seen.uptime_s
     owes = plugged_at is None or seen.uptime_s < plugged_at + OWED_S
     return memory._replace(settled=settled, plugged_at=plugged_at, owes_starts=owes, lost=lost if owes else {})

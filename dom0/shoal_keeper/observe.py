@@ -5,15 +5,18 @@ Reads only. A call that fails fails the look: nothing is decided on half of what
 
 import calendar
 import os
+import re
 import time
 
 from . import services
-from .state import NULL, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
+from .state import NULL, Ceph, Host, LocalPbd, LvmPbd, Pbd, Pool, Seen, Vm
 from .toolstack import Refused
 
 INVENTORY = "/etc/xensource-inventory"
 PROC = "/proc"
 SR_TYPE = "rbd"
+LVM_SR_TYPE = "lvm"
+LVM_DEVICE = re.compile("/dev/rbd/[^/]+/lvm-[^/]+")  # what those of Shoal's lie on: the name of its image is Shoal's
 POOL_MARK = "shoal:ssh-key"  # set where there are storage VMs
 KIT_MARK = "shoal:kit"  # set on each host that takes part, with or without
 HOST_MARK = "shoal:host"
@@ -49,14 +52,17 @@ class Observer:
         host = _host(ref, host_record)
         pool = self._pool(pool_record, ref, KIT_MARK in host_record["other_config"], uptime_s)
         storage_vm, ceph, pbds, unplugged, vms, residents, resting = None, Ceph("not asked"), (), (), (), (), ()
+        lvm_pbds = ()
         if pool.is_marked and not pool.ha_enabled:
             storage_vm = self._find_storage_vm(host) if pool.keeps_ceph else None
             here = _where(call, "PBD", "host", host.ref)
-            ceph, pbds = self._storage(here, memory.owes_starts and pool.is_master)
+            spreads_vms = memory.owes_starts and pool.is_master
+            ceph, pbds = self._storage(here, spreads_vms)
             if storage_vm is not None and storage_vm.power_state == "Halted":
                 unplugged = self._unplugged(here, storage_vm)
             if memory.owes_starts:
-                vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds}, memory)
+                lvm_pbds = self._lvm_pbds(here, spreads_vms)
+                vms = self._marked_vms(host, pool, {pbd.sr for pbd in pbds + lvm_pbds}, memory)
             residents = self._residents(host)
             if pool.is_master and (ceph.osds_down or ceph.monitors_away):
                 hosts = call("host.get_all_records").values()
@@ -64,7 +70,7 @@ class Observer:
         booted_at = time.time() - uptime_s
         return Seen(
             uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), residents,
-            resting,
+            resting, lvm_pbds=lvm_pbds,
         )
 
     def _pool(self, record, host, host_is_marked, uptime_s):
@@ -133,6 +139,17 @@ class Observer:
                 pbd = pbd._replace(pool_silence=silence)
             pbds.append(pbd)
         return ceph, tuple(pbds)
+
+    def _lvm_pbds(self, here, spreads_vms):
+        """Those of this host's PBDs that are of Shoal's SRs of type lvm."""
+        srs = _where(self._toolstack.call, "SR", "type", LVM_SR_TYPE)
+        found = []
+        for pbd in here.values():
+            if pbd["SR"] in srs and LVM_DEVICE.fullmatch(pbd["device_config"].get("device", "")):
+                lacking = self._lacking(pbd["SR"]) if spreads_vms else ()
+                name = srs[pbd["SR"]]["name_label"]
+                found.append(LvmPbd(pbd["SR"], name, bool(pbd["currently_attached"]), lacking))
+        return tuple(sorted(found))
 
     def _lacking(self, sr):
         """Names of the live and enabled hosts where the SR is not plugged."""

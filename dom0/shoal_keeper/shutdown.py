@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from shoal_dom0.deadline import Deadline
-from shoal_dom0.xapi import ignore_gone
+from shoal_dom0.xapi import ignore_gone, is_gone
 from shoal_keeper import failover_roster, noout, observe
 from shoal_keeper.memory import Memory
 from shoal_keeper.state import NULL
@@ -28,6 +28,7 @@ UNPLUG_S = 45.0
 STORAGE_VM_S = 150.0
 ASK_S = 10.0
 POLL_S = 0.5
+AWAY_S = 20.0  # a toolstack that starts anew is back by then, and batteries do not last
 DONE_BEFORE = ("VM_BAD_POWER_STATE", "HANDLE_INVALID")
 
 
@@ -95,25 +96,45 @@ def running_vms(toolstack, seen):
 
 
 def carry_out(toolstack, things, deadline):
-    """All at the same time; what became of each, a phrase."""
+    """All at the same time; what became of each, a phrase. A toolstack that stays away is waited for a short while only."""
     said, tasks = [], []
-    for ref, method, name in things:
+    for number, (ref, method, name) in enumerate(things):
         try:
             tasks.append((toolstack.call("Async." + method, ref), method, name))
         except Refused as error:
             said.append(phrase(method, name, error.failure))
+        except Unreachable as error:
+            said += [phrase(method, name, [error.reason]) for _, method, name in things[number:]]
+            break
+    why, away = "not done within %.0f s" % deadline.seconds, Deadline(AWAY_S)
     while tasks and not deadline.passed():
         time.sleep(min(POLL_S, deadline.remaining()))
-        left = []
-        for task, method, name in tasks:
-            record = toolstack.call("task.get_record", task)
-            if record["status"] in ("pending", "cancelling"):
-                left.append((task, method, name))
-                continue
-            ignore_gone(toolstack.call, "task.destroy", task)
-            said.append(phrase(method, name, [] if record["status"] == "success" else record["error_info"]))
-        tasks = left
-    return said + [phrase(method, name, ["not done within %.0f s" % deadline.seconds]) for _, method, name in tasks]
+        try:
+            for task, method, name in list(tasks):
+                failure = look(toolstack, task)
+                away = Deadline(AWAY_S)
+                if failure is not None:
+                    tasks.remove((task, method, name))
+                    said.append(phrase(method, name, failure))
+        except Unreachable as error:  # Refused, too: a member's xapi refuses much while the master is away
+            if away.passed():
+                why = error.reason
+                break
+    return said + [phrase(method, name, [why]) for _, method, name in tasks]
+
+
+def look(toolstack, task):
+    """Why it failed, nothing where it has not; None while it goes on."""
+    try:
+        record = toolstack.call("task.get_record", task)
+    except Refused as error:
+        if not is_gone(error):
+            raise
+        return ["the toolstack has started anew meanwhile"]
+    if record["status"] in ("pending", "cancelling"):
+        return None
+    ignore_gone(toolstack.call, "task.destroy", task)
+    return [] if record["status"] == "success" else record["error_info"]
 
 
 def phrase(method, name, failure):

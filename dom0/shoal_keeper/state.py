@@ -76,6 +76,15 @@ class Pbd(NamedTuple):
     lacking: Tuple[str, ...] = ()  # names of other live hosts where the SR is not plugged yet
 
 
+class LvmPbd(NamedTuple):
+    """This host's PBD of an SR of type lvm that Shoal made. It is not plugged here: `map_images.py` does that."""
+
+    sr: str
+    sr_name: str
+    attached: bool
+    lacking: Tuple[str, ...] = ()
+
+
 class LocalPbd(NamedTuple):
     ref: str
     uuid: str
@@ -95,6 +104,8 @@ class Seen(NamedTuple):
     under_way: Tuple[str, ...] = ()  # keys of actions that were begun and have not ended
     residents: Tuple[Tuple[str, float], ...] = ()  # VMs marked to start that run here, as the pool says; since when
     resting: Tuple[str, ...] = ()  # names of hosts that are being serviced; looked for by the master's keeper alone
+    hanging: Tuple[str, ...] = ()  # of what is under way, what has not ended for too long
+    lvm_pbds: Tuple[LvmPbd, ...] = ()  # looked for only while starts are owed
 
 
 class Action(NamedTuple):

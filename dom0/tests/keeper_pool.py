@@ -33,10 +33,11 @@ FSID = "6a0a3c5e-52a1-4d0e-9d6f-0c5a10ab0001"
 
 
 class LocalSocket:
-    """/var/lib/xcp/xapi of a host: passes on to the stand-in's port, or hangs."""
+    """/var/lib/xcp/xapi of a host: passes on to the stand-in's port, or hangs; `deaf_to` is what it hangs up on, once each."""
 
     def __init__(self, path: Path, port: int) -> None:
         self.hangs = False
+        self.deaf_to: list[bytes] = []
         self._port = port
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
@@ -59,7 +60,13 @@ class LocalSocket:
         with connection, contextlib.suppress(OSError):
             while self.hangs:
                 time.sleep(0.05)
+            request = connection.recv(65536)
+            heard = next((each for each in self.deaf_to if each in request), None)
+            if heard is not None:
+                self.deaf_to.remove(heard)
+                return
             with socket.create_connection(("127.0.0.1", self._port), 5) as far:
+                far.sendall(request)
                 threading.Thread(target=pump, args=(connection, far), daemon=True).start()
                 pump(far, connection)
 
@@ -245,12 +252,19 @@ class KeeperPool:
     def bodies(self) -> dict[str, str]:
         return {row["name"]: row["body"] for row in self.api.message.get_all_records().values()}
 
-    def make_vm(self, name: str, *, marked: bool = True, disk: bool = True, **more: Any) -> str:
-        """A VM with a disk on the shared SR."""
+    def make_lvm_sr(self, device: str, folder: Path) -> str:
+        """An SR of type lvm that is called as the device; its driver finds it while the folder is there."""
+        folder.mkdir()
+        master = self.refs[self.toolstack.master.name]
+        config = {"device": device, "path": str(folder)}
+        return str(self.api.SR.create(master, config, "0", device, "", "lvm", "user", True, {}))
+
+    def make_vm(self, name: str, *, marked: bool = True, disk: bool = True, sr: str = "", **more: Any) -> str:
+        """A VM with a disk on the shared SR, or on another one."""
         mark = {"auto_poweron": "true"} if marked else {}
         vm = str(self.api.VM.create(vm_record(name, **{"other_config": mark, **more})))
         if disk:
-            self.api.VBD.create(vbd_record(vm, self.api.VDI.create(vdi_record(self.sr))))
+            self.api.VBD.create(vbd_record(vm, self.api.VDI.create(vdi_record(sr or self.sr))))
         return vm
 
     def _make_storage_vm(self, host: str) -> None:
@@ -332,8 +346,9 @@ class KeeperPool:
 
 
 def install_driver(host: LoopbackHost) -> None:
-    """The small driver as that of SR type `rbd`."""
-    executable = host.root / "opt/xensource/sm/RBDSR"
-    shutil.copy(DRIVER, executable)
-    executable.chmod(0o755)
+    """The small driver as that of SR types `rbd` and `lvm`."""
+    for name in ("RBDSR", "LVMSR"):
+        executable = host.root / "opt/xensource/sm" / name
+        shutil.copy(DRIVER, executable)
+        executable.chmod(0o755)
     (host.root / "etc/xapi.conf.d/50-rbd.conf").write_text(f"sm-plugins={DEFAULT_PLUGINS} rbd\n")

@@ -21,6 +21,8 @@ datapath.DEVICES = os.path.join(folder, "dev")
 datapath.LINKS = os.path.join(folder, "links")
 if os.path.exists(os.path.join(folder, "uptime")):
     fencing.UPTIME = os.path.join(folder, "uptime")
+if os.path.exists(os.path.join(folder, "osrelease")):
+    datapath.OS_RELEASE = os.path.join(folder, "osrelease")
 tapctl.TAP_CTL = os.path.join(folder, "tap", "tap-ctl")  # a host has tapdisk if a test has put it there
 tapdisk.CONTROL = os.path.join(folder, "tap", "run")
 tapdisk.BLKTAP_MODULE = os.path.join(folder, "tap", "blktap")

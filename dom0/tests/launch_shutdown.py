@@ -17,6 +17,6 @@ observe.INVENTORY = os.path.join(folder, "inventory")
 os.environ["PATH"] = os.path.join(folder, "bin") + ":" + os.environ["PATH"]
 
 toolstack.CALL_TIMEOUT_S = 2.0
-shutdown.POLL_S = 0.05
+shutdown.POLL_S, shutdown.AWAY_S = 0.05, 2.0
 shutdown.VMS_S = shutdown.UNPLUG_S = shutdown.STORAGE_VM_S = 5.0
 shutdown.main()

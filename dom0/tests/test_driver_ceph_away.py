@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from dom0.tests.host import Host
+from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
@@ -196,14 +197,20 @@ def test_a_full_pool_is_no_space_at_once_and_corrupts_nothing(
     host: Host, service: Service, request: pytest.FixtureRequest
 ) -> None:
     disk, grown, doomed = host.create(name="kept"), host.create(name="grown"), host.create(name="doomed")
+    guest, image = Inside(service.cluster), f"vdi-{grown}"
+    guest.do("hold", image=image)
+    guest.do("write_held", image=image, blocks={0: "a", 1: "b", 640: "c"})
     request.getfixturevalue("full_pool")
     service.cluster.wait_for(lambda: not has_room(service), 30, "the OSD to hear that the pool is full")
+    guest.begin("write_held", image=image, blocks={1: "d", 1280: "d"})  # to what is there, and where nothing is yet
     for _ in range(2):
         seconds, fault = timed(host, "vdi_create", disk, NEW_DISK)
         assert fault is not None and fault.faultCode == 44, fault
         assert seconds < 5, f"it took {seconds:.1f} s to say so"
     path = f"pools/rbd/volumes/{uuid.uuid4()}"
     standing, late = ask_until_refused(service, path)
+    before = service.guest.do("read", image=image, blocks=[0, 1, 640, 1280])
+    assert before == {"0": "a", "1": "b", "640": "c", "1280": ""}, "what waits has changed something"
     # What frees space or changes nothing works: a person must be able to clean up.
     host.call("vdi_delete", doomed)
     host.call("sr_scan")
@@ -214,6 +221,11 @@ def test_a_full_pool_is_no_space_at_once_and_corrupts_nothing(
     service.cluster.wait_for(
         lambda: timed(host, "vdi_create", disk, NEW_DISK)[1] is None, 60, "room for a disk when the quota is lifted"
     )
+    guest.answer()
+    guest.do("let_go", image=image)
+    guest.stop()
+    after = service.guest.do("read", image=image, blocks=[0, 1, 640, 1280])
+    assert after == {"0": "a", "1": "d", "640": "c", "1280": "d"}
     # Another service makes the disk while the one that was refused still stands there.
     assert service.ask("PUT", path, {"size_bytes": GIB})[0] == 200
     standing.go_on()

@@ -80,7 +80,7 @@ json_values = st.recursive(
 )
 KEYS = ("volumes", "snapshots", "broken", "locks", "watchers", "result", "error", "id", "size_bytes", "metadata", "owner")
 shaped = st.dictionaries(st.sampled_from(KEYS), json_values, max_size=4)
-ERRORS = ("not_found", "exists", "in_use", "no_space", "too_deep", "owned", "bug", "ceph_away", "x")
+ERRORS = ("not_found", "exists", "in_use", "no_space", "too_deep", "too_long", "owned", "bug", "ceph_away", "x")
 refusals = st.builds(lambda code, text: {"error": {"code": code, "message": text}}, st.sampled_from(ERRORS), texts)
 answers = st.one_of(
     st.binary(max_size=60),

@@ -37,6 +37,17 @@ def test_an_sr_is_created_attached_and_deleted(host: Host, service: Service) -> 
     assert service.ask("GET", "pools/rbd/owner")[1] == {"sr": None}
 
 
+def test_disks_without_an_owner_mark_are_neither_left_behind_nor_adopted(host: Host, service: Service) -> None:
+    host.create()
+    service.guest.do("remove_object", object="shoal.owner")
+    with fault(39):
+        host.call("sr_delete")
+    host.sr = str(uuid.uuid4())
+    with pytest.raises(xmlrpc.client.Fault, match="no mark of the SR.*put shoal.owner -.*remove them with rbd") as refused:
+        host.call("sr_create", args=("0",))
+    assert refused.value.faultCode == 39
+
+
 def test_a_pool_of_another_sr_is_refused(host: Host) -> None:
     mine, host.sr = host.sr, str(uuid.uuid4())
     with fault(42):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 import xmlrpc.client
 from typing import Any
@@ -85,6 +86,26 @@ def test_bad_settings_are_refused_by_name(lone_host: Host, key: str, value: str 
         lone_host.call("sr_attach")
     assert caught.value.faultCode == code
     assert KEY not in caught.value.faultString
+
+
+@pytest.mark.parametrize("command", ["sr_create", "sr_attach"])
+@pytest.mark.parametrize(
+    ("release", "namespace", "says"),
+    [
+        ("4.18.20", "xen", "this host has kernel 4.18.20, and an SR in a namespace needs Linux 4.19"),
+        ("4.18.20", "", "127.0.0.1:1"),  # which cannot be reached: it went on, to ask the volume service
+        ("4.19.0+1", "xen", "127.0.0.1:1"),
+    ],
+)
+def test_a_namespace_needs_a_kernel_that_knows_them(
+    lone_host: Host, release: str, namespace: str, says: str, command: str
+) -> None:
+    """Said before anything is changed: a volume service is not even asked."""
+    (lone_host.folder / "osrelease").write_text(release + "\n")
+    lone_host.device_config["namespace"] = namespace
+    with pytest.raises(xmlrpc.client.Fault, match=re.escape(says)) as caught:
+        lone_host.call(command, args=("0",))
+    assert caught.value.faultCode == 47
 
 
 UUID = "1b2f6a0e-7d0c-4a52-9c43-0f6a1f0e7b11"

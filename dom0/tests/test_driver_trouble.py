@@ -20,6 +20,7 @@ from dom0.shoal_dom0 import locking
 from dom0.shoal_dom0.call import Call
 from dom0.shoal_dom0.deadline import Deadline
 from dom0.shoal_dom0.errors import SRError, SRUnavailable, VDIUnavailable
+from dom0.tests import paper_pool
 from dom0.tests.host import Host
 from tests.ceph.certificates import Authority
 
@@ -169,6 +170,29 @@ def test_this_hosts_own_service_is_asked_first(host: Host, authority: Authority)
         (host.folder / "host.json").write_text(json.dumps({"volume_service": own}))
         host.call("sr_attach")
     assert asked == ["own"]
+
+
+@pytest.mark.parametrize(("code", "fault", "asked_of"), [("too_long", 460, 1), ("timeout", 46, 2)])
+def test_a_comparison_that_takes_too_long_is_not_begun_anew_elsewhere(
+    host: Host, authority: Authority, code: str, fault: int, asked_of: int
+) -> None:
+    """One that could not begin, behind others, is."""
+    disk = {"id": str(uuid.uuid4()), "size_bytes": 1 << 30, "metadata": paper_pool.metadata("disk")}
+    snapshot = paper_pool.snapshot_of(disk["id"], 1)
+    for entry in (disk, snapshot):
+        record = paper_pool.record(entry, "OpaqueRef:NULL") | {"cbt_enabled": True}
+        host.toolstack.vdis["OpaqueRef:" + entry["id"]] = record
+    asked = []
+
+    def refuse(connection: ssl.SSLSocket) -> None:
+        asked.append(code)
+        answer(connection, 504, json.dumps({"error": {"code": code, "message": "no"}}).encode())
+
+    with serving(authority, host.folder, refuse) as one, serving(authority, host.folder, refuse) as two:
+        host.device_config["volumes"] = f"{one},{two}"
+        with pytest.raises(xmlrpc.client.Fault) as caught:
+            host.call("vdi_list_changed_blocks", snapshot["id"], args=("OpaqueRef:" + disk["id"],))
+    assert (caught.value.faultCode, len(asked)) == (fault, asked_of)
 
 
 def test_a_server_of_another_authority_is_not_believed(host: Host) -> None:

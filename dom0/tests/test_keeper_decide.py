@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dom0.shoal_keeper import memory as kept
 from dom0.shoal_keeper.decide import ACTIONS_MAX, SPREAD_PATIENCE_S, decide, is_owed
 from dom0.shoal_keeper.memory import FIRST_PAUSE_S, OWED_S, PATIENCE, Memory, after_failure, after_look, after_success
-from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, Pbd, Pool, Seen, Vm
+from dom0.shoal_keeper.state import NULL, Action, Ceph, Host, LocalPbd, LvmPbd, Pbd, Pool, Seen, Vm
 
 HERE, THERE = "OpaqueRef:here", "OpaqueRef:there"
 BOOTED_AT = 1_000_000.0
@@ -23,6 +23,7 @@ CEPH = Ceph("", "fsid", MONITORS, "HEALTH_OK")
 AWAY = Ceph("10.77.0.21:7443: connection refused")
 PLUGGED = Pbd("OpaqueRef:pbd", "pbd", "OpaqueRef:sr", "shoal", attached=True, monitors=MONITORS, fsid="fsid")
 UNPLUGGED = PLUGGED._replace(attached=False)
+LVM = LvmPbd("OpaqueRef:lvm", "shoal-lvm", attached=True)
 OWING = Memory("boot", owes_starts=True)
 
 
@@ -172,6 +173,19 @@ def test_marked_vms_are_started_once_their_sr_is_plugged() -> None:
     ).why  # fmt: skip
 
 
+def test_a_vm_on_an_lvm_sr_waits_until_that_is_plugged_and_nobody_plugs_it_here() -> None:
+    both = vm("both", srs=("OpaqueRef:sr", "OpaqueRef:lvm"), order=1)
+    seen = SEEN._replace(vms=(both, vm("next", order=2)), lvm_pbds=(LVM._replace(attached=False),))
+    assert kinds(seen) == []
+    assert "the VM both waits for SR shoal-lvm" in decide(seen, OWING).why
+    seen = seen._replace(lvm_pbds=(LVM,))
+    (action,) = decide(seen, OWING).actions
+    assert (action.kind, action.name, action.place) == ("start_vm", "both", HERE)
+    assert kinds(seen, after_success(OWING, action, 100.0)) == [("start_vm", "next")]
+    anywhere = seen._replace(vms=(both._replace(affinity=NULL),), lvm_pbds=(LVM._replace(lacking=("xen3",)),))
+    assert kinds(anywhere) == [] and kinds(anywhere._replace(uptime_s=SPREAD_PATIENCE_S)) == [("start_vm", "both")]
+
+
 def test_no_vm_is_started_on_a_disabled_host() -> None:
     seen = SEEN._replace(vms=(vm("a"),), host=HOST._replace(enabled=False))
     assert kinds(seen) == []
@@ -254,6 +268,9 @@ def test_nothing_is_owed_long_after_the_boot_nor_without_one() -> None:
 def test_starts_stay_owed_until_the_sr_was_plugged() -> None:
     seen = SEEN._replace(vms=(vm("a"),), pbds=(UNPLUGGED,), ceph=AWAY, uptime_s=100_000.0)
     assert after_look(OWING, seen).owes_starts
+    only_lvm = SEEN._replace(pbds=(), lvm_pbds=(LVM._replace(attached=False),))
+    assert after_look(OWING, only_lvm).plugged_at is None
+    assert after_look(OWING, only_lvm._replace(lvm_pbds=(LVM,))).plugged_at == 100.0
 
 
 refs = st.sampled_from([HERE, THERE, NULL])

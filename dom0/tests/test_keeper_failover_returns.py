@@ -78,6 +78,14 @@ def roster(*names: str, master: str = "a") -> Roster:
     return Roster("a", master, places, (("rbd", ""),), ())
 
 
+def test_a_client_at_an_address_that_two_hosts_have_is_nobodys() -> None:
+    """Of an interface that was unplugged the pool's record keeps the address, and another host may have it by now."""
+    own = {"a": ("192.0.2.1", "192.0.2.9"), "b": ("192.0.2.2", "192.0.2.9")}
+    places = {name: Place(name, addresses[0], addresses, "vm-" + name) for name, addresses in own.items()}
+    known = roster()._replace(hosts=places)
+    assert [known.host_at(f"192.0.2.{number}:0/7") for number in (1, 2, 9, 7)] == ["a", "b", "", ""]
+
+
 def listen(presence: Presence, uptime_s: float, *well: str) -> float:
     """For how long b is silent."""
     machines = frozenset("vm-" + name for name in well)

@@ -107,6 +107,25 @@ def test_it_waits_for_the_others_storage_vms(three: KeeperPool) -> None:
     three.wait(lambda: three.pbd("xen2")["currently_attached"], "xen2 to plug")
 
 
+def test_a_vm_on_an_lvm_sr_starts_once_dom0s_own_unit_has_plugged_that(pool: KeeperPool, tmp_path: Path) -> None:
+    """And not one on an SR of that type that is not Shoal's."""
+    pool.install_keepers()
+    folders = {"/dev/rbd/lvm/lvm-shoal-lvm": tmp_path / "lvm", "/dev/disk/by-id/own": tmp_path / "own"}
+    srs = [pool.make_lvm_sr(device, folder) for device, folder in folders.items()]
+    first, other = (pool.make_vm(f"on {sr}", sr=sr, affinity=pool.refs["xen1"]) for sr in srs)
+    second = pool.make_vm("second", order="2", affinity=pool.refs["xen1"])
+    (tmp_path / "lvm").rename(tmp_path / "unmapped")
+    pool.power_cut()
+    pool.power_on()
+    pool.wait(lambda: pool.plugged() == ["xen1"], "the SR of type rbd to be plugged")
+    pool.wait_said("xen1", "waits for SR /dev/rbd/lvm/lvm-shoal-lvm")
+    assert not pool.running(second)
+    (tmp_path / "unmapped").rename(tmp_path / "lvm")
+    pool.api.PBD.plug(pool.api.SR.get_PBDs(srs[0])[0])  # as map_images.py does
+    comes_back(pool, first, second)
+    assert not pool.running(other)
+
+
 def test_what_the_storage_vms_disks_lie_on_is_plugged_first(pool: KeeperPool) -> None:
     (storage_vm,) = pool.api.VM.get_by_name_label("shoal-storage-xen1")
     pool.api.VM.hard_shutdown(storage_vm)

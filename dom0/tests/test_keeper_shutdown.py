@@ -89,6 +89,25 @@ def test_what_does_not_end_stops_nothing_that_comes_after(pool: KeeperPool) -> N
     assert third == "<6>shutdown: the storage VM shoal-storage-xen2 is shut down"
 
 
+def test_a_toolstack_that_is_away_for_a_moment_ends_no_more_than_what_it_was_asked_then(pool: KeeperPool) -> None:
+    vm = pool.make_vm("web")
+    pool.api.VM.start_on(vm, pool.refs["xen2"], False, False)
+    pool.hosts["xen2"].socket.deaf_to = [b"task.get_record", b"Async.PBD.unplug"]
+    first, second, third = shut_down(pool, "xen2")
+    assert first == "<6>shutdown: the VM web is shut down"
+    assert second.startswith("<6>shutdown: SR shoal is NOT unplugged: xapi did not answer Async.PBD.unplug")
+    assert third == "<6>shutdown: the storage VM shoal-storage-xen2 is shut down"
+    assert not pool.running(storage_vm(pool, "xen2"))
+
+
+def test_a_toolstack_that_stays_away_is_asked_for_each_thing_and_waited_for_a_short_while(pool: KeeperPool) -> None:
+    pool.hosts["xen2"].socket.deaf_to = [b"task.get_record"] * 1000
+    first, second = shut_down(pool, "xen2")
+    assert first.startswith("<6>shutdown: SR shoal is NOT unplugged: xapi did not answer task.get_record")
+    assert second.startswith("<6>shutdown: the storage VM shoal-storage-xen2 is NOT shut down: xapi did not answer")
+    assert not pool.running(storage_vm(pool, "xen2")), "it was asked for all the same"
+
+
 def test_a_toolstack_that_is_silent_holds_up_nothing_for_long(pool: KeeperPool) -> None:
     pool.hosts["xen2"].socket.hangs = True
     began = time.monotonic()

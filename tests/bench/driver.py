@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dom0.tests.ceph_kernel import Agent, CephKernel
+from dom0.tests.ceph_kernel import Agent
 from dom0.tests.relay_process import RelayProcess
 from tests.bench.driver_calls import measure_calls, measure_reverts
-from tests.bench.driver_clock import TimedHost, figures
+from tests.bench.driver_clock import TimedHost, TimedKernel, figures
 from tests.bench.driver_commands import CommandLine
 from tests.bench.driver_scan import measure_scans
 from tests.ceph.certificates import Authority
@@ -92,7 +92,7 @@ def bench(folder: Path) -> Iterator[tuple[TimedHost, CommandLine]]:
         agent = Agent(cluster)
         (folder / "host").mkdir()
         host = TimedHost(
-            folder / "host", folder / "client", [service.endpoint], kernel=lambda where: CephKernel(where, agent)
+            folder / "host", folder / "client", [service.endpoint], kernel=lambda where: TimedKernel(where, agent)
         )
         host.call("sr_create", args=("0",))
         yield host, CommandLine(cluster, agent)

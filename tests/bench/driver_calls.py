@@ -9,7 +9,7 @@ from typing import Any
 
 from dom0.tests.relay_process import RelayProcess
 from tests.bench import driver_commands as command
-from tests.bench.driver_clock import Spent, TimedHost, figures, total
+from tests.bench.driver_clock import Spent, TimedHost, TimedKernel, figures, total
 from tests.bench.driver_commands import CommandLine
 
 GIB = 1 << 30
@@ -17,6 +17,7 @@ COMMANDS_EVERY = 4  # of the driver's calls: a command takes many times as long
 WITHOUT_RELAY_EVERY = 2
 AIMS_MS = {"create": 40, "delete": 40, "clone": 70, "snapshot": 150}
 AIM_RATIO = 4
+AIM_BARE_MAP = 1.3
 STARTS = {"attach_activate": 2, "deactivate_detach": 2}  # interpreters in one figure; else one
 NO_MAP = "rbd map needs a kernel with rbd: see tests.bench.datapath, which runs in the lab"
 REVERT_SIZES = {"1 GiB": GIB, "1 TiB": 1 << 40}
@@ -44,10 +45,19 @@ def measure_calls(host: TimedHost, commands: CommandLine, count: int, relay: Rel
     found = {name: compare(name, driver[name], plain[name], start) for name in driver}
     for name, row in found.items():
         row["without_relay"] = without(name, direct[name], row, start)
+    found["attach_activate"] |= beside_bare_map(host, found["attach_activate"])
     for name in ("snapshot", "clone"):
         if name not in driver:
             found[name] = {"left_out": f"this driver does not declare VDI_{name.upper()}"}
     return found
+
+
+def beside_bare_map(host: TimedHost, row: dict[str, Any]) -> dict[str, Any]:
+    """What of it is the map itself."""
+    assert isinstance(host.kernel, TimedKernel)
+    bare = figures(host.kernel.maps_s)
+    ratio = round(row["driver_ms"]["median"] / bare["median"], 2)
+    return {"bare_map_ms": bare, "to_bare_map": ratio, "to_bare_map_aim": AIM_BARE_MAP}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dom0.tests.ceph_kernel import Agent, CephKernel
 from dom0.tests.host import PYTHON, Host
 
 LAUNCH = Path(__file__).with_name("driver_launch.py")
@@ -46,6 +47,20 @@ class Stopwatch:
 
 def total(parts: list[Spent]) -> Spent:
     return Spent(sum(part.wall_s for part in parts), sum(part.cpu_s for part in parts))
+
+
+class TimedKernel(CephKernel):
+    """`maps_s`: what each map took by itself, opened and locked by librbd, which stands in for the kernel's client."""
+
+    def __init__(self, folder: Path, agent: Agent) -> None:
+        self.maps_s: list[float] = []
+        super().__init__(folder, agent)
+
+    def _add(self, line: str) -> int:
+        began_s = time.perf_counter()
+        code = super()._add(line)
+        self.maps_s.append(time.perf_counter() - began_s)
+        return code
 
 
 class TimedHost(Host):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -111,6 +112,14 @@ def go_on(run: Run, faults: Sequence[Fault], seed: int, seconds: float) -> None:
     while not run.is_broken and time.monotonic() < deadline_s:
         event = next(events)
         strike(run, by_name[event.fault], event)
+
+
+def begin_slice(run: Run, seed: int) -> None:
+    """A host is lost, and then all power: what no slice leaves out, whatever its seed chooses."""
+    host = random.Random(seed).choice(run.ground.lab.hosts).name
+    for fault, lasts_s in zip(choose(["crash", "powercut"]), (CRASH_LASTS_S, 0.0), strict=True):
+        if not run.is_broken:
+            strike(run, fault, Event(0, fault.kind.name, host, lasts_s))
 
 
 def compare(run: Run, count: int) -> None:

@@ -56,6 +56,7 @@ def acked(lab: Lab, host: str, count: int) -> witness_vm.Console:
     )
 
 
+@pytest.mark.long  # test_chaos cuts it, too
 def test_a_whole_pool_comes_back_after_a_power_cut(lab: Lab, session: witness_vm.Session) -> None:
     vm = witness_vm.create(session, SR, VM)
     witness_vm.stop(lab, session, vm)

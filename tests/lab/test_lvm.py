@@ -283,9 +283,12 @@ def test_what_an_administrator_unplugs_stays_unplugged(session: witness_vm.Sessi
 
 @pytest.mark.long
 def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
-    lab: Lab, session: witness_vm.Session, sr: str, shoal: Run
+    lab: Lab, session: witness_vm.Session, sr: str, vm: str, shoal: Run
 ) -> None:
-    """Ceph is not there when the hosts boot, and not when their toolstacks plug what they can."""
+    """Ceph is not there when the hosts boot, and not when their toolstacks plug, and start, what they can."""
+    session.call("VM.set_other_config", vm, {"auto_poweron": "true"})
+    witness_vm.start(session, vm, "xen2")
+    acked = wait_for_acks(lab, "xen2", RECORDS).acked
     lab_cli("powercut")
     lab_cli("up", timeout_s=900)
     afterwards = witness_vm.Session(lab, enter_namespace=True)
@@ -296,6 +299,24 @@ def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
             timeout_s=600,
             what=f"the SR to be plugged on {host.name} again",
         )
+    wait_until_it_goes_on(lab, afterwards, vm, acked)
+    afterwards.call("VM.set_other_config", vm, {})
     done = shoal("apply", "--yes", spec=SPEC, timeout_s=900)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     wait_until_nothing_is_left(shoal)
+    afterwards.call("VM.hard_shutdown", vm)
+
+
+def wait_until_it_goes_on(lab: Lab, session: witness_vm.Session, vm: str, acked: int) -> None:
+    """On any host. The console of its first run, which found no records, may be there still."""
+    states = partial(session.call, "VM.get_power_state", vm)
+    witness_vm.wait_for(states, lambda state: state == "Running", timeout_s=300, what="the marked VM to run")
+    host = session.call("host.get_name_label", session.call("VM.get_resident_on", vm))
+    after = witness_vm.wait_for(
+        lambda: witness_vm.read_console(lab, host, WITNESS),
+        lambda console: (console.highest or 0) >= acked,
+        timeout_s=240,
+        what=f"the witness on {host} to find its {acked} records",
+    )
+    assert "damaged" not in after.text
+    wait_for_acks(lab, host, (after.highest or 0) + 5)

@@ -148,6 +148,23 @@ def test_a_pool_has_one_owner(service: Service) -> None:
         assert service.ask("DELETE", path, {"sr": one}) == (200, {"sr": None})
 
 
+def test_disks_without_an_owner_are_nobodys_to_take_or_to_leave(service: Service) -> None:
+    """A person has removed the mark, or a disk was made late, when it had been given back."""
+    sr, volume, path = str(uuid.uuid4()), str(uuid.uuid4()), "pools/other/owner"
+    assert service.ask("PUT", f"pools/other/volumes/{volume}", {"size_bytes": GIB})[0] == 200
+    for method in ("PUT", "DELETE"):
+        status, answer = service.ask(method, path, {"sr": sr})
+        assert (status, answer["error"]["code"]) == (409, "not_empty")
+    said = answer["error"]["message"]
+    command = said[said.index("echo") : said.index(" ;")].replace("UUID", sr).replace("POOL", "other")
+    admin = "rados -c /scratch/ceph.conf --keyring /scratch/admin.keyring"
+    service.cluster.run("sh", "-c", command.replace("rados", admin))
+    assert service.ask("PUT", path, {"sr": sr}) == (200, {"sr": sr})
+    service.ask("DELETE", f"pools/other/volumes/{volume}")
+    assert service.ask("DELETE", path, {"sr": sr}) == (200, {"sr": None})
+    assert service.ask("GET", path)[1] == {"sr": None}
+
+
 def test_namespaces_are_apart(service: Service) -> None:
     service.cluster.rbd("namespace", "create", "rbd/tenant")
     made = str(uuid.uuid4())

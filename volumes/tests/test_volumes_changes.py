@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, Calls, new_id, ok, refusal, where
 
 pytestmark = pytest.mark.ceph
 BLOCK_BYTES = 65536
+AT_ONCE = 12  # more than a service has threads of any kind
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +176,60 @@ def test_used_bytes(calls: Calls, inside: Inside, volume: str) -> None:
     assert ok(calls.ask("GET", f"usage/{location}"))["used_bytes"] == 3 * BLOCK_BYTES
     assert ok(calls.ask("GET", f"usage/{volume}"))["used_bytes"] == 4 * BLOCK_BYTES
     calls.delete(location)
+
+
+@pytest.fixture(scope="module")
+def apart(service: Service) -> Calls:
+    """A place of its own: nobody can sweep where a service was killed in the middle of that, for five minutes."""
+    service.cluster.rbd("namespace", "create", "rbd/vast")
+    return Calls(service, namespace="vast")
+
+
+@pytest.fixture
+def vast(apart: Calls, inside: Inside) -> Iterator[str]:
+    """A disk that nothing was written to and whose every object has to be asked for; freeing it would take as long."""
+    made = new_id()
+    apart.create(made, 16 << 40)
+    image_id = ok(apart.ask("GET", f"volumes/{made}/holders"))["image_id"]
+    yield made
+    inside.do("remove_object", object=f"rbd_header.{image_id}", namespace="vast")
+    apart.delete(made)
+
+
+def test_comparisons_of_vast_disks_keep_no_short_call_waiting(spare: Service, vast: str) -> None:
+    spare.start()
+    connections = [spare.connect() for _ in range(AT_ONCE)]
+    for connection in connections:
+        body = json.dumps({"from": None, "to": vast})
+        connection.request("POST", "/v1/pools/rbd/changes?namespace=vast", body)
+    for path in ("volumes", f"volumes/{vast}", "holders"):
+        began = time.monotonic()
+        ok(Calls(spare, namespace="vast").ask("GET", path))
+        assert time.monotonic() - began < 6, path
+    spare.kill()
+    for connection in connections:
+        connection.close()
+
+
+COMPARE = """
+import rados, sys
+sys.path.insert(0, "/repository")
+from volumes import changes
+from volumes.errors import ServiceError
+from volumes.pool import Pool
+cluster = rados.Rados(conffile="/scratch/ceph.conf", conf={"keyring": "/scratch/admin.keyring"})
+cluster.connect()
+changes.CHANGES_TIMEOUT_S = 0
+ioctx = cluster.open_ioctx("rbd")
+ioctx.set_namespace("vast")
+try:
+    changes.changed(Pool(ioctx, None, print), None, sys.argv[1])
+except ServiceError as error:
+    print(error.status, error.code)
+"""
+
+
+def test_what_cannot_be_compared_in_time_is_told_apart_from_a_service_that_does_not_answer(
+    cluster: Cluster, vast: str
+) -> None:
+    assert cluster.run("python3", "-B", "-c", COMPARE, vast).split() == ["504", "too_long"]

@@ -8,6 +8,8 @@ from shoal.facts import Ceph
 from shoal.plan.action import Problem
 from shoal.spec.names import storage_vm_name
 
+COPIES_MIN = 2  # that Ceph may be let write
+
 
 def not_clean(ceph: Ceph) -> str:
     """What of the data, the OSDs or the monitors is not as it shall be, in one line."""
@@ -49,7 +51,14 @@ def find_never(ceph: Ceph, host: str) -> Iterator[Problem]:
         copies = min(pool.size, len(holders - {name}))
         if copies < pool.min_size:
             what = f"without {host} Ceph pool {pool.name} has {copies} copies, and min_size is {pool.min_size}"
-            yield Problem(what, f"ceph osd pool set {pool.name} min_size {max(copies, 1)}, or add hosts")
+            yield Problem(what, _spare(pool.name, copies))
+
+
+def _spare(pool: str, copies: int) -> str:
+    """Never min_size 1: what is written then, one disk alone has."""
+    if copies >= COPIES_MIN:
+        return f"add a host with disks; or let {copies} copies do: ceph osd pool set {pool} min_size {copies}"
+    return "add a host with disks; or shut down all VMs that use it, and reboot by hand: Ceph is away meanwhile"
 
 
 def has_noout(ceph: Ceph, host: str) -> bool:

@@ -15,7 +15,7 @@ from shoal.spec import model
 from shoal.spec.model import Spec
 from shoal.spec.names import passthrough_sr_name, system_disk_name
 from shoal.spec.problem import Problem
-from shoal.spec.versions import ceph_problem, ceph_version, kernel_problem, parse_kernel
+from shoal.spec.versions import ceph_problem, ceph_version, kernel_problem, namespace_problem, parse_kernel
 
 # Certificates and CephX tickets tolerate minutes. Beyond this a dom0 keeps no time at all; monitors need 0.05 s, but
 # they run in the storage VMs, and Ceph itself says when those drift.
@@ -71,6 +71,8 @@ def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
             what = f"the pool's host {host.name} is not in the spec; a shared SR must be plugged on every host"
             yield Problem(what, f"add {host.name} to hosts, or take it out of the pool", "hosts")
     for index, sr in enumerate(spec.srs):
+        if sr.namespace:
+            yield from _of_namespace(facts, f"srs.{index}.namespace")
         there = sr_named(facts, sr.name)
         if there and (there.type != sr.type or not there.shared):
             kind = "shared" if there.shared else "local"
@@ -80,6 +82,13 @@ def _of_pool(spec: Spec, facts: Facts) -> Iterator[Problem]:
             yield from _of_other_place(sr, there, f"srs.{index}")
         elif sr.type == "lvm":
             yield from find_lvm_problems(spec, facts, sr, f"srs.{index}")
+
+
+def _of_namespace(facts: Facts, where: str) -> Iterator[Problem]:
+    for host in facts.hosts:
+        if host.dom0 and (problem := namespace_problem(parse_kernel(host.dom0.kernel))):
+            what = f"{host.name} has kernel {host.dom0.kernel}: {problem}"
+            yield Problem(what, "update the host, or leave namespace out", where)
 
 
 def _of_other_place(sr: model.Sr, there: Sr, where: str) -> Iterator[Problem]:

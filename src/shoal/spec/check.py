@@ -100,7 +100,7 @@ def _replicas(spec: Spec) -> Iterator[Problem]:
         yield Problem(what, f"add hosts, or write {count} or fewer", "ceph.replicas")
     if ceph.min_replicas > ceph.replicas:
         what = f"min_replicas {ceph.min_replicas} is more than replicas {ceph.replicas}: nothing could ever be written"
-        yield Problem(what, f"write {max(ceph.replicas - 1, 1)}", "ceph.min_replicas")
+        yield Problem(what, f"write {max(ceph.replicas - 1, min(ceph.replicas, 2))}", "ceph.min_replicas")
 
 
 def _existing(spec: Spec) -> Iterator[Problem]:

@@ -55,6 +55,15 @@ def kernel_problem(kernel: Version) -> str:
     return ""
 
 
+def namespace_problem(kernel: Version) -> str:
+    """Why a dom0 with this kernel cannot use an SR in a namespace, or ""."""
+    # 4.19 brought the option `_pool_ns` (commit b26c047b9400) and the question `parent_get` (e92c0eaf7543). A clone in
+    # a namespace needs both: an OSD answers the older `get_parent` with EXDEV for it.
+    if kernel and kernel < (4, 19):
+        return "its krbd knows no namespaces, which Linux 4.19 brought"
+    return ""
+
+
 def ceph_problem(ceph: Version) -> str:
     """Why this Ceph cannot be used, or ""."""
     # Releases before Reef get no more fixes, and the volume service is tested from Reef on.

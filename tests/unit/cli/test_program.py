@@ -15,6 +15,7 @@ from shoal import __version__, converge
 from shoal.cli import door, main
 from shoal.facts import Facts
 from shoal.kit.errors import ShoalError, TemporaryError
+from shoal.plan.action import Action, Change, Plan
 from shoal.plan.planner import make_plan
 from shoal.spec.load import Document
 from tests.model.world import World, make_facts
@@ -136,6 +137,21 @@ def test_an_upgrade_to_an_image_without_its_registry(spec: Path, capsys: pytest.
     assert run("upgrade", "-f", spec, "--image", "ceph/ceph:v19.2.4", "--dry-run") == 2
     said = capsys.readouterr().err
     assert "ceph/ceph:v19.2.4 names no registry" in said and "quay.io/ceph/ceph:v19.2.4" in said
+
+
+def test_a_dry_run_of_an_upgrade_says_what_would_be_done_and_asks_nobody(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def plan_upgrade(*_: object) -> Plan:
+        return Plan((Action("ceph_upgrade", "cluster", Change.UPDATE, "3 of 3 daemons run the old one"),))
+
+    async def upgrade(*_: object, **__: object) -> converge.Result:
+        raise AssertionError("it is carried out")
+
+    monkeypatch.setattr(converge, "plan_upgrade", plan_upgrade)
+    monkeypatch.setattr(converge, "upgrade", upgrade)
+    assert run("upgrade", "-f", spec, "--dry-run") == 0
+    assert "3 of 3 daemons run the old one" in capsys.readouterr().out
 
 
 def test_a_host_that_the_spec_has_with_other_values_is_not_added(

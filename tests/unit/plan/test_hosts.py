@@ -118,6 +118,11 @@ def test_what_no_waiting_helps_is_refused() -> None:
     assert told(enter(two)) == [f"without {HOST} 1 of 2 monitors are left, and 2 are needed for a quorum"]
     strict = change_ceph(seen, pools=(CephPool("rbd", 3, 3),))
     assert told(enter(strict)) == [f"without {HOST} Ceph pool rbd has 2 copies, and min_size is 3"]
+    assert "ceph osd pool set rbd min_size 2" in enter(strict).problems[0].remedy
+    single = change_ceph(seen, pools=(CephPool("rbd", 3, 2),), osds=seen.ceph.osds[:2])
+    (problem,) = enter(single).problems
+    assert problem.what == f"without {HOST} Ceph pool rbd has 1 copies, and min_size is 2"
+    assert "add a host" in problem.remedy and "min_size" not in problem.remedy
     broken = change_ceph(seen, health="HEALTH_ERR", health_checks=("1 full osd",))
     assert told(enter(broken)) == ["Ceph says HEALTH_ERR: 1 full osd"]
     assert told(enter(replace(seen, ha_enabled=True))) == ["the pool's HA is on, and would move or fence by itself"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.spec.versions import ceph_problem, ceph_version, kernel_problem, parse_kernel, tune
+from shoal.spec.versions import ceph_problem, ceph_version, kernel_problem, namespace_problem, parse_kernel, tune
 
 XCP_NG_83 = parse_kernel("4.19.0+1")
 DEBIAN_12 = parse_kernel("6.1.0-35-amd64")
@@ -70,5 +70,7 @@ def test_snapshots_do_not_wait_for_a_slow_round_of_the_monitors() -> None:
 def test_what_is_too_old() -> None:
     assert "exclusively" in kernel_problem(parse_kernel("4.4.0+10"))
     assert kernel_problem(XCP_NG_83) == ""
+    assert "namespaces" in namespace_problem(parse_kernel("4.18.20"))
+    assert namespace_problem(XCP_NG_83) == ""
     assert ceph_problem((17, 2, 7))
     assert ceph_problem((18, 2, 0)) == ""
