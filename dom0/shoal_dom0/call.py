@@ -44,6 +44,12 @@ class Call:
 
         return self._once("xapi", make)
 
+    def lock(self):
+        """For a `with`: the SR's lock on this host, whose holder waits for Ceph if it keeps it for long."""
+        from . import locking
+
+        return locking.hold(self.sr_uuid, self.deadline, self._not_locked)
+
     @property
     def sr_uuid(self):
         return self.uuid("sr_uuid")
@@ -110,6 +116,11 @@ class Call:
         if not 0 < len(value) <= _SIZE_DIGITS_MAX or not names.DIGITS.issuperset(value):
             raise BadRequest("%s: not a size in bytes: %r" % (self.command, value[:40]))
         return int(value)
+
+    def _not_locked(self, reason):
+        message = "%s, perhaps because Ceph does not answer it. Volume services: %s; monitors: %s. See shoal status"
+        settings = self.settings
+        return self._unavailable(message % (reason, ", ".join(settings.volumes), ", ".join(settings.monitors)))
 
     def _once(self, name, make):
         if name not in self._made:

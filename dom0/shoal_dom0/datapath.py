@@ -23,10 +23,18 @@ _FRESH = ".new"  # of a link that is about to take its place
 NODE_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
+REAP_TIMEOUT_S = 0.5
+MAP_RESERVE_S = 3.0  # of a call's time, to undo a map that hangs
 READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"
 NAMESPACES_SINCE = (4, 19)  # of Linux: both `_pool_ns` and clones there
+# What the kernel says to an unmap while it still shows the device.
+_NOT_YET = {
+    errno.EBUSY: "%s is still open in this host: shut down what uses it",
+    errno.ENOENT: "the kernel has not ended mapping %s: it waits for Ceph (shoal status)",
+    errno.EINPROGRESS: "the kernel has not ended unmapping %s: it waits for Ceph (shoal status)",
+}
 
 _WORD = frozenset(map(chr, range(33, 127))) - {","}  # ASCII without space, comma and control characters
 _WORD_MAX = 512
@@ -114,11 +122,12 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
     line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), settings.pool, image, snap])
-    code = add(line, deadline)
+    patience = deadline.sooner(MAP_RESERVE_S)
+    code = add(line, patience)
     if code is None:
-        _undo_late_map(settings, image, snap)
-        message = "mapping %s did not end within %.0f s; Ceph's monitors are %s"
-        raise VDIUnavailable(message % (image, deadline.seconds, ", ".join(settings.monitors)))
+        left = _undo_late_map(settings, image, snap, deadline)
+        message = "mapping %s did not end within %.0f s; Ceph's monitors are %s%s"
+        raise VDIUnavailable(message % (image, patience.seconds, ", ".join(settings.monitors), left))
     if code:
         raise MapRefused(code)
     maps = find(settings.pool, settings.namespace, image, snap)
@@ -156,19 +165,30 @@ def add(line, deadline):
 
 
 def unmap(found, deadline):
-    """Remove a map. A device that somebody has open is not forced: that would lose what was written last."""
+    """Remove a map. A device that somebody has open is not forced: that would lose what was written last.
+
+    The kernel shows a device before it has ended adding it, and says until then that there is none to remove.
+    """
     end = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
+    while _is_shown(found):
         code = _write_bounded(_attribute("remove"), found.number.encode(), deadline)
-        if code in (0, errno.ENOENT):
+        if code == 0:
             return
         if code is None:
             raise VDIUnavailable("unmapping %s did not end within %.0f s" % (found.device, deadline.seconds))
-        if code != errno.EBUSY:
+        if code not in _NOT_YET:
             raise SRError("unmapping %s: %s" % (found.device, os.strerror(code)))
         if deadline.passed() or time.monotonic() > end:
-            raise VDIInUse("%s is still open in this host: shut down what uses it" % found.device)
+            raise VDIInUse(_NOT_YET[code] % found.device)
         time.sleep(BUSY_PAUSE_S)
+
+
+def _is_shown(found):
+    """Whether it is still there: its number may have become another map's, which is another client."""
+    try:
+        return _client_number(os.path.join(BUS, "devices", found.number)) == found.client
+    except FileNotFoundError:
+        return False
 
 
 def link_path(sr_uuid, vdi_uuid):
@@ -320,17 +340,21 @@ def _read_start(path):
 
 def _reap(child):
     """Collect a killed child if it dies soon. One stuck in the kernel is left to init."""
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + REAP_TIMEOUT_S
     while time.monotonic() < end:
         if os.waitpid(child, os.WNOHANG)[0]:
             return
         time.sleep(0.02)
 
 
-def _undo_late_map(settings, image, snap):
-    """A map that was made in the very moment we gave up belongs to nobody."""
-    for found in find(settings.pool, settings.namespace, image, snap):
-        unmap(found, Deadline(5.0))
+def _undo_late_map(settings, image, snap, deadline):
+    """A map that was made in the very moment we gave up belongs to nobody. Why it is still there, if it is."""
+    try:
+        for found in find(settings.pool, settings.namespace, image, snap):
+            unmap(found, deadline)
+    except SRError as error:
+        return "; " + error.reason
+    return ""
 
 
 def wait_for_node(device, deadline):

@@ -15,6 +15,10 @@ class Deadline:
     def passed(self):
         return time.monotonic() >= self.end
 
+    def sooner(self, by_s):
+        """For what may hang: the time after it is for undoing it."""
+        return Deadline(max(0.0, self.end - by_s - time.monotonic()))
+
     def share(self, attempts):
         """For the first of so many attempts: half of what is left, for the last one all.
 

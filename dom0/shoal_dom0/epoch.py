@@ -3,7 +3,7 @@
 xapi says this before every start, for every disk, with VDI.on_boot in the request.
 """
 
-from . import locking, records
+from . import records
 
 
 def vdi_epoch_begin(call):
@@ -16,7 +16,7 @@ def vdi_epoch_begin(call):
     if call.request.get("vdi_on_boot") != "reset":
         call.volumes.drop_reset_point(call.vdi_uuid)
         return
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         volume = call.volumes.reset(call.vdi_uuid)
     if volume["size_bytes"] != records.recorded_size(call):
         records.set_size(call, call.text("vdi_ref"), volume["size_bytes"])

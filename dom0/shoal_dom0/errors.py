@@ -28,7 +28,7 @@ class SRInUse(SRError):
 
 
 class LockFailed(SRError):
-    code = 37
+    """Of no SR's lock: a call that waits for that in vain says that the SR or the disk is not available."""
 
 
 class NotImplementedHere(SRError):

@@ -1,7 +1,9 @@
 """One operation at a time that changes the list of an SR's disks on this host.
 
-xapi runs all of those on the pool's master, so a lock of this host is enough: it keeps sr_scan from seeing a disk that
-vdi_create has made and not yet told xapi of.
+xapi scans, makes and deletes disks on the pool's master only, so a lock of this host is enough: it keeps sr_scan from
+seeing a disk that vdi_create has made and not yet told xapi of. What a member does beside a scan (vdi_epoch_begin,
+vdi_introduce, vdi_revert) does it no harm: the service's list has every disk also while an image takes another's place,
+and a record that is there already is as good as a new one.
 """
 
 import errno
@@ -14,18 +16,21 @@ from .errors import LockFailed
 FOLDER = "/run/lock"
 
 
-def hold(sr_uuid, deadline):
-    """For a `with`. The kernel frees the lock when the process ends, however it ends."""
-    return _Lock(sr_uuid, deadline)
+def hold(name, deadline, failed=LockFailed):
+    """For a `with`. The kernel frees the lock when the process ends, however it ends. `failed` makes the error of a lock
+    that another keeps until the deadline.
+    """
+    return _Lock(name, deadline, failed)
 
 
 class _Lock:
-    def __init__(self, sr_uuid, deadline):
-        self._sr_uuid = sr_uuid
+    def __init__(self, name, deadline, failed):
+        self._name = name
         self._deadline = deadline
+        self._failed = failed
 
     def __enter__(self):
-        path = os.path.join(FOLDER, "shoal-sr-" + self._sr_uuid)
+        path = os.path.join(FOLDER, "shoal-sr-" + self._name)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             self._wait()
@@ -40,7 +45,7 @@ class _Lock:
         while not _try(self._descriptor):
             if self._deadline.passed():
                 reason = "another operation on SR %s has not ended in %.0f s"
-                raise LockFailed(reason % (self._sr_uuid, self._deadline.seconds))
+                raise self._failed(reason % (self._name, self._deadline.seconds))
             time.sleep(0.05)
 
 

@@ -2,7 +2,7 @@
 
 import collections
 
-from . import locking, records, sr
+from . import records, sr
 from .errors import ScanFailed, VDIMissing
 from .names import is_uuid, uuid_of
 from .xapi import NULL, ignore_gone
@@ -15,7 +15,8 @@ _FIELDS = {"SR", "location", "virtual_size", "cbt_enabled", "is_a_snapshot", "sn
 
 def sr_scan(call):
     """What cannot be read fails the scan: xapi would forget it."""
-    with locking.hold(call.sr_uuid, call.deadline):
+    sr.read_own_pool(call)  # while Ceph is away, nothing else has to wait until this fails
+    with call.lock():
         # Records first: a disk that is in them and not in the later list is really gone.
         known = read_known(call)
         listing = call.volumes.list()

@@ -2,7 +2,7 @@
 
 import time
 
-from . import locking, records
+from . import records
 from .errors import SnapshotFailed, SRError, VDIMissing, VDIType
 from .names import is_uuid
 from .vdi import describe, new_uuid
@@ -23,7 +23,7 @@ def vdi_snapshot(call):
     metadata = records.as_snapshot_metadata(record)
     if original["cbt_enabled"]:
         metadata["cbt"] = "true"
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         snapshot = call.volumes.snapshot(call.vdi_uuid, record["uuid"], metadata)
         return _record(call, record, snapshot["location"], snapshot["size_bytes"])
 
@@ -32,7 +32,7 @@ def vdi_clone(call):
     """A new disk with the contents of a disk or snapshot. If that has too many ancestors, xapi copies it instead (38)."""
     original = _read_whole(call)
     record = records.from_original(original, new_uuid())
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         if not call.is_snapshot and call.request.get("vdi_on_boot") != "reset":
             # xapi clones a disk when it is to be reset at boot from now on: to what it holds now, not to what an
             # earlier such time has left.
@@ -49,7 +49,7 @@ def vdi_revert(call):
     target = records.read(call, target_ref)
     if target["SR"] != call.sr_ref or not is_uuid(target["location"]):
         raise VDIMissing("%s is no disk of this SR" % target["uuid"])
-    with locking.hold(call.sr_uuid, call.deadline):  # a scan must not look while one image takes the place of another
+    with call.lock():
         volume = call.volumes.revert(target["location"], snapshot)
         grown_bytes = volume["size_bytes"] - int(target["virtual_size"])
         if grown_bytes:

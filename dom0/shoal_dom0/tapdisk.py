@@ -26,6 +26,7 @@ BUSY_TIMEOUT_S = 8.0
 BUSY_PAUSE_S = 0.2
 END_TIMEOUT_S = 2.0
 REOPEN_TIMEOUT_S = 3600.0
+LAUNCH_RESERVE_S = 5.0  # of a call's time, to undo a launch that hangs
 
 _DEAD, _CLOSED, _PAUSED = 0x1, 0x2, 0x20
 _PAUSE = 0x10 | _PAUSED  # asked for, or done
@@ -119,18 +120,19 @@ def _marked(pid, disk):
 
 def _launch(disk, image, writable, deadline):
     """A new tapdisk. Its link is made as soon as it has a number, so that the number is not lost if we are killed."""
-    minor = _allocate(deadline)
+    patience = deadline.sooner(LAUNCH_RESERVE_S)
+    minor = _allocate(patience)
     pid = 0
     try:
         _link(disk, pid, minor)
-        pid = _spawn(disk, deadline)
+        pid = _spawn(disk, patience)
         ids = ["-p", pid, "-m", minor]
-        tapctl.run("attach", ids, deadline)
-        tapctl.run("open", ids + ["-a", image] + ([] if writable else ["-R"]), deadline)
+        tapctl.run("attach", ids, patience)
+        tapctl.run("open", ids + ["-a", image] + ([] if writable else ["-R"]), patience)
         if not has_devices() and not os.path.exists(os.path.join(CONTROL, "nbd%d.%d" % (pid, minor))):
             raise VDIUnavailable("tapdisk %d serves %s and has no NBD socket" % (pid, image))
     except SRError as error:
-        _undo(disk, image)
+        _undo(disk, image, deadline)
         raise VDIUnavailable("no tapdisk for %s: %s" % (image, error.reason))
     return tapctl.Row(pid, minor, 0, image)
 
@@ -150,10 +152,10 @@ def _spawn(disk, deadline):
     return int(printed)
 
 
-def _undo(disk, image):
+def _undo(disk, image, deadline):
     """A launch that failed leaves nothing. When this fails as well, the next call finds what remains."""
     try:
-        stop(disk, [image.partition(":")[2]], Deadline(5.0))
+        stop(disk, [image.partition(":")[2]], deadline)
     except SRError as error:
         log.error("after a tapdisk that did not start: %s" % error.reason)
 

@@ -2,7 +2,7 @@
 
 import os
 
-from . import locking, records
+from . import records
 from .errors import InvalidArgument, SRError, VDISize
 from .names import is_uuid
 
@@ -15,7 +15,7 @@ def vdi_create(call):
     size_bytes = _whole_mib(call.size(0))
     uuid = call.uuid("vdi_uuid") if call.request.get("vdi_uuid") else new_uuid()
     record = records.from_create(call, uuid, size_bytes)
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         call.volumes.create(uuid, size_bytes, records.as_metadata(record))
         try:
             records.introduce_found(call, record)
@@ -30,7 +30,7 @@ def vdi_create(call):
 def vdi_delete(call):
     """Remove a disk or snapshot. Its snapshots and clones stay what they are."""
     size_bytes = records.recorded_size(call)
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         call.volumes.remove(call.location)
         records.forget(call, call.text("vdi_ref"))
         records.add_allocation(call, -size_bytes)
@@ -42,7 +42,7 @@ def vdi_resize(call):
 
     size_bytes = _whole_mib(call.size(0))
     uuid, before = call.volume_uuid, records.recorded_size(call)
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         call.volumes.resize(uuid, size_bytes)
         records.set_size(call, call.text("vdi_ref"), size_bytes)
         records.add_allocation(call, size_bytes - before)
@@ -58,7 +58,7 @@ def vdi_introduce(call):
     uuid = call.vdi_uuid
     if call.request.get("new_uuid") not in (None, "", uuid):
         raise InvalidArgument("a disk of this SR keeps its uuid: introduce %s under it" % uuid)
-    with locking.hold(call.sr_uuid, call.deadline):
+    with call.lock():
         found = call.volumes.stat(call.location)
         if call.is_snapshot:
             record = records.from_snapshot(found, records.find(call, found["of"]))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 
 class Kernel:
-    """`lines` are the map requests. `refusal` is the error number of the next ones, `busy` how often unmap is refused.
+    """`lines` are the map requests. `refusal` is the error number of the next ones, `busy` how often unmap is refused;
+    `not_yet` are the error numbers of the next unmaps of a device that it is still adding or removing.
 
     `image_ids` are those of images, by name; without one, the kernel shows none.
     """
@@ -25,6 +26,7 @@ class Kernel:
         self.lines: list[str] = []
         self.refusal = 0
         self.busy = 0
+        self.not_yet: list[int] = []
         self.image_ids: dict[str, str] = {}
         self.hangs_s = 0.0
         for name in ("bus/devices", "block", "dev"):
@@ -89,6 +91,8 @@ class Kernel:
         folder = self.folder / "bus/devices" / line.strip()
         if not folder.exists():
             return errno.ENOENT
+        if self.not_yet:
+            return self.not_yet.pop(0)
         if self.busy:
             self.busy -= 1
             return errno.EBUSY

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dom0.shoal_dom0 import datapath
 from dom0.shoal_dom0.deadline import Deadline
-from dom0.shoal_dom0.errors import InvalidSecret, SRError, VDIUnavailable
+from dom0.shoal_dom0.errors import InvalidSecret, SRError, VDIInUse, VDIUnavailable
 from dom0.shoal_dom0.settings import Settings
+from dom0.tests.host import Host
 from dom0.tests.kernel import Kernel
 
 DISK = "22222222-2222-2222-2222-222222222222"
@@ -114,3 +117,62 @@ def test_a_read_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(VDIUnavailable, match="did not end within"):
         datapath.reads(a_map(tmp_path / "rbd0"), Deadline(0.5))
     assert time.monotonic() - started < 2.5
+
+
+def refusing(number: int, hangs: str = "nothing") -> Callable[[str, bytes], None]:
+    """A kernel that answers so to each request, but for those of one kind, to which it says nothing."""
+
+    def write(path: str, data: bytes) -> None:
+        if os.path.basename(path).startswith(hangs):
+            time.sleep(60)
+        raise OSError(number, os.strerror(number))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EBUSY, "still open in this host"),
+        (errno.ENOENT, "has not ended mapping"),
+        (errno.EINPROGRESS, "has not ended unmapping"),
+    ],
+    ids=["EBUSY", "ENOENT", "EINPROGRESS"],
+)
+def test_a_device_that_the_kernel_still_shows_is_not_unmapped(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    """While it scans a new device's partitions, for as long as Ceph does not answer, it knows of none to remove."""
+    kernel.add_map(f"vdi-{DISK}", "client1")
+    monkeypatch.setattr(datapath, "_write", refusing(number))
+    (found,) = datapath.find("rbd", "", f"vdi-{DISK}")
+    with pytest.raises(VDIInUse, match=said):
+        datapath.unmap(found, Deadline(0.3))
+
+
+def test_unmapping_waits_until_the_kernel_has_ended_adding_and_removing(lone_host: Host) -> None:
+    lone_host.kernel.add_map(f"vdi-{DISK}", "client1")
+    lone_host.kernel.not_yet = [errno.ENOENT, errno.EINPROGRESS]
+    lone_host.call("vdi_detach", DISK)
+    assert lone_host.kernel.maps() == []
+
+
+def test_a_number_that_has_become_another_maps_is_left_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.add_map(f"vdi-{DISK}", "client1")
+    (found,) = datapath.find("rbd", "", f"vdi-{DISK}")
+    (kernel.folder / "bus/devices/0/client_id").write_text("client2\n")
+    monkeypatch.setattr(datapath, "_write", refusing(errno.EIO))
+    datapath.unmap(found, Deadline(5))
+
+
+def test_a_map_that_hangs_is_told_in_time_also_if_it_cannot_be_undone(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.add_map(f"vdi-{DISK}", "client1")
+    monkeypatch.setattr(datapath, "_write", refusing(errno.ENOENT, hangs="add"))
+    monkeypatch.setattr(datapath, "MAP_RESERVE_S", 1.0)
+    timeout_s = 1.2
+    started = time.monotonic()
+    with pytest.raises(VDIUnavailable, match="mapping .* did not end .* 127.0.0.1:6789.* has not ended mapping"):
+        datapath.map_image(settings(), KEY, f"vdi-{DISK}", True, Deadline(timeout_s))
+    assert time.monotonic() - started < timeout_s + datapath.BUSY_PAUSE_S + datapath.REAP_TIMEOUT_S

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
 import xmlrpc.client
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,6 +109,28 @@ def test_the_list_of_another_pool_is_not_believed(host: Host, make_pool: MakePoo
     assert len(host.toolstack.vdis) == 2
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_probe_tells_the_pools_sr_as_xml(host: Host, make_pool: MakePool, owned: bool) -> None:
+    pool = make_pool(1)
+    if not owned:
+        pool.owner = None
+    root = ElementTree.fromstring(host.call("sr_probe"))
+    assert root.tag == "SRlist"
+    told = [{member.tag: member.text for member in sr} for sr in root.findall("SR")]
+    assert told == ([{"UUID": host.sr, "Size": str(100 * GIB)}] if owned else [])
+
+
+def test_a_scan_that_cannot_ask_keeps_nobody_waiting(host: Host) -> None:
+    """It does not take the SR's lock: with Ceph away, changes of disks would wait for it, and name nobody."""
+    with (host.folder / f"shoal-sr-{host.sr}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = time.monotonic()
+        with pytest.raises(xmlrpc.client.Fault, match="127.0.0.1:1 .*127.0.0.1:6789") as caught:
+            host.call("sr_scan")
+    assert caught.value.faultCode == 47
+    assert time.monotonic() - started < 10
+
+
 def test_an_empty_list_drops_not_all_records(host: Host, make_pool: MakePool) -> None:
     pool = make_pool(2, 1)
     pool.record_all(host)
@@ -130,8 +155,8 @@ def test_a_call_opens_one_connection(host: Host, make_pool: MakePool, closes: bo
     pool = make_pool(1)
     pool.closes_each = closes
     host.call("sr_scan")
-    assert len(pool.requests) == 2
-    assert pool.connections == 1 + closes
+    assert len(pool.requests) == 3
+    assert pool.connections == (3 if closes else 1)
 
 
 def test_ten_thousand_disks_fit_in_memory(host: Host, make_pool: MakePool) -> None:

@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from dom0.shoal_dom0 import locking
+from dom0.shoal_dom0.call import Call
+from dom0.shoal_dom0.deadline import Deadline
+from dom0.shoal_dom0.errors import SRError, SRUnavailable, VDIUnavailable
 from dom0.tests import paper_pool
 from dom0.tests.host import Host
 from tests.ceph.certificates import Authority
@@ -215,13 +219,24 @@ def test_two_changes_at_once_wait_for_each_other(host: Host, authority: Authorit
         timer.start()
         started = time.monotonic()
         with pytest.raises(xmlrpc.client.Fault):  # the service does not exist
-            host.call("sr_scan")
+            host.create()
         assert time.monotonic() - started > 1.0
+
+
+@pytest.mark.parametrize(("command", "error"), [("vdi_create", VDIUnavailable), ("sr_scan", SRUnavailable)])
+def test_a_lock_that_is_kept_too_long_is_told_with_all_who_may_be_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch, command: str, error: type[SRError]
+) -> None:
+    monkeypatch.setattr(locking, "FOLDER", str(host.folder))
+    request = {"sr_uuid": host.sr, "device_config": host.device_config}
+    call, late = Call(command, request), Call(command, request)
+    late.deadline = Deadline(0.2)
+    with call.lock(), pytest.raises(error, match="127.0.0.1:1; .*127.0.0.1:6789, 127.0.0.2:6789"), late.lock():
+        pass
 
 
 def test_a_map_that_hangs_is_given_up(host: Host, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     from dom0.shoal_dom0 import datapath
-    from dom0.shoal_dom0.deadline import Deadline
 
     def block(path: str, data: bytes) -> None:
         time.sleep(60)
@@ -235,7 +250,6 @@ def test_a_map_that_hangs_is_given_up(host: Host, authority: Authority, monkeypa
 def test_a_service_that_stands_still_is_told_nothing_on_an_open_connection(host: Host, authority: Authority) -> None:
     """It would do it when it goes on, long after another one has done it."""
     from dom0.shoal_dom0.connection import Connection
-    from dom0.shoal_dom0.deadline import Deadline
 
     told = []
 

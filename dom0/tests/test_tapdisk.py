@@ -194,6 +194,17 @@ def test_a_start_that_hangs_ends_in_time(tap: Tap, device: Path, verb: str, monk
     assert tap.left() == NOTHING
 
 
+@FILES
+def test_a_start_that_hangs_to_the_end_leaves_time_to_undo_it(tap: Tap, device: Path) -> None:
+    tap.trouble("open", "hang")
+    timeout_s = tapdisk.LAUNCH_RESERVE_S + 2.0
+    started = time.monotonic()
+    with pytest.raises(VDIUnavailable, match="tap-ctl open did not end within"):
+        tapdisk.start(DISK, str(device), True, Deadline(timeout_s))
+    assert time.monotonic() - started < timeout_s
+    assert tap.left() == NOTHING
+
+
 def test_a_tapdisk_that_dies_while_it_opens_the_device_is_an_error(tap: Tap, device: Path) -> None:
     tap.trouble("open", "kill-tapdisk")
     with pytest.raises(VDIUnavailable, match=f"no tapdisk for aio:{device}: tap-ctl open"):
