@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from . import monitors
+from . import log, monitors
 from .deadline import Deadline
 from .errors import InvalidSecret, SRError, SRUnavailable, VDIInUse, VDIUnavailable
 from .names import is_uuid
@@ -169,7 +169,7 @@ def unmap(found, deadline):
 
     The kernel shows a device before it has ended adding it, and says until then that there is none to remove.
     """
-    end = time.monotonic() + BUSY_TIMEOUT_S
+    end, dead = time.monotonic() + BUSY_TIMEOUT_S, None
     while _is_shown(found):
         code = _write_bounded(_attribute("remove"), found.number.encode(), deadline)
         if code == 0:
@@ -180,7 +180,17 @@ def unmap(found, deadline):
             raise SRError("unmapping %s: %s" % (found.device, os.strerror(code)))
         if deadline.passed() or time.monotonic() > end:
             raise VDIInUse(_NOT_YET[code] % found.device)
+        dead = dead or _dead_connections()
+        for what in dead.end_lasting():
+            log.info(what)
         time.sleep(BUSY_PAUSE_S)
+
+
+def _dead_connections():
+    """What may hold a device of a guest that is gone. Seldom needed, and so imported here."""
+    from . import sockets
+
+    return sockets.Stuck()
 
 
 def _is_shown(found):

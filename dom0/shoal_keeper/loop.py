@@ -1,5 +1,7 @@
 """Look, decide, act, say: one round after the other. A round that cannot see the pool says so, and the next one comes."""
 
+from shoal_dom0 import sockets
+
 from . import memory as memories
 from . import noout, observe
 from .act import DONE, FAILED, Actor
@@ -28,6 +30,7 @@ class Keeper:
         self._alerts = Alerts(self._toolstack)
         self._containers = Containers(self._toolstack)
         self._noout = noout.Return()
+        self._stuck = sockets.Stuck()
         self._memory = memories.load(observe.read_boot())
         self._is_kept = True
         self._save()  # so that the next boot is known for one
@@ -66,6 +69,7 @@ class Keeper:
                 said += self._alerts.update(decision, seen)
             said += self._noout.update(seen)
             said += self._containers.update(seen)
+            said += self._stuck.end_lasting()
         finally:
             self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))
         if any(outcome.how == DONE for outcome in outcomes):

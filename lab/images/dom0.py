@@ -38,7 +38,7 @@ MODULES = (
     *BOOT_MODULES,
     *("xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkback", "xen-blkfront"),
     *("rbd", "nbd", "loop", "dm-mod", "dm-snapshot", "dm-thin-pool", "dm-crypt", "vfat", "isofs"),
-    *("nls_iso8859-1", "nls_cp437"),
+    *("nls_iso8859-1", "nls_cp437", "tcp_diag"),
     *("nls_utf8", "nls_ascii", "nf_tables", "nft_chain_nat", "bridge", "tun", "configfs", "crc32c_generic", "autofs4"),
     *("cbc", "ctr", "gcm", "ecb", "aesni-intel", "crc32c-intel", "ghash-clmulni-intel"),  # messenger v2, if ever secure
 )

@@ -77,7 +77,7 @@ def wait_found(lab: Lab, host: str, count: int) -> int:
 
 
 def runs_in_xen(host: str) -> bool:
-    """A domain that has ended keeps its memory, but no name, while Ceph does not answer for what it wrote last."""
+    """A domain that has ended keeps its memory, but no name, until nobody has its pages any more."""
     return any(line.startswith(f"{VM} ") for line in lab_cli("run", host, "--", "xl", "list").stdout.splitlines())
 
 
