@@ -178,8 +178,8 @@ def test_no_service_is_said_with_what_was_tried(lone_host: Host, command: str, c
 
 def test_a_toolstack_that_is_away_is_a_fault(lone_host: Host) -> None:
     (lone_host.folder / "xapi").unlink()
-    with pytest.raises(xmlrpc.client.Fault, match="xapi did not answer VDI.get_all_records_where") as caught:
-        lone_host.call("sr_scan")
+    with pytest.raises(xmlrpc.client.Fault, match="xapi did not answer VDI.get_record") as caught:
+        lone_host.call("vdi_update", str(uuid.uuid4()))
     assert caught.value.faultCode == 202
 
 
