@@ -6,17 +6,24 @@ Allowed since every step may be repeated. What a step has waited for in vain is 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from shoal.clients.xenapi import XenApiError
+from shoal.clients.xenapi import ToolstackUnreachable, XenApiError
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import TimedOut
 from shoal.plan.action import Action
 from shoal.steps.step import Step
 from shoal.steps.tools import Tools
 
+Result = TypeVar("Result")
+
 TRIES = 4
 PAUSE_S = 4.0
+RESTART_S = 120.0
+"""So long a toolstack may be away: apply restarts it itself, and a busy host's takes a while to come back."""
 BUSY = ("OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "HOST_STILL_BOOTING")
 
 
@@ -28,25 +35,29 @@ class Patient:
     timeout_s: float
 
     async def apply(self, action: Action, tools: Tools) -> None:
-        for _ in range(TRIES - 1):
-            try:
-                return await self.step.apply(action, tools)
-            except ShoalError as error:
-                if not may_pass(error):
-                    raise
-                tools.progress(action, f"{error.brief}; trying again")
-                await asyncio.sleep(PAUSE_S)
-        return await self.step.apply(action, tools)
+        def say(error: ShoalError) -> None:
+            tools.progress(action, f"{error.brief}; trying again")
+
+        await _try_again(lambda: self.step.apply(action, tools), say)
 
     async def verify(self, action: Action, tools: Tools) -> str:
-        for _ in range(TRIES - 1):
-            try:
-                return await self.step.verify(action, tools)
-            except ShoalError as error:
-                if not may_pass(error):
-                    raise
-                await asyncio.sleep(PAUSE_S)
-        return await self.step.verify(action, tools)
+        return await _try_again(lambda: self.step.verify(action, tools), lambda _: None)
+
+
+async def _try_again(do: Callable[[], Awaitable[Result]], say: Callable[[ShoalError], None]) -> Result:
+    tries, end = 1, time.monotonic() + RESTART_S
+    while True:
+        try:
+            return await do()
+        except ShoalError as error:
+            if not may_pass(error):
+                raise
+            is_toolstack_away = isinstance(error, ToolstackUnreachable) and time.monotonic() < end
+            tries += not is_toolstack_away
+            if tries > TRIES:
+                raise
+            say(error)
+        await asyncio.sleep(PAUSE_S)
 
 
 def may_pass(error: ShoalError) -> bool:

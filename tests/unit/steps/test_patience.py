@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from shoal.clients.xenapi import XenApiError
+from shoal.clients.xenapi import ToolstackUnreachable, XenApiError
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.waiting import TimedOut
 from shoal.plan.action import Action, Change
@@ -62,6 +62,19 @@ async def test_it_ends_with_the_error_itself(told: list[str]) -> None:
     step = Failing(*[TemporaryError(f"try {n}") for n in range(9)])
     with pytest.raises(TemporaryError, match=f"try {patience.TRIES - 1}"):
         await patience.patient(step).apply(ACTION, tools(told))
+
+
+async def test_a_toolstack_that_restarts_is_waited_for_longer_and_not_for_ever(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Failing(*[ToolstackUnreachable("connection refused")] * (3 * patience.TRIES))
+    await patience.patient(step).apply(ACTION, tools(told))
+    assert step.calls == 3 * patience.TRIES + 1
+    monkeypatch.setattr(patience, "RESTART_S", 0.0)
+    step = Failing(*[ToolstackUnreachable("connection refused")] * (3 * patience.TRIES))
+    with pytest.raises(ToolstackUnreachable):
+        await patience.patient(step).apply(ACTION, tools(told))
+    assert step.calls == patience.TRIES
 
 
 @pytest.mark.parametrize(
