@@ -20,7 +20,7 @@ from tests.lab.conftest import Run, lab_cli
 
 pytestmark = pytest.mark.lab
 
-NO_FAULT_AFTER_S = float(os.environ.get("SHOAL_CHAOS_SECONDS") or 480)  # the last one takes some two minutes more
+NO_FAULT_AFTER_S = float(os.environ.get("SHOAL_CHAOS_SECONDS") or 420)  # the last one may take three minutes more
 
 
 def test_a_dead_disk_fails_for_who_has_it_open_and_is_whole_again(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def start_and_read(lab: Lab, session: witness_vm.Session, vm: str, host: str, na
     return console.highest
 
 
+@pytest.mark.long  # two minutes
 def test_a_running_disk_is_copied_reverted_and_cleared_away(lab: Lab, session: witness_vm.Session, vm: str) -> None:
     disk = disk_of(session, vm)
     before = objects_left(lab) - {f"vdi-{session.call('VDI.get_uuid', disk)}"}

@@ -111,6 +111,7 @@ def test_a_dead_hosts_vm_runs_elsewhere_and_not_a_second_time(lab: Lab, session:
     assert "shoal:claim" not in session.call("VM.get_other_config", vm)
 
 
+@pytest.mark.long  # two minutes; test_chaos has it as one of its faults
 def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
     lab: Lab, session: witness_vm.Session, vm: str
 ) -> None:
