@@ -283,7 +283,7 @@ def check_kernel(deadline):
 def check_namespaces():
     """Fail now rather than at the first disk when this kernel cannot map in a namespace: it would say EINVAL, no more."""
     release = _read(*os.path.split(OS_RELEASE))
-    if tuple(int(part) for part in release.split(".")[:2]) < NAMESPACES_SINCE:
+    if tuple(int(part.partition("-")[0]) for part in release.split(".")[:2]) < NAMESPACES_SINCE:
         raise SRUnavailable("this host has kernel %s, and an SR in a namespace needs Linux 4.19: update the host" % release)
 
 

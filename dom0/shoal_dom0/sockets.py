@@ -10,10 +10,12 @@ import errno
 import os
 import struct
 import time
+from typing import NamedTuple, Tuple
 
 TABLES = (("/proc/net/tcp", _socket.AF_INET), ("/proc/net/tcp6", _socket.AF_INET6))
 TIMEOUT_S = 2.0
 LASTS_S = 2.0  # a busy connection may look so for a moment
+AGAIN_S = 60.0  # after a try in vain
 _CLOSING = {"04": 4, "09": 9, "0B": 11}  # FIN_WAIT1, LAST_ACK, CLOSING (include/net/tcp_states.h)
 _NO_TIMER, _NO_INODE = "00", "0"
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
@@ -23,20 +25,14 @@ _ERROR = 2  # NLMSG_ERROR
 _ANY_COOKIE = b"\xff" * 8
 
 
-class Socket:
-    """One line of /proc/net/tcp; equal to another while nothing has moved in it."""
+class Socket(NamedTuple):
+    """One line of /proc/net/tcp; equal to another while nothing has moved in it. Places are (address, port)."""
 
-    def __init__(self, family, local, remote, state, unsent):
-        self.family, self.local, self.remote, self.state, self.unsent = family, local, remote, state, unsent
-
-    def _key(self):
-        return (self.family, self.local, self.remote, self.state, self.unsent)
-
-    def __eq__(self, other):
-        return isinstance(other, Socket) and self._key() == other._key()
-
-    def __hash__(self):
-        return hash(self._key())
+    family: int
+    local: Tuple[bytes, int]
+    remote: Tuple[bytes, int]
+    state: int
+    unsent: int  # bytes
 
     def __str__(self):
         return "%s to %s" % (_spell(self.family, self.local), _spell(self.family, self.remote))
@@ -49,16 +45,16 @@ class Stuck:
         self._since = {}
 
     def end_lasting(self):
-        """What was done, in phrases; of one that cannot be ended it is said once."""
+        """What was done, in phrases. One that cannot be ended is tried again after a while."""
         now, said = time.monotonic(), []
         self._since = {each: self._since.get(each, now) for each in stuck()}
         for each, since in self._since.items():
             if now - since < LASTS_S:
                 continue
-            self._since[each] = float("inf")
+            self._since[each] = now + AGAIN_S
             try:
                 end(each)
-                said.append("ended the dead connection %s, which kept a guest's pages" % each)
+                said.append("ended the dead connection %s, which kept a guest's pages" % str(each))
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     said.append("the dead connection %s keeps a guest's pages, and cannot be ended: %s" % (each, error))
@@ -101,6 +97,8 @@ def end(each):
 
 def _read(family, line):
     words = line.split()
+    if len(words) < 10:
+        return None  # no line that is known: nothing to do with it
     state, queues, timer, inode = words[3], words[4], words[5], words[9]
     unsent = int(queues.partition(":")[0], 16)
     if state not in _CLOSING or timer.partition(":")[0] != _NO_TIMER or inode != _NO_INODE or not unsent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_one_that_has_not_lasted_or_moves_is_left_alone(
     assert ended == ["10.77.0.13:45150 to 10.77.0.22:6801"]
 
 
-def test_one_that_cannot_be_ended_is_told_of_once(tables: Path, ended: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_cannot_be_ended_is_told_of_and_tried_again_later(tables: Path, ended: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: sockets.Socket) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
@@ -90,6 +91,9 @@ def test_one_that_cannot_be_ended_is_told_of_once(tables: Path, ended: list[str]
     (said,) = watch.end_lasting()
     assert "cannot be ended" in said and "not supported" in said
     assert watch.end_lasting() == []
+    later = time.monotonic() + 61
+    monkeypatch.setattr(sockets.time, "monotonic", lambda: later)
+    assert watch.end_lasting() == [said]
 
 
 def test_one_that_is_gone_meanwhile_is_nothing_to_tell(

@@ -10,6 +10,7 @@ import pytest
 from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import Run, lab_cli
+from tests.lab.witnesses import wait_until_it_goes_on
 
 pytestmark = pytest.mark.lab
 SR = "shoal"
@@ -74,16 +75,7 @@ def test_a_whole_pool_comes_back_after_a_power_cut(lab: Lab, session: witness_vm
     seconds += wait(lambda: state(session, vm), "Running", "the VM to run")
     print(f"the marked VM runs {seconds:.0f} s after the hosts were up")
 
-    # On any host: it has no affinity. The console of its first run may still be there, and says that nothing was found.
-    host = session.call("host.get_name_label", session.call("VM.get_resident_on", vm))
-    after = witness_vm.wait_for(
-        lambda: witness_vm.read_console(lab, host, VM),
-        lambda console: (console.highest or 0) >= before,
-        timeout_s=240,
-        what=f"the witness to find its {before} records",
-    )
-    assert "damaged" not in after.text
-    acked(lab, host, (after.highest or 0) + 10)
+    wait_until_it_goes_on(lab, session, vm, VM, before)
 
 
 def test_a_storage_vm_that_ended_is_started_again(lab: Lab, session: witness_vm.Session) -> None:

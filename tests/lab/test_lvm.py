@@ -18,6 +18,7 @@ import pytest
 from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import ROOT, Run, lab_cli
+from tests.lab.witnesses import wait_until_it_goes_on
 
 pytestmark = pytest.mark.lab
 SPEC = ROOT / "examples" / "lab-lvm.yaml"
@@ -299,24 +300,9 @@ def test_after_a_power_cut_it_comes_back_with_no_hand_laid_on_it(
             timeout_s=600,
             what=f"the SR to be plugged on {host.name} again",
         )
-    wait_until_it_goes_on(lab, afterwards, vm, acked)
+    wait_until_it_goes_on(lab, afterwards, vm, WITNESS, acked)
     afterwards.call("VM.set_other_config", vm, {})
     done = shoal("apply", "--yes", spec=SPEC, timeout_s=900)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     wait_until_nothing_is_left(shoal)
     afterwards.call("VM.hard_shutdown", vm)
-
-
-def wait_until_it_goes_on(lab: Lab, session: witness_vm.Session, vm: str, acked: int) -> None:
-    """On any host. The console of its first run, which found no records, may be there still."""
-    states = partial(session.call, "VM.get_power_state", vm)
-    witness_vm.wait_for(states, lambda state: state == "Running", timeout_s=300, what="the marked VM to run")
-    host = session.call("host.get_name_label", session.call("VM.get_resident_on", vm))
-    after = witness_vm.wait_for(
-        lambda: witness_vm.read_console(lab, host, WITNESS),
-        lambda console: (console.highest or 0) >= acked,
-        timeout_s=240,
-        what=f"the witness on {host} to find its {acked} records",
-    )
-    assert "damaged" not in after.text
-    wait_for_acks(lab, host, (after.highest or 0) + 5)

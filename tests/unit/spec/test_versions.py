@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dom0.shoal_dom0.datapath import NAMESPACES_SINCE
 from shoal.spec.versions import ceph_problem, ceph_version, kernel_problem, namespace_problem, parse_kernel, tune
 
 XCP_NG_83 = parse_kernel("4.19.0+1")
@@ -74,3 +75,9 @@ def test_what_is_too_old() -> None:
     assert namespace_problem(XCP_NG_83) == ""
     assert ceph_problem((17, 2, 7))
     assert ceph_problem((18, 2, 0)) == ""
+
+
+def test_a_dom0_refuses_namespaces_where_the_plan_does() -> None:
+    """The driver cannot import this."""
+    assert not namespace_problem((*NAMESPACES_SINCE, 0))
+    assert namespace_problem((NAMESPACES_SINCE[0], NAMESPACES_SINCE[1] - 1, 99))
