@@ -156,12 +156,21 @@ async def test_the_data_are_looked_at_again_when_the_osd_has_stopped(ceph: Ceph,
     own = str(uuid.uuid4())
     osd = int(cluster.ceph("osd", "new", own))
     said: asyncio.Queue[str] = asyncio.Queue()
-    connections = Connections(ceph, lambda: lose_data(cluster))
+    is_lost = asyncio.Event()
+
+    def lose() -> None:
+        lose_data(cluster)
+        is_lost.set()
+
+    connections = Connections(ceph, lose)
     run = Tools(connections, lambda _, text: said.put_nowait(text))  # type: ignore[arg-type]
     wanted = removal(osd, own, keep_id=False, drain=False)
     working = asyncio.create_task(osd_removal.apply(wanted, run))
     try:
         async with asyncio.timeout(60):
+            await is_lost.wait()  # another test's new pool may be waited for before
+            while not said.empty():
+                said.get_nowait()
             while "waiting for" not in (seen := await said.get()):
                 assert not working.done()
         assert seen == "waiting for all data to be reachable without the OSD: unknown"
