@@ -28,6 +28,7 @@ ORDER = [
     "test_containers",
     "test_driver",
     "test_disks",
+    "test_shared_sr",
     "test_reset_and_changes",
     "test_live_migration",
     "test_witness",
