@@ -8,7 +8,7 @@ from shoal_dom0.xapi import is_gone
 from . import domains
 from .failover import CLAIM_MARK, RESTART_MARK, Guest, Lost, Peer, Sight, is_dead
 from .failover_roster import shoals_configs
-from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK, may_be_away
 from .state import NULL
 from .toolstack import Refused
 
@@ -68,7 +68,7 @@ class Records:
             raise StandsBack("Shoal has not set up this pool")
         if self.pool["ha_enabled"]:
             raise StandsBack("xapi's high availability is on")
-        if REST_MARK in self.own["other_config"]:
+        if may_be_away(self.own):
             raise StandsBack("the host carries the mark %s" % REST_MARK)
 
     def uuid(self, host):
@@ -149,9 +149,9 @@ def _peer(call, records, ref, presence):
     host = records.hosts[ref]
     metrics = records.metrics.get(host["metrics"], {"live": False})
     signs = presence.signs(host["uuid"])
-    rests = REST_MARK in host["other_config"]
+    rests = may_be_away(host)
     attached = {pbd["SR"] for pbd in records.pbds if pbd["host"] == ref and pbd["currently_attached"]}
-    can_start = host["enabled"] and metrics["live"] and signs.answers and not rests
+    can_start = host["enabled"] and metrics["live"] and signs.answers and REST_MARK not in host["other_config"]
     return Peer(
         uuid=host["uuid"],
         beats=signs.answers or rests,

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Dict, NamedTuple, Tuple
 
-from .observe import HOST_MARK, KIT_MARK, POOL_MARK, REST_MARK, SR_TYPE, find_storage_vm
+from .observe import HOST_MARK, KIT_MARK, POOL_MARK, SR_TYPE, find_storage_vm, may_be_away
 
 FILE = "/var/lib/shoal/failover.json"
 
@@ -63,7 +63,7 @@ def read(call, own) -> Roster:
             host["address"],
             tuple(sorted(addresses[ref])),
             machines.get(host["name_label"], ""),
-            REST_MARK in host["other_config"],
+            may_be_away(host),
             KIT_MARK in host["other_config"],
         )
         for ref, host in hosts.items()

@@ -23,6 +23,7 @@ HOST_MARK = "shoal:host"
 STORAGE_VM = "shoal-storage-%s"
 SETTINGS_MARK = "shoal:settings"
 REST_MARK = "shoal:maintenance"
+LEAVING = "leaving "  # its value begins so while the host's VMs are being moved away
 LOCK_MARK = "shoal:lock"
 RENEWED_MARK = "shoal:lock-renewed"
 WAITS_MARK = "shoal:lock-waits"  # its holder only waits, for hours perhaps: that is no reason to rest
@@ -66,7 +67,7 @@ class Observer:
             residents = self._residents(host)
             if pool.is_master and (ceph.osds_down or ceph.monitors_away):
                 hosts = call("host.get_all_records").values()
-                resting = tuple(sorted(each["name_label"] for each in hosts if REST_MARK in each["other_config"]))
+                resting = tuple(sorted(each["name_label"] for each in hosts if may_be_away(each)))
         booted_at = time.time() - uptime_s
         return Seen(
             uptime_s, booted_at, pool, host, storage_vm, ceph, pbds, unplugged, vms, tuple(sorted(under_way)), residents,
@@ -259,6 +260,11 @@ def read_time(text):
     return float(calendar.timegm(time.strptime(digits, "%Y%m%dT%H:%M:%S")))
 
 
+def may_be_away(host):
+    """Whether its record says that it is being serviced, and that its VMs have left for that: it is not taken for dead."""
+    return REST_MARK in host["other_config"] and not host["other_config"][REST_MARK].startswith(LEAVING)
+
+
 def _host(ref, record):
     return Host(
         ref=ref,
@@ -266,6 +272,7 @@ def _host(ref, record):
         name=record["name_label"],
         enabled=bool(record["enabled"]),
         told_to_rest=REST_MARK in record["other_config"],
+        leaves=REST_MARK in record["other_config"] and not may_be_away(record),
     )
 
 

@@ -20,6 +20,7 @@ class Host(NamedTuple):
     name: str
     enabled: bool
     told_to_rest: bool  # other_config shoal:maintenance
+    leaves: bool = False  # is about to: its VMs are being moved away yet, and failover looks after them
 
 
 class Vm(NamedTuple):

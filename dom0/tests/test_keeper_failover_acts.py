@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from dom0.shoal_keeper import observe
+from dom0.shoal_keeper.observe import REST_MARK
 from dom0.tests.keeper_pool import KeeperHost, KeeperPool
+from shoal.plan.host_marks import LEAVING, MAINTENANCE_MARK
 from tests.contract.pools import NULL, log_in, vbd_record, vdi_record
 
 # As the toolstack has them.
@@ -158,6 +161,19 @@ def test_a_host_that_answers_is_not_dead_whatever_its_storage_vm_does(pool: Keep
     pool.api.host.remove_from_other_config(pool.refs["xen2"], "shoal:maintenance")
     pool.hosts["xen2"].kill()
     pool.wait(lambda: pool.services.ceph.fenced == [CLIENT], "the fence, with no mark")
+
+
+def test_a_host_that_dies_while_its_vms_move_away_is_dead(pool: KeeperPool) -> None:
+    """`shoal host maintenance enter` may have been killed, hours ago: who has not left yet is started elsewhere."""
+    assert (MAINTENANCE_MARK, LEAVING) == (REST_MARK, observe.LEAVING)
+    vm = start_guest(pool)
+    calm(pool)
+    mark = f"{LEAVING}2026-11-26 18:00:00 UTC"
+    for leaving in ("xen2", "xen3"):  # no VM is started on one that is about to be left
+        pool.api.host.add_to_other_config(pool.refs[leaving], MAINTENANCE_MARK, mark)
+    crash(pool, "xen2")
+    pool.wait(lambda: pool.running(vm) and place(pool, vm) == pool.refs["xen1"], "the VM to run on the host that stays")
+    assert pool.services.ceph.fenced == [CLIENT]
 
 
 def test_a_keeper_that_was_killed_goes_on_with_its_claim(pool: KeeperPool) -> None:

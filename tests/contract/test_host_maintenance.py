@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ import pytest
 from lab.xapi.loopback import PASSWORD, LoopbackPool
 from shoal.cli.door import leave
 from shoal.cli.program import app
+from shoal.clients.pins import Pins
+from shoal.clients.xenapi import XenApi
+from shoal.facts import Host
+from shoal.kit.errors import ShoalError
+from shoal.kit.secret import Secret
+from shoal.observe.pool import look_at_pool
+from shoal.plan.action import Action, Change
+from shoal.steps import host_left, host_mark
+from shoal.steps.tools import Tools
 from tests.contract.pools import log_in, make_sr, refused, vbd_record, vdi_record, vm_record
 
 SPEC = """\
@@ -109,6 +119,31 @@ def test_a_host_leaves_and_comes_back_with_its_vms(pool: Pool) -> None:
     assert pool.marks("xen2") == set() and "shoal:home" not in pool.api.VM.get_other_config(web)
     (ref,) = pool.api.pool.get_all()
     assert not [key for key in pool.api.pool.get_other_config(ref) if key.startswith("shoal:")]
+
+
+async def test_the_mark_says_first_that_its_vms_leave_and_then_that_it_may_be_away(pool: Pool, tmp_path: Path) -> None:
+    xenapi = XenApi(pool.toolstack.url, "root", Secret(PASSWORD), pins=Pins(tmp_path / "pins.json"))
+    tools = Tools(SimpleNamespace(xenapi=xenapi), lambda *_: None)  # type: ignore[arg-type]
+    marked = Action("host_mark", "xen2", Change.CREATE, "", "xen2", settings={"marked": True, "leaving": True})
+    left = Action("host_left", "xen2", Change.UPDATE, "", "xen2")
+    try:
+        with pytest.raises(ShoalError, match="taken xen2 out of maintenance"):
+            await host_left.apply(left, tools)
+        for _ in range(2):
+            await host_mark.apply(marked, tools)
+            assert await host_mark.verify(marked, tools) == "" and await host_left.verify(left, tools) != ""
+            assert (await seen(xenapi)).leaving
+        for _ in range(2):
+            await host_left.apply(left, tools)
+            assert await host_left.verify(left, tools) == "" and not (await seen(xenapi)).leaving
+        assert (await seen(xenapi)).maintenance.startswith("20")
+    finally:
+        await xenapi.close()
+
+
+async def seen(xenapi: XenApi) -> Host:
+    found = await look_at_pool(xenapi, {})
+    return next(host for host in found.hosts if host.name == "xen2")
 
 
 def test_vms_that_cannot_move_are_refused_or_shut_down(pool: Pool) -> None:

@@ -52,6 +52,7 @@ WORDS = {
     "reboot_due": "to be rebooted:",
     "ceph_spare": "Ceph's leave for",
     "host_mark": "maintenance mark of",
+    "host_left": "leave of",
     "host_enabled": "host",
     "vm_away": "leaving VM",
     "sr_on_host": "SR",

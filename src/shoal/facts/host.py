@@ -72,4 +72,5 @@ class Host:
     unreachable: str = ""
     toolstack_kit: str = ""  # other_config shoal:kit: digest of the kit that its toolstack was restarted with
     maintenance: str = ""  # other_config shoal:maintenance: Shoal's keeper, or a person, has it rest
+    leaving: bool = False  # the mark says that its VMs are being moved away yet
     reboot_due: str = ""  # other_config shoal:reboot: the boot that `shoal host reboot` has still to end

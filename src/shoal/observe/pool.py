@@ -10,7 +10,7 @@ from shoal.clients.connections import STORAGE_VM_KEY
 from shoal.clients.xenapi import XenApi, XenApiError
 from shoal.facts import Host, Pbd, Pool, Sr, SrUser, StorageVm, Vdi
 from shoal.observe.reading import Answer, NotUnderstood, flag, number, text, text_table, texts
-from shoal.plan.host_marks import MAINTENANCE_MARK, REBOOT_MARK
+from shoal.plan.host_marks import LEAVING, MAINTENANCE_MARK, REBOOT_MARK
 from shoal.spec.names import storage_vm_name
 
 CLASSES = ("pool", "host", "host_metrics", "SR", "PBD", "VDI", "VM", "VBD", "network", "SM")
@@ -87,7 +87,8 @@ def _host(host: Answer, all_metrics: Mapping[str, Answer], *, is_master: bool) -
         memory_total_bytes=number(metrics, "memory_total", 0),
         memory_free_bytes=number(metrics, "memory_free", 0),
         toolstack_kit=marks.get("shoal:kit", ""),
-        maintenance=marks.get(MAINTENANCE_MARK, ""),
+        maintenance=marks.get(MAINTENANCE_MARK, "").removeprefix(LEAVING),
+        leaving=marks.get(MAINTENANCE_MARK, "").startswith(LEAVING),
         reboot_due=marks.get(REBOOT_MARK, ""),
     )
 

@@ -25,9 +25,10 @@ def plan(spec: Spec, seen: Maintenance, name: str, *, stop_vms: bool, wait_s: in
         return Plan((), problems)
     stages = [
         _spare(spec, seen, name, wait_s),
-        [_mark(host)],
+        [_mark(spec, host)],
         [_disable(host)],
         [_leave(vm, name) for vm in residents(seen, name)],
+        _left(spec, host),
         [on_host(sr, name, plugged=False) for sr in own_srs(spec, seen, name)],
         _noout(spec, seen, host),
         _storage_vm(spec, seen, name, wait_s),
@@ -143,11 +144,27 @@ def _spare(spec: Spec, seen: Maintenance, name: str, wait_s: int) -> list[Action
     return [Action("ceph_spare", name, Change.UPDATE, reason, name, settings=settings)]
 
 
-def _mark(host: Host) -> Action:
+def _mark(spec: Spec, host: Host) -> Action:
     change, reason = Change.CREATE, "its keeper is to rest"
     if host.maintenance:
         change, reason = Change.NONE, f"it is in maintenance since {host.maintenance}"
-    return Action("host_mark", host.name, change, reason, host.name, settings={"marked": True})
+    settings = {"marked": True, "leaving": _leaves_in_stages(spec)}
+    return Action("host_mark", host.name, change, reason, host.name, settings=settings)
+
+
+def _left(spec: Spec, host: Host) -> list[Action]:
+    """Until then the keepers start its VMs elsewhere if it dies: a run may be killed, or take hours, before that."""
+    if not _leaves_in_stages(spec):
+        return []
+    change, reason = Change.UPDATE, "its VMs have left: from now on it may be away, and is not taken for dead"
+    if host.maintenance and not host.leaving:
+        change, reason = Change.NONE, "it may be away"
+    return [Action("host_left", host.name, change, reason, host.name)]
+
+
+def _leaves_in_stages(spec: Spec) -> bool:
+    """Of a master with no monitor keepers learn within half a minute that it may be away, and it would be by then."""
+    return spec.ceph.existing is None
 
 
 def _disable(host: Host) -> Action:

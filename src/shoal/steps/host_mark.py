@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shoal.plan.action import Action
-from shoal.plan.host_marks import MAINTENANCE_MARK, REBOOT_MARK
+from shoal.plan.host_marks import LEAVING, MAINTENANCE_MARK, REBOOT_MARK
 from shoal.steps import records, settings
 from shoal.steps.tools import Tools
 
@@ -15,7 +15,8 @@ timeout_s = 60.0
 async def apply(action: Action, tools: Tools) -> None:
     host = await records.host_ref(tools.xenapi, action.target)
     if settings.flag(action, "marked"):
-        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        prefix = LEAVING if settings.flag(action, "leaving") else ""
+        since = prefix + datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         async with tools.alone():  # an apply that begins later sees the mark
             await records.set_mark(tools.xenapi, "host", host, MAINTENANCE_MARK, since)
         return

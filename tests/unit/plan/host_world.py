@@ -62,8 +62,13 @@ def do(seen: Maintenance, action: Action) -> Maintenance:
 
 def _mark(seen: Maintenance, action: Action) -> Maintenance:
     if action.settings["marked"]:
-        return change_host(seen, action.host, maintenance="now")
-    return change_host(seen, action.host, maintenance="", reboot_due="")
+        return change_host(seen, action.host, maintenance="now", leaving=bool(action.settings["leaving"]))
+    return change_host(seen, action.host, maintenance="", leaving=False, reboot_due="")
+
+
+def _left(seen: Maintenance, action: Action) -> Maintenance:
+    assert not [vm for vm in seen.vms if vm.host == action.host], "if it died now, nobody would start these"
+    return change_host(seen, action.host, leaving=False)
 
 
 def _noout(seen: Maintenance, action: Action) -> Maintenance:
@@ -128,6 +133,7 @@ def next_boot(boot: str) -> str:
 STEPS: dict[str, Callable[[Maintenance, Action], Maintenance]] = {
     "reboot_due": lambda seen, action: change_host(seen, action.host, reboot_due=action.settings["boot"]),
     "host_mark": _mark,
+    "host_left": _left,
     "host_enabled": lambda seen, action: change_host(seen, action.host, enabled=action.settings["enabled"]),
     "vm_away": _move,
     "vm_back": _move,

@@ -10,6 +10,7 @@ import pytest
 from shoal.facts import CephPool, Maintenance, OrdinaryVm
 from shoal.plan import host_enter, host_exit, host_reboot
 from shoal.plan.action import Change, Plan
+from shoal.spec.model import ExistingCeph
 from shoal.spec.names import storage_vm_name
 from tests.unit.plan.host_world import (
     MASTER,
@@ -52,7 +53,8 @@ def test_the_order_of_leaving_and_of_coming_back() -> None:
     plan = enter(seen)
     kinds = list(dict.fromkeys(action.kind for action in plan.actions))
     assert kinds == [
-        *("ceph_spare", "host_mark", "host_enabled", "vm_away", "sr_on_host", "osd_noout", "storage_vm_off"),
+        *("ceph_spare", "host_mark", "host_enabled", "vm_away", "host_left"),
+        *("sr_on_host", "osd_noout", "storage_vm_off"),
     ]
     done: set[str] = set()
     for action in plan.actions:  # each stage waits for the whole of the one before
@@ -71,7 +73,7 @@ def test_the_order_of_leaving_and_of_coming_back() -> None:
     assert carry_out(away, leave(away, bring_back=True)) == seen
 
 
-@pytest.mark.parametrize("killed_after", range(9))
+@pytest.mark.parametrize("killed_after", range(10))
 def test_a_killed_run_is_taken_up_and_a_second_one_has_nothing_to_do(killed_after: int) -> None:
     seen = at_rest(WEB)
     halfway = carry_out(seen, enter(seen), killed_after=killed_after)
@@ -86,6 +88,22 @@ def test_a_killed_run_is_taken_up_and_a_second_one_has_nothing_to_do(killed_afte
     # And the way back is open from wherever the way out was left.
     halfway = carry_out(seen, enter(seen), killed_after=killed_after)
     assert carry_out(halfway, leave(halfway, bring_back=True)) == seen
+
+
+def test_until_its_vms_have_left_a_host_is_marked_as_one_that_may_die() -> None:
+    """A run is killed before it can move them: the keepers still look after them. Not on somebody else's Ceph."""
+    seen = at_rest(WEB)
+    halfway = carry_out(seen, enter(seen), killed_after=3)
+    host = halfway.host(HOST)
+    assert host is not None and host.maintenance and host.leaving and host_enter.residents(halfway, HOST)
+    by_hand = change_host(seen, HOST, maintenance="a fan")
+    marks = [action for action in enter(by_hand).actions if action.kind in ("host_mark", "host_left")]
+    assert [action.change for action in marks] == [Change.NONE, Change.NONE]
+    somebody_elses = SPEC.ceph.model_copy(update={"existing": ExistingCeph.model_construct()})
+    theirs = SPEC.model_copy(update={"ceph": somebody_elses})
+    plan = host_enter.plan(theirs, replace(seen, ceph=None), HOST, stop_vms=False, wait_s=600)
+    (mark,) = [action for action in plan.actions if action.kind in ("host_mark", "host_left")]
+    assert mark.settings == {"marked": True, "leaving": False}
 
 
 def test_a_noout_that_is_its_keepers_is_made_shoals_own() -> None:
