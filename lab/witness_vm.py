@@ -149,7 +149,7 @@ def create(session: Session, sr_name: str, name: str = NAME) -> str:
     if found := session.call("VM.get_by_name_label", name):
         return str(found[0])
     (sr,) = session.call("SR.get_by_name_label", sr_name)
-    vdi = session.call("VDI.create", _vdi_record(sr, name))
+    vdi = session.call("VDI.create", vdi_record(sr, name))
     vm = session.call("VM.create", _vm_record(name))
     session.call("VBD.create", _vbd_record(vm, vdi))
     return str(vm)
@@ -188,7 +188,7 @@ def wait_for(look: Callable[[], Answer], met: Callable[[Answer], bool], *, timeo
     return seen
 
 
-def _vdi_record(sr: str, name: str) -> dict[str, Any]:
+def vdi_record(sr: str, name: str) -> dict[str, Any]:
     return {
         "name_label": f"{name} disk",
         "name_description": "numbered, checksummed records",

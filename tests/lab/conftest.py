@@ -29,6 +29,7 @@ ORDER = [
     "test_driver",
     "test_disks",
     "test_shared_sr",
+    "test_full_pool",
     "test_reset_and_changes",
     "test_live_migration",
     "test_witness",
