@@ -2,7 +2,8 @@
 
 One connection a host, over the lab's own wire to dom0, so that no fault on the LAN makes us deaf; a host that dies
 takes it along, and is listened to again when it is back. A console's log is then read from its beginning: what was said
-meanwhile is heard late, not lost, and marked so; what was heard before is passed over.
+meanwhile is heard late, not lost, and marked so; what was heard before is passed over. An hour's log has ten thousand
+lines, with which the emulated host would be busy for minutes while it boots: of old ones, it sends ranges.
 """
 
 from __future__ import annotations
@@ -24,19 +25,26 @@ AGAIN_S = 1.0
 OPEN_TIMEOUT_S = 20.0
 SILENT_S = 30.0  # a dom0 whose shell says nothing for so long is asked anew
 # A log that is new is followed beside the others: to read them all again would make every VM seem silent for seconds.
-# `old` is how many lines were there before we listened.
+# The first `count` lines of a log were there before we listened.
+SUM_UP = r"""
+function flush() { if (last) print vm, "old", "ack", first, last; last = 0 }
+NR > count { exit }
+$1 == "ack" && NF == 2 { if (!last || $2 + 0 != last + 1) { flush(); first = $2 + 0 } last = $2 + 0; next }
+NF == 2 && ($1 == "highest" || $1 == "damaged") { flush(); print vm, "old", $1, $2 + 0, $2 + 0 }
+END { flush() }"""
 FOLLOW = """cd /var/log/xen/console || exit 1; seen= first=1
 while :; do
   for f in guest-$1-*.log; do
     [ -e "$f" ] || continue
     case " $seen " in *" $f "*) continue;; esac
-    seen="$seen $f"; n=${f#guest-}; n=${n%.log}
-    [ -z "$first" ] || echo "$n old $(wc -l < "$f")"
-    tail -c +1 -F "$f" 2>/dev/null | sed -u "s/^/$n /" &
+    seen="$seen $f"; n=${f#guest-}; n=${n%.log}; old=0
+    if [ -n "$first" ]; then old=$(wc -l < "$f"); awk -v vm="$n" -v count="$old" "$2" "$f"; fi
+    tail -n "+$((old + 1))" -F "$f" 2>/dev/null | sed -u "s/^/$n /" &
   done
   first=; echo alive; sleep 1
 done"""
-LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged|old) (?P<number>\d+)\s*$")
+LINE = re.compile(r"^(?P<vm>\S+) (?P<word>ack|highest|damaged) (?P<number>\d+)\s*$")
+OLD = re.compile(r"^(?P<vm>\S+) old (?P<word>ack|highest|damaged) (?P<first>\d+) (?P<last>\d+)\s*$")
 
 
 class Ear:
@@ -49,31 +57,27 @@ class Ear:
         self._host = host
         self._known: Counter[tuple[str, str, int]] = Counter()  # how often it was heard at most
         self._read: Counter[tuple[str, str, int]] = Counter()  # how often over this connection
-        self._old: dict[str, int] = {}
 
     def begin(self) -> None:
-        self._old = {}
         self._read.clear()
 
-    def take(self, text: str, at_s: float) -> Heard | None:
+    def take(self, text: str, at_s: float) -> list[Heard]:
         if not text.endswith("\n"):
-            return None  # cut off in the middle: half a number is another one
-        match = LINE.match(text)
-        if match and match["word"] == "old":
-            self._old[match["vm"]] = int(match["number"])
-            return None
-        vm = text.partition(" ")[0]
-        late = self._old.get(vm, 0) > 0
-        if late:
-            self._old[vm] -= 1
-        if match is None:
-            return None
-        key = (vm, match["word"], int(match["number"]))
-        self._read[key] += 1
-        if late and self._read[key] <= self._known[key]:
-            return None
-        self._known[key] = max(self._known[key], self._read[key])
-        return Heard(at_s, self._host, *key, late=late)
+            return []  # cut off in the middle: half a number is another one
+        if match := OLD.match(text):
+            numbers = range(int(match["first"]), int(match["last"]) + 1)
+        elif match := LINE.match(text):
+            numbers = range(int(match["number"]), int(match["number"]) + 1)
+        else:
+            return []
+        late, heard = match.re is OLD, []
+        for number in numbers:
+            key = (match["vm"], match["word"], number)
+            self._read[key] += 1
+            if not late or self._read[key] > self._known[key]:
+                self._known[key] = max(self._known[key], self._read[key])
+                heard.append(Heard(at_s, self._host, *key, late=late))
+        return heard
 
 
 class Listener:
@@ -136,14 +140,14 @@ class Listener:
 
     async def _listen(self, ear: Ear, dom0: Dom0, host: str) -> None:
         """Until the connection breaks."""
-        process = await dom0.open(["sh", "-c", FOLLOW, "sh", self._prefix], timeout_s=OPEN_TIMEOUT_S)
+        process = await dom0.open(["sh", "-c", FOLLOW, "sh", self._prefix, SUM_UP], timeout_s=OPEN_TIMEOUT_S)
         ear.begin()
         try:
             while line := await asyncio.wait_for(process.stdout.readline(), SILENT_S):
                 self._line_s[host] = time.monotonic()
-                if one := ear.take(line.decode(errors="replace"), self._line_s[host]):
+                if found := ear.take(line.decode(errors="replace"), self._line_s[host]):
                     with self._lock:
-                        self._heard.append(one)
+                        self._heard += found
         finally:
             process.kill()
             process.close()

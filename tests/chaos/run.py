@@ -66,7 +66,7 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
     before = look_at_osds(run)
     run.say(f"{event.number}: {name} on {host}")
     with PlaceWatch(run.ground.lab, run.vms, shunned="" if fault.takes_all else host) as watch:
-        run.ground.struck_s, case.began_s = 0.0, time.monotonic()
+        run.ground.struck_s, case.began_s, began_at = 0.0, time.monotonic(), time.time()
         attempt(run, f"{name} on {host} could not be done", lambda: fault.begin(run.ground, host))
         case.struck_s = run.ground.struck_s or time.monotonic()
         time.sleep(event.lasts_s)
@@ -80,6 +80,7 @@ def strike(run: Run, fault: Fault, event: Event, *, label: str = "") -> None:
     alarms = osds.false_alarms(before, after, may_end(run, fault, host)) if after else []
     run.false_alarms += len(alarms)
     note(run, {"number": event.number, "fault": name, "host": host, "false_alarms": alarms}, found)
+    keep_sentences(run, f"{event.number}-{name}".replace(" ", "-"), began_at)
     judge(run)
 
 
@@ -95,6 +96,27 @@ def note(run: Run, event: dict[str, object], found: dict[str, float | None]) -> 
             run.figures[f"{event['fault']} {name}"].append(value)
     run.events.append({**event, **found})
     run.say(f"{event['number']}: {json.dumps(found)}, false alarms: {event['false_alarms'] or 'none'}")
+
+
+def keep_sentences(run: Run, name: str, since: float) -> None:
+    """What the keepers said meanwhile, into files of the lab's: a crash takes along what its host has not synced."""
+    folder = run.ground.lab.dir / "chaos"
+    folder.mkdir(exist_ok=True)
+    argv = (
+        "journalctl",
+        "--no-pager",
+        "--output",
+        "short-precise",
+        "--since",
+        f"@{since:.0f}",
+        "--unit",
+        "shoal-keeper",
+    )
+    for host in run.ground.lab.hosts:
+        try:
+            (folder / f"{name}-{host.name}.log").write_text(run.ground.dom0(host.name, *argv))
+        except CommandError as error:
+            run.say(f"{host.name} does not tell what its keeper said: {error}")
 
 
 def judge(run: Run) -> None:
