@@ -20,7 +20,7 @@ from lab.topology import Host, Lab
 
 Say = Callable[[str], None]
 BOOT_TIMEOUT_S = 240.0  # three at once on two emulating cores, with something else going on, take 60
-TOOLSTACK_TIMEOUT_S = 120.0
+TOOLSTACK_TIMEOUT_S = 300.0  # it asks dom0 for its drivers before it listens, and dom0 may be busy with its own boot
 STARTED = "/var/run/xapi_init_complete.cookie"  # in dom0
 START_TIMEOUT_S = 90.0
 RESTART = "/opt/xensource/bin/xe-toolstack-restart"
