@@ -85,6 +85,7 @@ def test_it_is_found_by_a_probe(lab: Lab, session: witness_vm.Session, sr: str) 
         assert found == [session.call("SR.get_uuid", sr)]
 
 
+@pytest.mark.long
 def test_a_disk_is_copied_to_it_and_back(
     session: witness_vm.Session, sr: str, local: str, image: Path, disks: list[str], tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_disk_is_copied_to_it_and_back(
     assert session.call("VDI.get_SR", there) == sr
 
 
+@pytest.mark.long
 def test_a_vms_disk_moves_to_it(
     lab: Lab, session: witness_vm.Session, sr: str, local: str, image: Path, tmp_path: Path
 ) -> None:
