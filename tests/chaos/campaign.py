@@ -17,7 +17,7 @@ from tests.chaos.defaults import ceph_defaults
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ground import Ground
 from tests.chaos.listen import Listener
-from tests.chaos.run import Run, attempt, strike
+from tests.chaos.run import CALM_START, Run, attempt, strike
 from tests.chaos.schedule import Event, draw
 
 SR = "shoal"
@@ -32,6 +32,7 @@ NOTES = (
     "slow-network: netem where the kernel has it, else tbf (see `network`); what dom0 sends is not slowed",
     "failed-disk: every read and write of the OSD's device fails for a time; the OSD ends, and systemd starts it again",
     "vm_elsewhere_s: until the pool says that the VM runs on another host; its own boot is emulated and counted apart",
+    "calm vm_start_s: VM.start where nothing is the matter, by the emulated dom0; one such is in vm_elsewhere_s",
     f"every VM rests {PAUSE_MS} ms between two records",
     "io_stall_s: the longest silence of a witness whose host was not hit",
 )
@@ -66,7 +67,7 @@ def make_vms(run: Run, prefix: str) -> None:
         for key, value in MARKS.items():
             session.call("VM.add_to_other_config", vm, key, value)
         witness_vm.rest(session, vm, PAUSE_MS)
-        witness_vm.start(session, vm, host.name)
+        run.figures[CALM_START].append(round(witness_vm.start(session, vm, host.name), 1))
 
 
 def remove_vms(run: Run) -> None:

@@ -27,6 +27,7 @@ WHOLE_WITHIN_S = 720.0
 FRESH_S = 15.0  # a VM that was heard within these writes
 LOOK_EVERY_S = 3.0
 SAY_EVERY_S = 30.0  # what is waited for
+CALM_START = "calm vm_start_s"  # what a VM's start costs where nothing is the matter
 CALM_S = 15.0  # between two faults, to see that all write
 TROUBLE = (CommandError, ShoalError, *witness_vm.TROUBLE)
 
@@ -147,7 +148,7 @@ def spread(run: Run) -> None:
         session = run.ground.session()
         for vm, host in plan.items():
             session.call("VM.hard_shutdown", run.vms[vm])
-            witness_vm.start(session, run.vms[vm], host)
+            run.figures[CALM_START].append(round(witness_vm.start(session, run.vms[vm], host), 1))
     except TROUBLE as error:
         run.blame(f"the witnesses could not be spread over the hosts: {error}")
         run.is_broken = True
