@@ -28,7 +28,7 @@ ORDER = [
     "test_containers",
     "test_driver",
     "test_disks",
-    "test_shared_sr",
+    "test_sr_life",
     "test_full_pool",
     "test_reset_and_changes",
     "test_live_migration",
