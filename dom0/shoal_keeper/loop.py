@@ -57,7 +57,7 @@ class Keeper:
         outcomes = self._actor.collect()
         self._record(outcomes)
         seen = self._observer.look(self._memory, self._actor.under_way())._replace(hanging=self._actor.hanging())
-        self._watch.rests = (seen.host.told_to_rest and not seen.host.leaves) or seen.pool.ha_enabled
+        self._watch.rests = seen.host.may_be_away or seen.pool.ha_enabled
         self._remember(memories.after_look(self._memory, seen))
         decision = decide(seen, self._memory)
         begun = self._actor.carry_out(decision.actions)

@@ -272,7 +272,7 @@ def _host(ref, record):
         name=record["name_label"],
         enabled=bool(record["enabled"]),
         told_to_rest=REST_MARK in record["other_config"],
-        leaves=REST_MARK in record["other_config"] and not may_be_away(record),
+        may_be_away=may_be_away(record),
     )
 
 

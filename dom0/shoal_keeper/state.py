@@ -20,7 +20,7 @@ class Host(NamedTuple):
     name: str
     enabled: bool
     told_to_rest: bool  # other_config shoal:maintenance
-    leaves: bool = False  # is about to: its VMs are being moved away yet, and failover looks after them
+    may_be_away: bool = False  # and its VMs have left for that: failover rests, too
 
 
 class Vm(NamedTuple):

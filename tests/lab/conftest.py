@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab import witness_vm
 from lab.topology import Lab, locate
 from tests.lab import before_apply
-from tests.lab.lab_commands import BIN, ROOT, lab_cli
+from tests.lab.lab_commands import BIN, ROOT, SPEC, Run, lab_cli
+from tests.lab.whole_pool import make_whole_and_quiet
 
-SPEC = ROOT / "examples" / "lab.yaml"
 DEFAULT_DIR = "/var/lib/shoal-lab-test"
 ORDER = [
     "test_refusals",
@@ -47,7 +48,6 @@ ORDER = [
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -115,6 +115,12 @@ def shoal(lab: Lab) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def session(lab: Lab, shoal: Run) -> witness_vm.Session:
+    """With a pool that is whole and quiet. Some modules have one of their own."""
+    return make_whole_and_quiet(lab, shoal)
 
 
 def shoal_argv(*words: str, spec: Path = SPEC) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+SPEC = ROOT / "examples" / "lab.yaml"
+Run = Callable[..., subprocess.CompletedProcess[str]]  # the fixture `shoal`
 
 
 def lab_cli(*words: str, timeout_s: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:

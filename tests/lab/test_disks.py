@@ -12,9 +12,9 @@ import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
+from tests.lab.conftest import BIN, ROOT, SPEC, lab_cli
 from tests.lab.storage_vm_shell import in_storage_vm
-from tests.lab.whole_pool import make_whole_and_quiet
+from tests.lab.witnesses import remove
 
 pytestmark = pytest.mark.lab
 MIB = 1 << 20
@@ -26,11 +26,6 @@ rbd="rbd -n client.admin -k /tmp/k -p rbd"
 $rbd ls; $rbd trash ls --all; for i in $($rbd ls); do $rbd snap ls --all $i; done; rm -f /tmp/k'"""
 
 
-@pytest.fixture(scope="module")
-def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    return make_whole_and_quiet(lab, shoal)
-
-
 @pytest.fixture
 def vm(lab: Lab, session: witness_vm.Session) -> Iterator[str]:
     made = witness_vm.create(session, "shoal", NAME)
@@ -38,11 +33,7 @@ def vm(lab: Lab, session: witness_vm.Session) -> Iterator[str]:
     yield made
     for name in (NAME, COPY):
         for left in session.call("VM.get_by_name_label", name):
-            witness_vm.stop(lab, session, left)
-            disks = [session.call("VBD.get_VDI", vbd) for vbd in session.call("VM.get_VBDs", left)]
-            session.call("VM.destroy", left)
-            for disk in disks:
-                session.call("VDI.destroy", disk)
+            remove(lab, session, left)
 
 
 def disk_of(session: witness_vm.Session, vm: str) -> str:

@@ -9,11 +9,10 @@ import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import Run
 from tests.lab.storage_vm_shell import in_storage_vm
 from tests.lab.test_disks import start_and_read, wait_for_acks
 from tests.lab.test_pool import CEPH
-from tests.lab.whole_pool import make_whole_and_quiet
+from tests.lab.witnesses import remove
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]  # five minutes, most of them patience of the keeper's
 NAME, HOST, OTHER = "witness-full", "xen2", "xen3"
@@ -21,26 +20,17 @@ STANDS_STILL_S = 20.0
 TOLD = "SHOAL_CEPH_FULL"
 
 
-@pytest.fixture(scope="module")
-def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    return make_whole_and_quiet(lab, shoal)
-
-
 @pytest.fixture
 def vm(lab: Lab, session: witness_vm.Session) -> Iterator[str]:
     made = witness_vm.create(session, "shoal", NAME)
     yield made
     set_quota(lab, 0)
-    witness_vm.stop(lab, session, made)
-    disks = [session.call("VBD.get_VDI", vbd) for vbd in session.call("VM.get_VBDs", made)]
-    session.call("VM.destroy", made)
-    for disk in disks:
-        session.call("VDI.destroy", disk)
+    remove(lab, session, made)
 
 
 def test_a_guest_waits_for_room_and_loses_nothing(lab: Lab, session: witness_vm.Session, vm: str) -> None:
     witness_vm.start(session, vm, HOST)
-    acked = wait_for_acks(lab, HOST, NAME, 20)
+    wait_for_acks(lab, HOST, NAME, 20)
     set_quota(lab, 1024)
     acked = wait_until_it_stands_still(lab)
     (sr,) = session.call("SR.get_by_name_label", "shoal")

@@ -8,9 +8,8 @@ import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import Run, lab_cli
+from tests.lab.conftest import lab_cli
 from tests.lab.test_disks import disk_of, start_and_read, wait_for_acks
-from tests.lab.whole_pool import make_whole_and_quiet
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SR, NAME = "shoal", "witness-moves"
@@ -24,11 +23,6 @@ data = sys.stdin.buffer.read()
 found = [at for at in range((int(sys.argv[1]) - 1) * 4096, len(data), 4096) if data[at:at + 8] == b"SHOALWIT"]
 times = [struct.unpack_from("<Q", data, at + 24)[0] for at in found]
 print(max(later - earlier for earlier, later in zip(times, times[1:])) / 1e9)' "$2" """
-
-
-@pytest.fixture(scope="module")
-def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    return make_whole_and_quiet(lab, shoal)
 
 
 def test_a_vm_moves_there_and_back_and_goes_on_counting(lab: Lab, session: witness_vm.Session) -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import Run, lab_cli
+from tests.lab.conftest import lab_cli
 from tests.lab.test_disks import disk_of, start_and_read, wait_for_acks
-from tests.lab.whole_pool import make_whole_and_quiet
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SR, NAME = "shoal", "witness-resets"
@@ -23,11 +22,6 @@ LOOKED_AT = 256  # blocks: the witness has written less than these 16 MiB
 COMPARE = f"""import sys
 old, new = (open(path, "rb", 0) for path in sys.argv[1:3])
 print(*(n for n in range({LOOKED_AT}) if old.read({BLOCK_BYTES}) != new.read({BLOCK_BYTES})))"""
-
-
-@pytest.fixture(scope="module")
-def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    return make_whole_and_quiet(lab, shoal)
 
 
 @pytest.fixture

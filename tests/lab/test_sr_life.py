@@ -17,7 +17,7 @@ from lab import witness_vm
 from lab.topology import Lab
 from tests.lab.conftest import Run
 from tests.lab.test_disks import replace_disk, shoal_disk
-from tests.lab.whole_pool import make_whole_and_quiet
+from tests.lab.witnesses import remove
 
 pytestmark = pytest.mark.lab
 MIB = 1 << 20
@@ -25,11 +25,6 @@ NULL = "OpaqueRef:NULL"
 NAME = "witness-moved"
 CONTENT = (bytes(range(256)) * 4096, bytes(30 * MIB), b"and at its end".rjust(MIB, b"\xa5"))
 KEPT = ("name_label", "name_description", "virtual_size", "is_a_snapshot", "type", "managed", "location")
-
-
-@pytest.fixture(scope="module")
-def session(lab: Lab, shoal: Run) -> witness_vm.Session:
-    return make_whole_and_quiet(lab, shoal)
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +113,7 @@ def test_a_vms_disk_moves_to_it(
         shoal_disk("move", uuid, "--yes", "--sr", "shoal", "--delete-source")
         assert session.call("VDI.get_by_name_label", "moved") == [new]
     finally:
-        for vbd in session.call("VM.get_VBDs", vm):
-            witness_vm.stop(lab, session, vm)
-            disk = session.call("VBD.get_VDI", vbd)
-            session.call("VBD.destroy", vbd)
-            session.call("VDI.destroy", disk)
-        session.call("VM.destroy", vm)
+        remove(lab, session, vm)
 
 
 def test_forgotten_it_comes_back_with_names_and_snapshots(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import SPEC, Run, lab_cli
+from tests.lab.lab_commands import SPEC, Run, lab_cli
 
 
 def make_whole(shoal: Run, spec: Path = SPEC) -> None:

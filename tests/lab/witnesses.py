@@ -1,4 +1,4 @@
-"""A witness VM that the pool starts again by itself."""
+"""Witness VMs: one that the pool starts again by itself, and one that goes."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def wait_until_it_goes_on(lab: Lab, session: witness_vm.Session, vm: str, name: 
     assert "damaged" not in after.text
     more = (after.highest or 0) + MORE
     witness_vm.wait_for(look, lambda console: console.acked >= more, timeout_s=SAYS_WITHIN_S, what=f"{name} to go on")
+
+
+def remove(lab: Lab, session: witness_vm.Session, vm: str) -> None:
+    """With its disks."""
+    witness_vm.stop(lab, session, vm)
+    disks = [session.call("VBD.get_VDI", vbd) for vbd in session.call("VM.get_VBDs", vm)]
+    session.call("VM.destroy", vm)
+    for disk in disks:
+        session.call("VDI.destroy", disk)
