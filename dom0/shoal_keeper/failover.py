@@ -6,7 +6,7 @@ before each VM, look again before each start.
 
 from typing import Dict, FrozenSet, NamedTuple, Tuple
 
-SUSPECT_S = 15.0  # so long a host must have been silent, whose monitor and OSDs Ceph has given up by its own time-outs
+SUSPECT_S = 10.0  # so long a host must have been silent, whose monitor and OSDs Ceph has given up by its own time-outs
 ISOLATED_S = 30.0  # so long without quorum and peers a host takes its own VMs' writes for refused
 RESTART_MARK = "shoal:restart"
 CLAIM_MARK = "shoal:claim"

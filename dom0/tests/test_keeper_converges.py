@@ -106,9 +106,10 @@ class World:
             return []
         seen = self.see(name)
         machine.memory = after_look(machine.memory, seen)
-        decision = decide(seen, machine.memory)
+        known = machine.memory
+        decision = decide(seen, known)
         for action in decision.actions:
-            why = self._carry_out(name, action)
+            why = self._carry_out(name, action, known)
             uptime_s = self.now - machine.booted_at
             if why:
                 machine.memory = after_failure(machine.memory, action, uptime_s, why)
@@ -116,7 +117,7 @@ class World:
                 machine.memory = after_success(machine.memory, action, uptime_s)
         return list(decision.actions)
 
-    def _carry_out(self, name: str, action: Action) -> str:
+    def _carry_out(self, name: str, action: Action, known: Memory) -> str:
         machine = self.machines[name]
         if action.kind == "start_storage_vm":
             assert not machine.storage_vm_runs
@@ -128,11 +129,13 @@ class World:
                 return "SR_BACKEND_FAILURE_47"
             machine.attached = True
         else:
-            return self._start(name, action.vm, action.place or next(n for n in HOSTS if self.machines[n].attached))
+            place = action.place or next(other for other in HOSTS if self.machines[other].attached)
+            return self._start(name, action.vm, place, known)
         return ""
 
-    def _start(self, keeper: str, vm: str, place: str) -> str:
-        guest, memory = self.guests[vm], self.machines[keeper].memory
+    def _start(self, keeper: str, vm: str, place: str, memory: Memory) -> str:
+        """`memory` as it was when the round was decided: one that starts at last in that very round was waited for by nobody."""
+        guest = self.guests[vm]
         assert not guest.resident_on, f"{vm} is started and runs"
         for other, before in self.guests.items():
             if self._is_of(before, keeper) and before.order < guest.order:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dom0.shoal_keeper import failover_presence, failover_roster, failover_succession, failover_watch, observe
-from dom0.shoal_keeper.failover import Peer, Sight
+from dom0.shoal_keeper.failover import SUSPECT_S, Peer, Sight
 from dom0.shoal_keeper.failover_lost_master import LOST_MASTER_TIMEOUT_S, UNANSWERED_S
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, REFUSED_S, SUCCESSOR, UNTOLD
@@ -236,7 +236,7 @@ def test_an_heir_waits_in_short_rounds_for_its_toolstack_to_answer(world: World,
 def test_a_toolstack_is_asked_for_its_master_before_that_is_dead_and_not_once_more_then(world: World) -> None:
     """A member's lets one wait for two seconds. Whoever has taken the place meanwhile is seen in its file."""
     world.dead.add("b")
-    world.rounds(12)
+    world.rounds(7)
     assert "pool.get_all" not in world.asked
     world.rounds(3)
     assert world.asked.count("pool.get_all") == 1 and world.watch._dead == set()
@@ -248,7 +248,7 @@ def test_a_toolstack_is_asked_for_its_master_before_that_is_dead_and_not_once_mo
 
 def test_that_a_toolstack_had_no_master_is_not_believed_for_long(world: World) -> None:
     world.dead.add("b")
-    world.rounds(15)
+    world.rounds(10)
     world.clock += UNANSWERED_S
     world.answers = {"pool.get_all": ["pool"]}  # it has one since
     world.rounds(3)
@@ -308,7 +308,7 @@ def test_an_heir_whose_toolstack_refuses_leaves_the_place_to_the_next(
 def test_the_question_for_a_dead_master_delays_no_verdict(
     world: World, monkeypatch: pytest.MonkeyPatch, more_s: float
 ) -> None:
-    """It comes as that of a member: after 15 s of silence, at most a round (2.5 s, and what it takes more), and the last question (1.5 s)."""
+    """It comes as that of a member: after the silence, at most a round (2.5 s, and what it takes more), and the last question (1.5 s)."""
 
     def answers(address: str) -> bool:
         world.clock += 1.5 if address == "address-b" else 0.0
@@ -333,4 +333,4 @@ def test_the_question_for_a_dead_master_delays_no_verdict(
         world.clock += pause_s
         pause_s = world.watch.run_round()
     assert world.asked.count("pool.get_all") == 1
-    assert world.clock - began <= 15.0 + (2.5 + more_s) + 1.5 + more_s
+    assert world.clock - began <= SUSPECT_S + (2.5 + more_s) + 1.5 + more_s

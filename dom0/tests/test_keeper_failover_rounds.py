@@ -198,7 +198,7 @@ def test_while_a_host_may_be_dying_nothing_less_urgent_keeps_it_from_being_liste
     monkeypatch.setattr(watch, "_work", lambda _: looks.append(clock[0]) or 1.0)
     monkeypatch.setattr(watch, "_refresh_roster", lambda: None)
     watch._doubt_until = 0.0
-    while clock[0] < 1012.0:
+    while clock[0] < 1006.0:
         watch.run_round()
         clock[0] += 2.0
     assert looks == [] and watch._looks_for_strays
@@ -206,11 +206,11 @@ def test_while_a_host_may_be_dying_nothing_less_urgent_keeps_it_from_being_liste
     monkeypatch.setattr(watch._actor, "collect", lambda: [])
     watch.run_round()
     watch._actor.starts.clear()
-    assert looks == [1012.0], "what is in hand goes on"
-    for clock[0] in (1014.0, 1016.0):
+    assert looks == [1006.0], "what is in hand goes on"
+    for clock[0] in (1008.0, 1010.0):
         watch.run_round()
-    assert looks == [1012.0, 1016.0] and watch._dead == {"b"}
+    assert looks == [1006.0, 1010.0] and watch._dead == {"b"}
     silent.clear()
-    clock[0] = 1018.0
+    clock[0] = 1012.0
     watch.run_round()
-    assert looks[-1] == 1018.0, "it is back"
+    assert looks[-1] == 1012.0, "it is back"
