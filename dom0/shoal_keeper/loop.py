@@ -10,6 +10,7 @@ from .containers import Containers
 from .decide import decide, describe
 from .failover_watch import Watch
 from .toolstack import Refused, Toolstack, Unreachable
+from .usage import Usage
 
 AT_ONCE_S = 0.2  # after something was done: the next thing may be possible now
 BOOTING_S = 600.0  # so long after a boot everything waits for something
@@ -30,6 +31,7 @@ class Keeper:
         self._alerts = Alerts(self._toolstack)
         self._containers = Containers(self._toolstack)
         self._noout = noout.Return()
+        self._usage = Usage(self._toolstack)
         self._stuck = sockets.Stuck()
         self._memory = memories.load(observe.read_boot())
         self._is_kept = True
@@ -69,6 +71,7 @@ class Keeper:
                 said += self._alerts.update(decision, seen)
             said += self._noout.update(seen)
             said += self._containers.update(seen)
+            said += self._usage.update(seen)
             said += self._stuck.end_lasting()
         finally:
             self._say("; ".join(said) or decision.why, any(outcome.how == FAILED for outcome in outcomes))

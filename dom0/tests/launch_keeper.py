@@ -10,7 +10,7 @@ from shoal_dom0 import connection, datapath, settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
 from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster  # noqa: E402
 from shoal_keeper import alerts, ceph_troubles, failover_alive, failover_leftover, failover_past, failover_succession, failover_watch  # noqa: E402
-from shoal_keeper import containers, loop, memory, noout, observe, services, toolstack  # noqa: E402
+from shoal_keeper import containers, loop, memory, noout, observe, services, toolstack, usage  # noqa: E402
 
 folder = sys.argv.pop(1)
 xapi.SOCKET = os.path.join(folder, "xapi")
@@ -42,6 +42,7 @@ loop.AT_ONCE_S, loop.CALM_S = 0.02, 0.5
 loop.HURRY_S = loop.BOOTING_HURRY_S = 0.2
 ceph_troubles.FULL_PATIENCE_S = alerts.LOOK_AGAIN_S = 0.5
 noout.AGAIN_S = 0.5
+usage.EVERY_S = 2.0
 act.POLL_S, act.WAIT_S = 0.05, 3.0
 memory.FIRST_PAUSE_S, memory.LONGEST_PAUSE_S, memory.BOOTING_PAUSE_S = 0.2, 1.0, 1.0
 toolstack.CALL_TIMEOUT_S = 5.0
