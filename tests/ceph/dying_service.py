@@ -41,8 +41,8 @@ def main() -> None:
         return order(*arguments, **named)
 
     ceph.Ceph.order = counted_order  # type: ignore[method-assign]
-    ceph.Ceph._pool = counted  # type: ignore[method-assign]
-    routes.Routes._in_pool = answer_or_die  # type: ignore[method-assign]
+    ceph.Ceph._pool = counted  # type: ignore[method-assign, assignment]
+    routes.Routes._in_pool = answer_or_die  # type: ignore[method-assign, assignment]
     purge.Purger.start = lambda self: None  # type: ignore[method-assign]
     for module in (holders, revert):
         module.rbd = Librbd(fuse)  # type: ignore[attr-defined]

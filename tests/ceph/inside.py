@@ -143,7 +143,7 @@ class Inside:
     def content(self, request: dict[str, Any]) -> dict[str, Any]:
         """All that a pool holds: images by name with their snapshots, trash, and every object's name."""
         with self.pool(request) as ioctx:
-            images = {}
+            images: dict[str, list[str] | None] = {}
             for entry in rbd.RBD().list2(ioctx):
                 try:
                     with rbd.Image(ioctx, image_id=entry["id"], read_only=True) as image:

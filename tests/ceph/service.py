@@ -59,7 +59,7 @@ class Service:
         if not self.inside.exists():
             self._write_files()
         config = f"/scratch/{self.inside.name}/config.json"
-        argv = ("/opt/shoal/volumes/__main__.py", "--config", config)
+        argv: tuple[str, ...] = ("/opt/shoal/volumes/__main__.py", "--config", config)
         if dying_at:
             argv = ("/repository/tests/ceph/dying_service.py", config, str(dying_at))
         if stopping_at:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.clients import ceph as client
 from shoal.clients.ceph import Ceph, CephRefused, CephTimedOut
+from shoal.kit.errors import ShoalError
 from tests.ceph.cluster import Cluster
 from tests.ceph.test_image_step import Inside
 
@@ -71,7 +71,7 @@ async def test_no_error_quotes_what_may_be_a_key(ceph: Ceph, cluster: Cluster) -
     program.write_text("#!/bin/sh\necho AQsecret\n")
     program.chmod(0o755)
     for argv, shown in ((["auth", "get", "client.a"], ""), (["status"], "AQsecret\n")):
-        with pytest.raises(client.ShoalError, match="printed no JSON") as caught:
+        with pytest.raises(ShoalError, match="printed no JSON") as caught:
             await ceph.command(argv)
         assert caught.value.details == shown
         assert caught.value.__cause__ is None and caught.value.__suppress_context__

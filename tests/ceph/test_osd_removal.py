@@ -122,7 +122,7 @@ async def test_a_daemon_that_is_gone_already_is_no_hindrance(ceph: Ceph, cluster
     try:
         await osd_removal.apply(removal(osd, own, keep_id=True, drain=False), run)
         assert cluster.run("sh", "-c", f"ls {folder} || echo gone").strip() == "gone"
-        found = (await ceph.command(["osd", "dump"]))["osds"]  # type: ignore[index, call-overload]
+        found = (await ceph.command(["osd", "dump"]))["osds"]  # type: ignore[index]
         (left,) = [one["uuid"] for one in found if one["osd"] == osd]
         await osd_removal.apply(removal(osd, left, keep_id=False, drain=True), run)
         assert str(osd) not in cluster.ceph("osd", "ls").split()
@@ -132,7 +132,7 @@ async def test_a_daemon_that_is_gone_already_is_no_hindrance(ceph: Ceph, cluster
 
 async def test_an_osd_with_data_is_waited_for(ceph: Ceph, cluster: Cluster) -> None:
     """The only OSD of this cluster can never be emptied: it is out, asked about again and again, and lives."""
-    own = next(osd["uuid"] for osd in (await ceph.command(["osd", "dump"]))["osds"] if osd["osd"] == 0)  # type: ignore[index, call-overload]
+    own = next(osd["uuid"] for osd in (await ceph.command(["osd", "dump"]))["osds"] if osd["osd"] == 0)  # type: ignore[index]
     cluster.rbd("create", "--size", "16M", "kept")  # without data it would be empty at once
     said: asyncio.Queue[str] = asyncio.Queue()
     run = Tools(Connections(ceph), lambda _, text: said.put_nowait(text))  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ async def test_another_osd_with_the_same_id_is_left_alone(ceph: Ceph, cluster: C
 async def test_an_id_that_waits_is_purged_when_its_host_leaves(ceph: Ceph, cluster: Cluster) -> None:
     osd = int(cluster.ceph("osd", "new", str(uuid.uuid4())))
     cluster.ceph("osd", "destroy", str(osd), "--force", "--yes-i-really-mean-it")
-    own = next(one["uuid"] for one in (await ceph.command(["osd", "dump"]))["osds"] if one["osd"] == osd)  # type: ignore[index, call-overload]
+    own = next(one["uuid"] for one in (await ceph.command(["osd", "dump"]))["osds"] if one["osd"] == osd)  # type: ignore[index]
     wanted, asked = removal(osd, own, keep_id=False, drain=True), Asked(ceph.ssh)
     await osd_removal.apply(wanted, tools(asked))
     assert [argv for argv in asked.all if "purge" in argv] == [["osd", "purge", str(osd)]]  # any flag is force
@@ -221,7 +221,7 @@ async def test_all_that_leave_are_out_before_the_first_is_waited_for(ceph: Ceph,
         cluster.ceph("osd", "in", str(osd), str(beside))
         await osd_removal.apply(wanted, tools(ceph, lambda: looked_for.append(True)))
         found = await ceph.command(["osd", "dump"])
-        assert {one["osd"]: one["in"] for one in found["osds"] if one["osd"] in (osd, beside)} == {beside: 0}  # type: ignore[index, call-overload]
+        assert {one["osd"]: one["in"] for one in found["osds"] if one["osd"] in (osd, beside)} == {beside: 0}  # type: ignore[index]
         assert looked_for == []
     finally:
         for one in (osd, beside):

@@ -54,10 +54,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the schedule (default: new)")
     parser.add_argument("--only", default="", help="names of faults, divided by commas")
     parser.add_argument("--busy", type=float, default=0, metavar="S", help="before, so long a slow and busy network")
-    number = {"type": int, "default": 0, "metavar": "N"}
-    parser.add_argument(
-        "--compare-defaults", help="before, N crashes with Shoal's settings and N with Ceph's", **number
-    )
+    compared = "before, N crashes with Shoal's settings and N with Ceph's"
+    parser.add_argument("--compare-defaults", type=int, default=0, metavar="N", help=compared)
     arguments = parser.parse_args(words)
     try:
         arguments.faults = choose([name for name in arguments.only.split(",") if name])

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from lab import witness_vm
@@ -76,7 +77,7 @@ def remove_vms(run: Run) -> None:
     deadline_s = time.monotonic() + REMOVE_WITHIN_S
     session = run.ground.session(timeout_s=REMOVE_CALL_TIMEOUT_S)
     for name, vm in run.vms.items():
-        attempt(run, f"the witness {name} could not be removed", lambda vm=vm: remove_vm(session, vm, deadline_s))
+        attempt(run, f"the witness {name} could not be removed", partial(remove_vm, session, vm, deadline_s))
 
 
 def remove_vm(session: witness_vm.Session, vm: str, deadline_s: float) -> None:

@@ -113,8 +113,7 @@ def up(ground: Ground, _host: str) -> None:
     """The hosts are up when all dom0s have booted; `shoal-lab up` waits for their toolstacks, too."""
     with ThreadPoolExecutor(max_workers=1) as aside:
         going_up = aside.submit(ground.lab_cli, "up", timeout_s=UP_TIMEOUT_S)
-        is_up = lambda: all(hosts.greets(ground.lab, host) for host in ground.lab.hosts)  # noqa: E731
-        while not going_up.done() and not is_up():
+        while not going_up.done() and not all(hosts.greets(ground.lab, host) for host in ground.lab.hosts):
             time.sleep(0.5)
         ground.up_s = time.monotonic()
         going_up.result()

@@ -87,7 +87,7 @@ class Ground:
         failures = []
         for host in self.lab.hosts:
             try:
-                return asyncio.run(question(Ceph(StorageVmShell(self.lab, host))))
+                return asyncio.run(question(Ceph(StorageVmShell(self.lab, host))))  # type: ignore[arg-type]
             except (ShoalError, CommandError) as error:
                 failures.append(str(error))
         raise CommandError("Ceph was not reached:\n" + "\n".join(failures))

@@ -3,17 +3,20 @@
 Sent as it is to a monitor's container: `python3 - CEPH_CONF KEYRING POOL SECONDS`. Standard library and librados.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
 import time
+from typing import Any
 
 OBJECTS = 64
 AT_ONCE = 32
 PIECE_BYTES = 64 * 1024
 
 
-def main():
+def main() -> None:
     import rados
 
     conf, keyring, pool, seconds = sys.argv[1:]
@@ -30,8 +33,9 @@ def main():
     print(f"{count * PIECE_BYTES // 1024**2} MiB")
 
 
-def write(ioctx, names, deadline):
-    piece, under_way, count = os.urandom(PIECE_BYTES), [], 0
+def write(ioctx: Any, names: list[str], deadline: float) -> int:
+    piece, count = os.urandom(PIECE_BYTES), 0
+    under_way: list[Any] = []
     while time.monotonic() < deadline:
         if len(under_way) >= AT_ONCE:
             under_way.pop(0).wait_for_complete_and_cb()

@@ -3,10 +3,14 @@
 Sent as it is to a monitor's container, where librbd is: `python3 - CEPH_CONF KEYRING POOL IMAGE`.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 import sys
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 RECORD_BYTES = 4096
 CHUNK_RECORDS = 1024
@@ -15,7 +19,7 @@ HEAD = struct.Struct("<8sQQQQQ")  # magic, guest, number, time, run, the run's f
 MAGIC = b"SHOALWIT"
 
 
-def run_of(record, number):
+def run_of(record: bytes, number: int) -> tuple[int, int] | None:
     """The run that wrote it, and that run's first record; None if it is not whole, or does not belong there."""
     if len(record) < RECORD_BYTES:
         return None
@@ -25,13 +29,14 @@ def run_of(record, number):
     return (run, run_first) if is_valid else None
 
 
-def survey(read, size_bytes):
+def survey(read: Callable[[int, int], bytes], size_bytes: int) -> dict[str, Any]:
     """`read(offset, length)`: the highest record up to which all are valid, the last valid one, and the runs.
 
     Of each stretch of records of one run: the record that the run began with, and the stretch's first and last one.
     """
     highest = last = offset = 0
-    runs, last_run = [], None
+    runs: list[list[int]] = []
+    last_run = None
     while offset < size_bytes and offset // RECORD_BYTES <= last + QUIET_RECORDS:
         chunk = read(offset, min(CHUNK_RECORDS * RECORD_BYTES, size_bytes - offset))
         for begin in range(0, len(chunk), RECORD_BYTES):
@@ -46,7 +51,7 @@ def survey(read, size_bytes):
     return {"highest": highest, "last": last, "runs": runs}
 
 
-def main():
+def main() -> None:
     import rados
     import rbd
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 
 import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import Run, lab_cli
+from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
 from tests.lab.test_keeper import log_in, state, unplugged
 
 pytestmark = pytest.mark.lab
@@ -137,6 +140,45 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
     wait_whole(session, "xen3")
     assert host_of(session, vm) == place
     assert not runs_in_xen("xen3")
+
+
+@pytest.mark.long  # three minutes
+def test_a_host_that_dies_before_its_vms_have_left_it_is_missed_all_the_same(
+    lab: Lab, session: witness_vm.Session, vm: str
+) -> None:
+    """`shoal host maintenance enter` has marked it, and is killed before it has moved anything away."""
+    witness_vm.stop(lab, session, vm)
+    witness_vm.start(session, vm, "xen2")
+    acked(lab, "xen2", wait_found(lab, "xen2", 0) + RECORDS)
+    (host,) = session.call("host.get_by_name_label", "xen2")
+    enter_words = ("host", "maintenance", "enter", "xen2", "-f", str(SPEC), "--yes")
+    argv = [str(BIN / "shoal-lab"), "exec", "--", str(BIN / "shoal"), *enter_words]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as enter:
+        try:
+            mark = witness_vm.wait_for(
+                lambda: session.call("host.get_other_config", host).get("shoal:maintenance", ""),
+                lambda mark: mark != "",
+                timeout_s=120,
+                what="the host to be marked",
+                every_s=0.05,
+            )
+        finally:
+            os.killpg(enter.pid, signal.SIGKILL)
+    assert mark.startswith("leaving ")
+    assert (host_of(session, vm), session.call("VM.get_current_operations", vm)) == ("xen2", {})
+    before = witness_vm.read_console(lab, "xen2", VM).acked
+    since = time.monotonic()
+    lab_cli("crash", "xen2")
+    place = wait_elsewhere(session, vm, "xen2", since)
+    acked(lab, place, wait_found(lab, place, before) + 10)
+
+    lab_cli("boot", "xen2", timeout_s=600)
+    lab_cli(
+        "exec", "--", str(BIN / "shoal"), "host", "maintenance", "exit", "xen2", "-f", str(SPEC), "--yes", timeout_s=900
+    )
+    wait_whole(session, "xen2")
+    assert host_of(session, vm) == place and not runs_in_xen("xen2")
+    assert "shoal:maintenance" not in session.call("host.get_other_config", host)
 
 
 @pytest.mark.long  # two and a half minutes

@@ -22,7 +22,7 @@ def shipped(folder: str) -> list[Path]:
 def vermin(floor: tuple[int, int], paths: list[Path]) -> subprocess.CompletedProcess[str]:
     """Vermin knows which release brought each feature, module, member and keyword."""
     target = "-t={}.{}-".format(*floor)
-    argv = [Path(sys.executable).with_name("vermin"), target, "--violations", "--no-tips", "--eval-annotations"]
+    argv = [str(Path(sys.executable).with_name("vermin")), target, "--violations", "--no-tips", "--eval-annotations"]
     return subprocess.run([*argv, *map(str, paths)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 

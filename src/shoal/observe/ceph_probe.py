@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
-    import rados  # type: ignore[import-not-found]  # only there
+    import rados  # only there
 
     settings = {
         "client_mount_timeout": "5",
@@ -60,7 +60,7 @@ def ask(answers: dict[str, Any], errors: dict[str, str]) -> None:
 
 def look_at_images(answers: dict[str, Any], errors: dict[str, str], cluster: Any, images: list[str]) -> None:
     import rados
-    import rbd  # type: ignore[import-not-found]
+    import rbd
 
     found: dict[str, Any] = {}
     for name in images:

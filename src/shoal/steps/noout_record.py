@@ -10,7 +10,7 @@ SETTINGS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd
 
 
 def main() -> None:
-    import rados  # type: ignore[import-not-found]  # only there
+    import rados  # only there
 
     conf, keyring, machine, *places = sys.argv[1:]
     cluster = rados.Rados(conffile=conf, rados_id="admin", conf={**SETTINGS, "keyring": keyring})
