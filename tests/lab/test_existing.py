@@ -7,6 +7,7 @@ Before and after it the pool is without Shoal: what tests before have left is de
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.lab import before_apply
 from tests.lab.conftest import Run, lab_cli
 from tests.lab.test_destroy import differences
 from tests.lab.test_disks import start_and_read, wait_for_acks
+from tests.lab.test_failover import BACK_S, host_of, wait_elsewhere
+from tests.lab.witnesses import wait_until_it_goes_on
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 SERVICE_PORT = 7443
@@ -184,10 +187,13 @@ def test_the_pool_has_its_srs_and_no_storage_vm(
     assert status.returncode == 0, status.stdout + status.stderr
     vms = session.call("VM.get_all_records").values()
     assert not [vm["name_label"] for vm in vms if "shoal:host" in vm["other_config"]]
-    for name in PLACES:
-        (sr,) = session.call("SR.get_by_name_label", name)
-        plugged = [session.call("PBD.get_currently_attached", pbd) for pbd in session.call("SR.get_PBDs", sr)]
-        assert plugged == [True] * len(lab.hosts)
+    assert plugged(session) == [True] * len(PLACES) * len(lab.hosts)
+
+
+def plugged(session: witness_vm.Session) -> list[bool]:
+    """Of each PBD of its SRs whether it is."""
+    srs = [sr for name in PLACES for sr in session.call("SR.get_by_name_label", name)]
+    return [session.call("PBD.get_currently_attached", pbd) for sr in srs for pbd in session.call("SR.get_PBDs", sr)]
 
 
 @pytest.mark.parametrize("sr", PLACES)
@@ -206,6 +212,25 @@ def test_a_vm_writes_and_goes_on_elsewhere(lab: Lab, external: External, session
     (image,) = external.listed("ls", *PLACES[sr])
     made = json.loads(external.cluster.rbd("info", *PLACES[sr], image, "--format", "json"))
     assert made.get("data_pool") == (None if sr == SR else DATA_POOL)
+
+
+def test_a_dead_hosts_vm_runs_elsewhere(lab: Lab, session: witness_vm.Session) -> None:
+    """No monitor and no OSD goes with it: the lock that its keeper renews in the cluster runs out."""
+    name, lost = "witness-restarts", lab.hosts[1].name
+    vm = witness_vm.create(session, SR, name)
+    witness_vm.stop(lab, session, vm)
+    session.call("VM.add_to_other_config", vm, "shoal:restart", "true")
+    witness_vm.start(session, vm, lost)
+    acked = wait_for_acks(lab, lost, name, 100)
+    since = time.monotonic()
+    lab_cli("crash", lost)
+    place = wait_elsewhere(session, vm, lost, since)
+    wait_until_it_goes_on(lab, session, vm, name, acked)
+
+    lab_cli("boot", lost, timeout_s=600)
+    witness_vm.wait_for(lambda: plugged(session), all, timeout_s=BACK_S, what=f"the SRs to be plugged on {lost} again")
+    assert host_of(session, vm) == place
+    witness_vm.stop(lab, session, vm)
 
 
 def test_destroy_leaves_the_cluster_to_its_keeper(
