@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from shoal.facts import Ceph, Facts
 from shoal.plan.action import Action, Change
-from shoal.plan.found import Verdict, judge_ceph
+from shoal.plan.ceph_daemons import plan_daemons
+from shoal.plan.found import Verdict
 from shoal.spec.model import Spec
-from shoal.spec.names import CEPH_CLUSTER, storage_vm_name
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
-    hosts = spec.hosts[:2]
-    names = tuple(storage_vm_name(host.name) for host in hosts)
-    settings = {
-        "hosts": tuple(host.name for host in hosts),
-        "names": names,
-        "addresses": tuple(str(host.storage_vm.address) for host in hosts),
-    }
-    change, reason = judge_ceph(facts, _judge, names)
-    needs = frozenset(f"ceph_host/{host.name}" for host in hosts)
-    return (Action("ceph_mgrs", CEPH_CLUSTER, change, reason, needs=needs, settings=settings),)
+    return plan_daemons("ceph_mgrs", spec.hosts[:2], facts, _judge)
 
 
 def _judge(ceph: Ceph, names: tuple[str, ...]) -> Verdict:

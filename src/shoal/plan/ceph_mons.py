@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from shoal.facts import Ceph, Facts
 from shoal.plan.action import Action, Change
-from shoal.plan.found import Verdict, judge_ceph
+from shoal.plan.ceph_daemons import plan_daemons
+from shoal.plan.found import Verdict
 from shoal.spec import model
 from shoal.spec.model import Spec
-from shoal.spec.names import CEPH_CLUSTER, storage_vm_name
+from shoal.spec.names import storage_vm_name
 
 MON_V1_PORT = 6789
 
 
 def plan(spec: Spec, facts: Facts) -> tuple[Action, ...]:
-    hosts = mon_hosts(spec)
-    names = tuple(storage_vm_name(host.name) for host in hosts)
-    settings = {
-        "hosts": tuple(host.name for host in hosts),
-        "names": names,
-        "addresses": tuple(str(host.storage_vm.address) for host in hosts),
-    }
-    change, reason = judge_ceph(facts, _judge, names)
-    needs = frozenset(f"ceph_host/{host.name}" for host in hosts)
-    return (Action("ceph_mons", CEPH_CLUSTER, change, reason, needs=needs, settings=settings),)
+    return plan_daemons("ceph_mons", mon_hosts(spec), facts, _judge)
 
 
 def monitor_addresses(spec: Spec, facts: Facts) -> set[str]:

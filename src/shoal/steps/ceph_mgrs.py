@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from shoal.clients.ceph import Ceph
-from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 420.0
-STANDBY_TIMEOUT_S = 360.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    ceph = await tools.ceph()
     names = settings.texts(action, "names")
-    await orchestrator.place(ceph, tools, "mgr", names)
-
-    async def look() -> str:
-        seen = await _look(ceph, names)
-        if seen:
-            tools.progress(action, seen)
-        return seen
-
-    watched = orchestrator.watch(look, tools)
-    await wait_until(watched, deadline_s=STANDBY_TIMEOUT_S, what=f"managers on {', '.join(names)}", every_s=3)
+    await orchestrator.place(action, tools, "mgr", _look, what=f"managers on {', '.join(names)}")
 
 
 async def verify(action: Action, tools: Tools) -> str:

@@ -5,28 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from shoal.clients.ceph import Ceph
-from shoal.kit.waiting import wait_until
 from shoal.plan.action import Action
 from shoal.steps import orchestrator, settings
 from shoal.steps.tools import Tools
 
 timeout_s = 420.0
-QUORUM_TIMEOUT_S = 360.0
 
 
 async def apply(action: Action, tools: Tools) -> None:
-    ceph = await tools.ceph()
     names = settings.texts(action, "names")
-    await orchestrator.place(ceph, tools, "mon", names)
-
-    async def look() -> str:
-        seen = await _look(ceph, names)
-        if seen:
-            tools.progress(action, seen)
-        return seen
-
-    watched = orchestrator.watch(look, tools)
-    await wait_until(watched, deadline_s=QUORUM_TIMEOUT_S, what=f"{len(names)} monitors in quorum", every_s=3)
+    await orchestrator.place(action, tools, "mon", _look, what=f"{len(names)} monitors in quorum")
 
 
 async def verify(action: Action, tools: Tools) -> str:

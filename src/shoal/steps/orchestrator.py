@@ -10,18 +10,35 @@ from collections.abc import Awaitable, Callable
 
 from shoal.clients.ceph import Ceph, CephRefused
 from shoal.kit.errors import TemporaryError
+from shoal.kit.waiting import wait_until
+from shoal.plan.action import Action
+from shoal.steps import settings
 from shoal.steps.tools import Tools
 
 LOOK_EVERY = 4
 """Waits look for a failed module at each so-manieth of their own looks: each question costs Ceph a process."""
+PLACE_TIMEOUT_S = 360.0
 AGAIN_S = 60.0  # a manager needs time to start anew
 MODULES = ("cephadm", "orchestrator")
 NO_MANAGER = 22  # EINVAL
+Look = Callable[[Ceph, tuple[str, ...]], Awaitable[str]]  # what is missing on hosts of these names, "" for nothing
 
 
-async def place(ceph: Ceph, tools: Tools, kind: str, hosts: tuple[str, ...]) -> None:
-    """`ceph orch apply KIND` on these hosts."""
-    await order(ceph, tools, ["orch", "apply", kind, f"--placement={','.join(hosts)}"])
+async def place(action: Action, tools: Tools, kind: str, look: Look, *, what: str) -> None:
+    """`ceph orch apply KIND` on the hosts that the action names; done when `look` finds nothing missing on them.
+
+    Raises TimedOut, which says what is missing.
+    """
+    ceph, names = await tools.ceph(), settings.texts(action, "names")
+    await order(ceph, tools, ["orch", "apply", kind, f"--placement={','.join(names)}"])
+
+    async def look_on() -> str:
+        missing = await look(ceph, names)
+        if missing:
+            tools.progress(action, missing)
+        return missing
+
+    await wait_until(watch(look_on, tools), deadline_s=PLACE_TIMEOUT_S, what=what, every_s=3)
 
 
 async def order(ceph: Ceph, tools: Tools, argv: list[str], *, input: bytes | None = None) -> None:
