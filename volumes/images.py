@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import rados
 
-from volumes import directory, header, holders, takeover
+from volumes import directory, header, holders, members, takeover
 from volumes.errors import ServiceError, exists, has_errno, in_use, not_found
 from volumes.header import Header
 from volumes.names import (
@@ -181,4 +181,5 @@ def remove(pool: Pool, volume_id: str) -> dict[str, Any]:
 def read_holders(pool: Pool, volume_id: str) -> dict[str, Any]:
     found = get(pool, volume_id)
     held = holders.read(pool.ioctx, found.image_id)
-    return {"id": volume_id, "image_id": found.image_id, "half_reset": is_half_reset(found), **held}
+    quorum = members.read_quorum(pool.monitors)  # whoever is about to map it may choose a monitor by that
+    return {"id": volume_id, "image_id": found.image_id, "half_reset": is_half_reset(found), "quorum": quorum, **held}

@@ -9,6 +9,18 @@ class Monitors(Protocol):
     def command(self, **arguments: Any) -> Any: ...
 
 
+def v1_addresses(mon: dict[str, Any]) -> list[str]:
+    """ "10.77.0.21:6789" of a monitor of a map: what kernels ask."""
+    return [str(entry["addr"]) for entry in mon["public_addrs"]["addrvec"] if entry["type"] == "v1"]
+
+
+def read_quorum(monitors: Monitors) -> list[str]:
+    """v1 addresses of the monitors that take part now."""
+    quorum = monitors.command(prefix="quorum_status")
+    inside = [mon for mon in quorum["monmap"]["mons"] if mon["name"] in quorum["quorum_names"]]
+    return [address for mon in inside for address in v1_addresses(mon)]
+
+
 def read(monitors: Monitors) -> dict[str, Any]:
     """An answer at all means that there is a quorum."""
     quorum = monitors.command(prefix="quorum_status")

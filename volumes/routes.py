@@ -163,7 +163,9 @@ class Routes:
 
     def _status(self) -> dict[str, Any]:
         health = self._ceph.command(prefix="health")
-        monitors = [address for mon in self._ceph.command(prefix="mon dump")["mons"] for address in _v1_addresses(mon)]
+        monitors = [
+            address for mon in self._ceph.command(prefix="mon dump")["mons"] for address in members.v1_addresses(mon)
+        ]
         checks = [
             {"code": code, "severity": check["severity"], "message": check["summary"]["message"]}
             for code, check in sorted(health.get("checks", {}).items())
@@ -186,10 +188,6 @@ class Routes:
             "total_bytes": used + available,
             "used_bytes": used,
         }
-
-
-def _v1_addresses(mon: dict[str, Any]) -> list[str]:
-    return [str(entry["addr"]) for entry in mon["public_addrs"]["addrvec"] if entry["type"] == "v1"]
 
 
 def _owner_work(method: str, body: dict[str, Any]) -> Work:

@@ -135,16 +135,17 @@ def _activate_volume(call, writable):
     if writable:
         fencing.wait_until_free(call, holders)
     try:
-        return _map_checked(call, writable, image_id)
+        return _map_checked(call, writable, holders)
     except datapath.MapRefused as refusal:
         if writable and refusal.number in _HELD:
             fencing.wait_until_free(call, call.volumes.holders(call.location))
         raise _no_map(call, refusal)
 
 
-def _map_checked(call, writable, image_id):
+def _map_checked(call, writable, holders):
     """The kernel finds an image by its name, and where that leads is not always put right at once."""
-    found = _map(call, "vdi-" + call.vdi_uuid, writable)
+    image_id, quorum = holders.get("image_id"), holders.get("quorum")
+    found = _map(call, "vdi-" + call.vdi_uuid, writable, in_quorum=quorum if isinstance(quorum, list) else ())
     if image_id and found.image_id and found.image_id != image_id:
         datapath.unmap(found, call.deadline)
         reason = "the kernel has found image %s under the name of disk %s, and not %s; nothing was written to it"
@@ -193,11 +194,11 @@ def _usable_map(call, fits):
     return usable
 
 
-def _map(call, image, writable, snap=datapath.NO_SNAP):
+def _map(call, image, writable, snap=datapath.NO_SNAP, in_quorum=()):
     from . import records  # what unplugging can do without is not imported for it
 
     secret = records.read_secret(call)
-    return datapath.map_image(call.settings, secret, image, writable, call.deadline, snap)
+    return datapath.map_image(call.settings, secret, image, writable, call.deadline, snap, in_quorum)
 
 
 def _no_map(call, refusal):

@@ -12,6 +12,7 @@ from . import log, monitors
 from .deadline import Deadline
 from .errors import InvalidSecret, SRError, SRUnavailable, VDIInUse, VDIUnavailable
 from .names import is_uuid
+from .settings import own_address
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
@@ -110,7 +111,7 @@ def clients():
     return found
 
 
-def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
+def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP, in_quorum=()):
     """The new Map. A writable one is exclusive: the kernel keeps the image's lock and gives it to nobody.
 
     `noshare`: each disk is a Ceph client of its own, so that fencing one disk of a host leaves its others alone.
@@ -121,7 +122,8 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    line = " ".join([",".join(monitors.listening(settings.monitors)), ",".join(options), settings.pool, image, snap])
+    asked = monitors.choose(settings.monitors, own_address(), in_quorum)
+    line = " ".join([",".join(asked), ",".join(options), settings.pool, image, snap])
     patience = deadline.sooner(MAP_RESERVE_S)
     code = add(line, patience)
     if code is None:

@@ -1,4 +1,4 @@
-"""Which of Ceph's monitors listen. libceph asks one of those that it is given, by chance, and waits 3 s for a dead one."""
+"""Which of Ceph's monitors the kernel is told of. libceph asks one of those, by chance, and waits 3 s for a dead one."""
 
 import _socket  # see xapi
 import errno
@@ -10,11 +10,23 @@ OTHERS_WITHIN_S = 0.2  # after the first: they are on one network
 _NOT_YET = (errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
-def listening(endpoints):
-    """Those of the `address:port` that take a connection; all where none does, so that the kernel says what is wrong.
+def choose(endpoints, own_address, in_quorum):
+    """Of the `address:port` the one at this host's own address, where it takes part and listens; else all that listen.
 
-    The kernel learns of the others from the first that it reaches (CEPH_MSG_MON_MAP, net/ceph/mon_client.c).
+    The kernel learns of the others from the first that it reaches (CEPH_MSG_MON_MAP, net/ceph/mon_client.c), and stays with that one
+    for as long as it lives. Where it dies with its host, the client hears by chance, from another OSD, of the map that says so; else it asks
+    another monitor after 30 s (CEPH_MONC_PING_TIMEOUT, include/linux/ceph/libceph.h). The own one dies with nobody else's host.
     """
+    own = [each for each in endpoints if each in in_quorum and own_address and each.rpartition(":")[0] == own_address]
+    return _listening(own) or listening(endpoints)
+
+
+def listening(endpoints):
+    """Those that take a connection; all where none does, so that the kernel says what is wrong."""
+    return _listening(endpoints) or list(endpoints)
+
+
+def _listening(endpoints):
     poll, pending, found = select.poll(), {}, []
     try:
         for endpoint in endpoints:
@@ -33,7 +45,7 @@ def listening(endpoints):
     finally:
         for _, connection in pending.values():
             connection.close()
-    return [endpoint for endpoint in endpoints if endpoint in found] or list(endpoints)
+    return [endpoint for endpoint in endpoints if endpoint in found]
 
 
 def _begin(endpoint):

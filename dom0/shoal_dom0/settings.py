@@ -50,6 +50,12 @@ def own_service():
         return None  # only the order depends on it
 
 
+def own_address():
+    """The address of this host's storage VM, where its volume service and its monitor are; None if none is known."""
+    service = own_service()
+    return service.rpartition(":")[0] if isinstance(service, str) else None
+
+
 def _required(config, key):
     value = config.get(key)
     if not value or not isinstance(value, str):

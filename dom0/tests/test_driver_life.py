@@ -10,6 +10,7 @@ import pytest
 
 from dom0.tests.contents import held
 from dom0.tests.host import KEY, Host
+from tests.ceph.cluster import Cluster
 from tests.ceph.service import Service
 
 pytestmark = pytest.mark.ceph
@@ -186,6 +187,16 @@ def test_activate_maps_once_and_detach_unmaps(host: Host) -> None:
     host.call("vdi_detach", disk)
     assert host.kernel.maps() == []
     assert not link.is_symlink()
+
+
+def test_the_kernel_is_told_of_this_hosts_own_monitor_alone_while_that_takes_part(host: Host, cluster: Cluster) -> None:
+    """The volume service says so, and this host's is at the monitor's address."""
+    own, other = cluster.v1_address, "127.0.0.2:6789"
+    for configured, told in ((f"{other},{own}", own), (f"{other},127.0.0.1:6789", f"{other},127.0.0.1:6789")):
+        host.device_config["monitors"] = configured
+        disk = host.create()
+        host.call("vdi_activate", disk, args=("true",))
+        assert host.kernel.lines[-1].split(" ")[0] == told
 
 
 def test_unmapping_waits_for_a_device_that_is_open_a_moment_longer(host: Host) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from dom0.shoal_dom0 import monitors
-from dom0.shoal_dom0.monitors import listening
+from dom0.shoal_dom0.monitors import choose, listening
 
 
 @contextlib.contextmanager
@@ -60,3 +60,20 @@ def test_where_none_answers_the_kernel_is_told_of_all(refused: str) -> None:
         assert listening([refused, dead]) == [refused, dead]
     assert listening([refused]) == [refused]
     assert listening(["[::1%]:6789", refused]) == ["[::1%]:6789", refused]
+
+
+def test_a_hosts_own_monitor_is_chosen_if_it_takes_part_and_listens(refused: str) -> None:
+    with listener() as own, listener("::1") as other:
+        every = [other, own]
+        assert choose(every, "127.0.0.1", every) == [own]
+        assert choose(every, "[::1]", every) == [other]
+        assert choose(every, "127.0.0.1", [other]) == every, "it has no quorum"
+        assert choose([other, refused], "127.0.0.1", [other, refused]) == [other], "it has just gone"
+        for unknown in (None, "", "192.0.2.1"):
+            assert choose(every, unknown, every) == every
+
+
+def test_of_a_service_that_knows_of_no_quorum_nothing_is_made() -> None:
+    with listener() as own:
+        for odd in ([], [None, {}, 7], ["127.0.0.1"]):
+            assert choose([own, own], "127.0.0.1", odd) == [own, own]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.ceph.cluster import Cluster
 from tests.ceph.dialog import Inside
 from tests.ceph.service import Service
 from volumes.tests.calls import MIB, new_id, ok, refusal
@@ -66,7 +67,7 @@ def test_its_metadata_is_set_changed_and_removed(service: Service, volume: str) 
     assert ok(service.ask("GET", f"{VOLUMES}/{volume}"))["metadata"] == {"name_label": "disk"}
 
 
-def test_a_held_disk_takes_snapshots_and_grows(service: Service, inside: Inside, volume: str) -> None:
+def test_a_held_disk_takes_snapshots_and_grows(service: Service, cluster: Cluster, inside: Inside, volume: str) -> None:
     image = f"vdi-{volume}"
     inside.do("hold", image=image)
     try:
@@ -81,6 +82,7 @@ def test_a_held_disk_takes_snapshots_and_grows(service: Service, inside: Inside,
         revert = {"snapshot": made["location"]}
         assert refusal(service.ask("POST", f"{VOLUMES}/{volume}/revert", revert)) == (409, "in_use")
         held = ok(service.ask("GET", f"{VOLUMES}/{volume}/holders"))
+        assert held["quorum"] == [cluster.v1_address]
         assert [lock["alive"] for lock in held["locks"]] == [True]
         assert len(held["watchers"]) == 1
         of_snapshot = ok(service.ask("GET", f"{SNAPSHOTS}/{made['location']}/holders"))
