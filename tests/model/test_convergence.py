@@ -5,6 +5,7 @@ The world is a pure model (world.py); the plan is the real one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def plan_of(world: World) -> Plan:
     return plan
 
 
-def run(world: World, draw: st.DrawFn | None = None) -> None:
+def run(world: World, draw: Callable[[st.SearchStrategy[str]], str] | None = None) -> None:
     """Carry out a plan in any order that its needs allow; a Crash gets out."""
     plan = plan_of(world)
     left: dict[str, Action] = {action.id: action for action in plan.actions}

@@ -13,10 +13,11 @@ from shoal.plan.action import Change
 from shoal.plan.findings import find_faults
 from shoal.plan.planner import EXISTING_KINDS, make_plan
 from shoal.spec.model import Spec
+from shoal.steps.settings import table
 from tests.model.test_convergence import plan_of, run
 from tests.model.world import CA, Crash, World, make_facts, make_spec
 
-SRS = [
+SRS: list[dict[str, object]] = [
     {"name": "shoal", "type": "rbd", "pool": "rbd", "default": True},
     {"name": "gold", "type": "rbd", "pool": "rbd", "namespace": "gold"},
     {"name": "bulk", "type": "rbd", "pool": "rbd", "namespace": "bulk", "data_pool": "slow"},
@@ -125,9 +126,8 @@ def test_what_changed_in_the_spec_is_told_to_the_pbds(change: dict[str, object],
     made = world(existing())
     run(made)
     moved = existing().model_copy(deep=True)
-    ceph = moved.ceph.model_copy(
-        update={"existing": moved.ceph.existing.model_copy(update=change)}  # type: ignore[union-attr]
-    )
+    assert moved.ceph.existing is not None
+    ceph = moved.ceph.model_copy(update={"existing": moved.ceph.existing.model_copy(update=change)})
     changes = make_plan(moved.model_copy(update={"ceph": ceph}), made.facts).changes
     assert {action.kind for action in changes} == {"shared_sr"}
     assert changes[0].reason == said
@@ -136,7 +136,7 @@ def test_what_changed_in_the_spec_is_told_to_the_pbds(change: dict[str, object],
 def test_rights_are_by_name() -> None:
     plan = plan_of(world(make_spec(3, 1, srs=SRS)))
     (user,) = (action for action in plan.actions if action.id == "ceph_user/client.shoal-xen")
-    assert user.settings["caps"]["osd"] == (  # type: ignore[index]
+    assert table(user, "caps")["osd"] == (
         "profile rbd pool=rbd, profile rbd pool=rbd namespace=gold, profile rbd pool=rbd namespace=bulk, "
         "profile rbd pool=slow namespace=bulk, profile rbd pool=other"
     )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from shoal import facts
 from shoal.facts import Facts
@@ -111,7 +112,7 @@ def stages(spec: Spec, before: Facts, action: Action) -> Iterator[Facts]:
     yield from _KINDS[action.kind](spec, before, action)
 
 
-def _change_dom0(world: Facts, host: str, **changes: object) -> Facts:
+def _change_dom0(world: Facts, host: str, **changes: Any) -> Facts:
     def changed(seen: facts.Host) -> facts.Host:
         assert seen.dom0
         return replace(seen, dom0=replace(seen.dom0, **changes)) if seen.name == host else seen
@@ -183,7 +184,7 @@ def _system_disk(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 def _storage_vm_ready(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     guest = facts.Guest(True, 0.0)
 
-    def with_vm(**changes: object) -> Facts:
+    def with_vm(**changes: Any) -> Facts:
         vms = tuple(replace(vm, **changes) if vm.host == action.target else vm for vm in world.storage_vms)
         return replace(world, storage_vms=vms)
 
@@ -199,7 +200,7 @@ def _toolstack(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     yield replace(world, hosts=tuple(hosts))
 
 
-def _ceph(world: Facts, **changes: object) -> Facts:
+def _ceph(world: Facts, **changes: Any) -> Facts:
     assert world.ceph
     return replace(world, ceph=replace(world.ceph, **changes))
 
@@ -224,7 +225,7 @@ def _ceph_host(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
 def _ceph_settings(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     assert world.ceph
     done = dict(world.ceph.settings)
-    for name, value in dict(action.settings["settings"]).items():  # type: ignore[call-overload]
+    for name, value in settings.table(action, "settings").items():
         done[name] = f"{float(value):.6f}" if value.replace(".", "").isdigit() else value  # as Ceph writes numbers
         yield _ceph(world, settings=dict(done))
 
@@ -234,14 +235,14 @@ def _ceph_mons(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     mons = list(world.ceph.mons)
     for host in spec.hosts:
         name = storage_vm_name(host.name)
-        if host.name in action.settings["hosts"] and all(mon.name != name for mon in mons):  # type: ignore[operator]
+        if host.name in settings.texts(action, "hosts") and all(mon.name != name for mon in mons):
             mons.append(facts.Mon(name, str(host.storage_vm.address), 6789, True))
         yield _ceph(world, mons=tuple(mons))
 
 
 def _ceph_mgrs(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
-    names = action.settings["names"]
-    yield _ceph(world, mgrs=tuple(facts.Mgr(n, n, n == names[0]) for n in names))  # type: ignore[index, union-attr]
+    names = settings.texts(action, "names")
+    yield _ceph(world, mgrs=tuple(facts.Mgr(n, n, n == names[0]) for n in names))
 
 
 def _ceph_osd(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
@@ -266,10 +267,9 @@ def _ceph_user(spec: Spec, world: Facts, action: Action) -> Iterator[Facts]:
     yield _ceph(world, users={**world.ceph.users, action.target: rights})
 
 
-def _with_guests(world: Facts, *, host: str = "", **changes: object) -> Facts:
+def _with_guests(world: Facts, *, host: str = "", **changes: Any) -> Facts:
     def changed(vm: facts.StorageVm) -> facts.StorageVm:
-        wanted = vm.guest is not None and host in ("", vm.host)
-        return replace(vm, guest=replace(vm.guest, **changes)) if wanted else vm
+        return replace(vm, guest=replace(vm.guest, **changes)) if vm.guest and host in ("", vm.host) else vm
 
     return replace(world, storage_vms=tuple(map(changed, world.storage_vms)))
 

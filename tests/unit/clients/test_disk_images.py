@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import stat
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 @pytest.fixture
-def toolstack(tmp_path):
+def toolstack(tmp_path: Path) -> Iterator[Toolstack]:
     path, _ = certificate(tmp_path)
     made = Toolstack(path)
     yield made
@@ -28,7 +30,7 @@ def toolstack(tmp_path):
 
 
 @pytest.fixture
-def https(toolstack, tmp_path):
+def https(toolstack: Toolstack, tmp_path: Path) -> Iterator[HttpsPool]:
     made = HttpsPool("127.0.0.1", toolstack.port, pins=Pins(tmp_path / "pins.json"))
     yield made
     made.close()
@@ -64,33 +66,35 @@ def test_parts_leave_nothing_out_and_hold_so_much_each(tmp_path: Path, seed: int
     assert list(parts(source, middle, 64 * KIB)) == found[len(found) // 2 + 1 :]  # as if cut off there
 
 
-async def test_parts_make_the_same_disk_as_the_whole(toolstack, https, tmp_path) -> None:
+async def test_parts_make_the_same_disk_as_the_whole(toolstack: Toolstack, https: HttpsPool, tmp_path: Path) -> None:
     size = 3 * MIB + 100  # a disk ends with a whole sector, a file need not
     source = sparse(tmp_path / "f", size, (5, os.urandom(MIB)), (2 * MIB, b"middle"), (size - 3, b"end"))
     path = f"/import_raw_vdi?session_id={SESSION}&vdi=v&chunked=true"
     for part in parts(source, 0, 300 * KIB):
-        await https.in_thread(lambda part=part: send_image(https, path, source, lambda *_: None, part))
+        await https.in_thread(partial(send_image, https, path, source, lambda *_: None, part))
     got = toolstack.images["v"]
     assert bytes(got["data"][:size]) == source.read_bytes()
     assert got["received"] < 2 * MIB
     assert got["received"] % 512 == 0
 
 
-async def test_an_export_keeps_the_holes(toolstack, https, tmp_path) -> None:
+async def test_an_export_keeps_the_holes(toolstack: Toolstack, https: HttpsPool, tmp_path: Path) -> None:
     toolstack.disk = b"start" + bytes(6 * MIB) + os.urandom(MIB) + bytes(MIB)
-    size, seen = len(toolstack.disk), []
+    size, seen = len(toolstack.disk), list[tuple[int, int]]()
     await https.in_thread(lambda: receive_image(https, "/", tmp_path / "out", size, lambda *sent: seen.append(sent)))
     assert (tmp_path / "out").read_bytes() == toolstack.disk
     assert (tmp_path / "out").stat().st_blocks * 512 < 2 * MIB
     assert seen[-1] == (size, size)
 
 
-async def test_an_export_is_its_owners_alone_and_follows_no_link(toolstack, https, tmp_path) -> None:
+async def test_an_export_is_its_owners_alone_and_follows_no_link(
+    toolstack: Toolstack, https: HttpsPool, tmp_path: Path
+) -> None:
     toolstack.disk = b"secrets of a VM"
     other, target = tmp_path / "other", tmp_path / "out.raw.part"
     other.write_text("somebody's")
     target.symlink_to(other)
-    modes = set()
+    modes = set[int]()
     before = os.umask(0)
     try:
         note = lambda *_: modes.add(target.lstat().st_mode)  # noqa: E731
@@ -110,12 +114,14 @@ async def test_an_export_is_its_owners_alone_and_follows_no_link(toolstack, http
         (bytes(MIB), 500, "HTTP 500"),
     ],
 )
-async def test_an_export_that_is_not_whole_is_said(toolstack, https, tmp_path, sent, status, said) -> None:
+async def test_an_export_that_is_not_whole_is_said(
+    toolstack: Toolstack, https: HttpsPool, tmp_path: Path, sent: bytes, status: int, said: str
+) -> None:
     toolstack.disk, toolstack.export_status = sent, status
     with pytest.raises(ConnectionBroken, match=said):
         await https.in_thread(lambda: receive_image(https, "/", tmp_path / "out", MIB, lambda *_: None))
 
 
-async def test_a_file_that_cannot_be_written_is_said(https, tmp_path) -> None:
+async def test_a_file_that_cannot_be_written_is_said(https: HttpsPool, tmp_path: Path) -> None:
     with pytest.raises(ShoalError, match=r"cannot write .*nowhere/out: No such file"):
         await https.in_thread(lambda: receive_image(https, "/", tmp_path / "nowhere/out", MIB, lambda *_: None))

@@ -1,10 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+
 import pytest
 
 from shoal.clients.pins import PinChanged, Pins
 from shoal.kit.errors import ShoalError
 
 
-def test_first_use_is_remembered_and_a_change_refused(tmp_path):
+def test_first_use_is_remembered_and_a_change_refused(tmp_path: Path) -> None:
     path = tmp_path / "state" / "pins.json"
     Pins(path).check("certificate", "10.0.0.1", "sha256:aa")
     Pins(path).check("certificate", "10.0.0.1", "sha256:aa")
@@ -18,7 +22,7 @@ def test_first_use_is_remembered_and_a_change_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"certificate": []}', "\x00"])
-def test_a_damaged_file_is_never_taken_for_an_empty_one(tmp_path, text):
+def test_a_damaged_file_is_never_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pins.json"
     path.write_text(text)
     with pytest.raises(ShoalError, match="damaged"):
@@ -26,7 +30,7 @@ def test_a_damaged_file_is_never_taken_for_an_empty_one(tmp_path, text):
     assert path.read_text() == text
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ShoalError, match="cannot be used"):
         Pins(tmp_path / "file" / "pins.json").check("certificate", "10.0.0.1", "sha256:aa")

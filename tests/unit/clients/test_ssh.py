@@ -1,15 +1,29 @@
 """The SSH client against real servers on loopback: a good one, and some that hang, lie or go away."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import asyncssh
 import pytest
 
 from shoal.clients.pins import PinChanged, Pins
-from shoal.clients.ssh import Access, AccessDenied, CommandFailed, CommandTimedOut, Ssh, TooMuchOutput, Unreachable
+from shoal.clients.ssh import (
+    CONNECT_TIMEOUT_S,
+    Access,
+    AccessDenied,
+    CommandFailed,
+    CommandTimedOut,
+    Ssh,
+    TooMuchOutput,
+    Unreachable,
+)
 from shoal.kit.errors import ShoalError, TemporaryError
 from shoal.kit.secret import Secret
 from shoal.kit.shipped import ShippedFile, pack
@@ -21,25 +35,26 @@ class Server(asyncssh.SSHServer):
     logins = 0
     passwords_seen = 0
     floods_ended = 0
-    connections = []
+    connections: ClassVar[list[asyncssh.SSHServerConnection]] = []
 
-    def connection_made(self, conn):
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         Server.connections.append(conn)
 
-    def begin_auth(self, username):
+    def begin_auth(self, username: str) -> bool:
         return True
 
-    def password_auth_supported(self):
+    def password_auth_supported(self) -> bool:
         return True
 
-    def validate_password(self, username, password):
+    def validate_password(self, username: str, password: str) -> bool:
         Server.passwords_seen += 1
         Server.logins += password == PASSWORD
         return password == PASSWORD
 
 
-async def execute(process):
+async def execute(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """Run what is asked for, as sshd does: by a shell."""
+    assert process.command is not None
     if process.command == "drop":
         process.channel.get_connection().abort()
         return
@@ -61,13 +76,16 @@ async def execute(process):
             os.killpg(child.pid, signal.SIGKILL)  # what the shell has started holds the same pipes
         await child.communicate()
         raise
+    assert child.returncode is not None
     process.stdout.write(out)
     process.stderr.write(err)
     process.exit(child.returncode)
 
 
 @contextlib.asynccontextmanager
-async def server(port=0, key=None, **settings):
+async def server(
+    port: int = 0, key: asyncssh.SSHKey | None = None, **settings: Any
+) -> AsyncIterator[asyncssh.SSHAcceptor]:
     key = key or asyncssh.generate_private_key("ssh-ed25519")
     listener = await asyncssh.listen(
         "127.0.0.1",
@@ -87,17 +105,24 @@ async def server(port=0, key=None, **settings):
         await listener.wait_closed()
 
 
+class Client(Protocol):
+    def __call__(self, port: int, password: str = ..., *, connect_timeout_s: float = ...) -> Ssh: ...
+
+
 @pytest.fixture
-def client(tmp_path):
-    def make(port, password=PASSWORD, **settings):
-        return Ssh(
-            "xen1", "127.0.0.1", Access(password=Secret(password), port=port), pins=Pins(tmp_path / "pins"), **settings
-        )
+def client(tmp_path: Path) -> Client:
+    def make(port: int, password: str = PASSWORD, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> Ssh:
+        access, pins = Access(password=Secret(password), port=port), Pins(tmp_path / "pins")
+        return Ssh("xen1", "127.0.0.1", access, pins=pins, connect_timeout_s=connect_timeout_s)
 
     return make
 
 
-async def test_runs_quotes_and_keeps_one_connection(client):
+def names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+async def test_runs_quotes_and_keeps_one_connection(client: Client) -> None:
     async with server() as listener:
         Server.logins = 0
         ssh = client(listener.get_port())
@@ -115,7 +140,7 @@ async def test_runs_quotes_and_keeps_one_connection(client):
         await ssh.close()
 
 
-async def test_files_are_written_whole_or_not_at_all(client, tmp_path):
+async def test_files_are_written_whole_or_not_at_all(client: Client, tmp_path: Path) -> None:
     async with server() as listener:
         ssh = client(listener.get_port())
         path = tmp_path / "a b" / "it's"
@@ -131,7 +156,7 @@ async def test_files_are_written_whole_or_not_at_all(client, tmp_path):
         await ssh.close()
 
 
-async def test_several_files_are_written_and_read_in_one_go(client, tmp_path):
+async def test_several_files_are_written_and_read_in_one_go(client: Client, tmp_path: Path) -> None:
     first, second, missing = (str(tmp_path / "a folder" / name) for name in ("first", "second\nline", "missing"))
     async with server() as listener:
         ssh = client(listener.get_port())
@@ -146,7 +171,7 @@ async def test_several_files_are_written_and_read_in_one_go(client, tmp_path):
         await ssh.close()
 
 
-async def test_an_archive_cut_short_replaces_no_file(client, tmp_path):
+async def test_an_archive_cut_short_replaces_no_file(client: Client, tmp_path: Path) -> None:
     from shoal.clients.ssh import _WRITE_ALL
 
     first, second = tmp_path / "first", tmp_path / "second"
@@ -157,11 +182,11 @@ async def test_an_archive_cut_short_replaces_no_file(client, tmp_path):
         argv = ["sh", "-c", _WRITE_ALL, "sh", str(first), str(second)]
         done = await ssh.run(argv, input=whole[:1024], timeout_s=5, check=False)  # ends between two files
         assert done.code != 0 and first.read_text() == "old" and not second.exists()
-        assert not list(tmp_path.glob("*.shoal-new"))
+        assert not [name for name in names_in(tmp_path) if name.endswith(".shoal-new")]
         await ssh.close()
 
 
-async def test_data_cut_short_never_replace_a_file(client, tmp_path):
+async def test_data_cut_short_never_replace_a_file(client: Client, tmp_path: Path) -> None:
     from shoal.clients.ssh import _WRITE
 
     path = tmp_path / "file"
@@ -172,10 +197,10 @@ async def test_data_cut_short_never_replace_a_file(client, tmp_path):
         assert done.code == 75
         await ssh.close()
     assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("file")] == ["file"]
+    assert [name for name in names_in(tmp_path) if name.startswith("file")] == ["file"]
 
 
-async def test_a_slow_command_times_out_and_the_connection_stays_good(client):
+async def test_a_slow_command_times_out_and_the_connection_stays_good(client: Client) -> None:
     async with server() as listener:
         ssh = client(listener.get_port())
         with pytest.raises(CommandTimedOut, match="longer than 0.3 s: sleep 20"):
@@ -184,7 +209,7 @@ async def test_a_slow_command_times_out_and_the_connection_stays_good(client):
         await ssh.close()
 
 
-async def test_much_output_on_both_streams_comes_whole(client):
+async def test_much_output_on_both_streams_comes_whole(client: Client) -> None:
     async with server() as listener:
         ssh = client(listener.get_port())
         done = await ssh.run(["sh", "-c", "head -c 4000000 /dev/zero | tee /dev/stderr"], timeout_s=20)
@@ -193,7 +218,9 @@ async def test_much_output_on_both_streams_comes_whole(client):
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-async def test_a_command_that_prints_without_end_is_ended_and_said(client, monkeypatch, stream):
+async def test_a_command_that_prints_without_end_is_ended_and_said(
+    client: Client, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
     monkeypatch.setattr("shoal.clients.ssh.OUTPUT_MAX_BYTES", 3 << 20)
     async with server() as listener:
         ssh = client(listener.get_port())
@@ -210,13 +237,13 @@ async def test_a_command_that_prints_without_end_is_ended_and_said(client, monke
         await ssh.close()
 
 
-async def test_a_server_that_insists_on_compression_is_not_talked_to(client):
+async def test_a_server_that_insists_on_compression_is_not_talked_to(client: Client) -> None:
     async with server(compression_algs=["zlib@openssh.com"]) as listener:
         with pytest.raises(Unreachable, match="compression"):
             await client(listener.get_port()).run(["true"], timeout_s=5)
 
 
-async def test_a_lost_connection_is_said_and_made_again(client):
+async def test_a_lost_connection_is_said_and_made_again(client: Client) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     async with server(key=key) as listener:
         port = listener.get_port()
@@ -232,7 +259,7 @@ async def test_a_lost_connection_is_said_and_made_again(client):
     await ssh.close()
 
 
-async def test_another_host_key_is_refused_before_the_password_is_sent(client):
+async def test_another_host_key_is_refused_before_the_password_is_sent(client: Client) -> None:
     async with server() as listener:
         port = listener.get_port()
         ssh = client(port)
@@ -245,7 +272,7 @@ async def test_another_host_key_is_refused_before_the_password_is_sent(client):
     assert Server.passwords_seen == 0
 
 
-async def test_a_wrong_password_is_not_worth_trying_again_and_not_shown(client):
+async def test_a_wrong_password_is_not_worth_trying_again_and_not_shown(client: Client) -> None:
     async with server() as listener:
         with pytest.raises(AccessDenied) as raised:
             await client(listener.get_port(), password="s3cret").run(["true"], timeout_s=5)
@@ -253,7 +280,7 @@ async def test_a_wrong_password_is_not_worth_trying_again_and_not_shown(client):
     assert "s3cret" not in f"{raised.value} {raised.value.details} {raised.value.resolution}"
 
 
-def test_a_bad_key_is_said_without_showing_it(tmp_path):
+def test_a_bad_key_is_said_without_showing_it(tmp_path: Path) -> None:
     ssh = Ssh("vm", "127.0.0.1", Access(key=Secret("-----BEGIN x s3cret")), pins=Pins(tmp_path / "pins"))
     with pytest.raises(ShoalError) as raised:
         asyncio.run(ssh.run(["true"], timeout_s=5))
@@ -261,18 +288,18 @@ def test_a_bad_key_is_said_without_showing_it(tmp_path):
     assert raised.value.__cause__ is None
 
 
-async def hang(reader, writer):
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         await reader.read(1 << 20)
         await asyncio.sleep(60)
 
 
-async def close_half_way(reader, writer):
+async def close_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"SSH-2.0-x")
     writer.close()
 
 
-async def garbage(reader, writer):
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)) * 64)
     with contextlib.suppress(OSError):
         await writer.drain()
@@ -280,7 +307,9 @@ async def garbage(reader, writer):
 
 
 @pytest.mark.parametrize("behaviour", [hang, close_half_way, garbage])
-async def test_a_broken_server_is_unreachable_in_time(client, behaviour):
+async def test_a_broken_server_is_unreachable_in_time(
+    client: Client, behaviour: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> None:
     listener = await asyncio.start_server(behaviour, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     async with asyncio.timeout(5):

@@ -10,8 +10,11 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
@@ -20,9 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 SESSION = "OpaqueRef:session"
+Image = TypedDict("Image", {"received": int, "data": bytearray, "ended": NotRequired[bool], "break": NotRequired[bool]})
+"""What came of an import; with `break` the connection breaks at its first block."""
 
 
-def certificate(folder, name="host"):
+def certificate(folder: Path, name: str = "host") -> tuple[Path, str]:
     """Paths of a new self-signed certificate and its key, and its fingerprint."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -48,9 +53,12 @@ class Failure(Exception):
 class Toolstack:
     """`calls` maps a method to what it answers: a value, or a function of the params. All requests are kept."""
 
-    def __init__(self, certificate_path, password="pw"):
-        self.password, self.calls, self.seen, self.images = password, {}, [], {}
-        self.raw = None  # bytes sent instead of an answer
+    def __init__(self, certificate_path: Path, password: str = "pw") -> None:
+        self.password, self.fingerprint = password, ""
+        self.calls: dict[str, Any] = {}
+        self.seen: list[tuple[str, list[Any]]] = []
+        self.images: dict[str, Image] = {}
+        self.raw: Sequence[bytes] | None = None  # bytes sent instead of an answer
         self.disk = b""  # what an export sends, without saying how long it is
         self.export_status = 200
         self.hang = threading.Event()
@@ -64,7 +72,7 @@ class Toolstack:
         self.url = f"https://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
-    def answer(self, method, params):
+    def answer(self, method: str, params: list[Any]) -> Any:
         if method == "session.login_with_password":
             if "login" in self.calls:
                 return self.calls["login"]()
@@ -76,7 +84,7 @@ class Toolstack:
         answer = self.calls[method]
         return answer(*params[1:]) if callable(answer) else answer
 
-    def close(self):
+    def close(self) -> None:
         self.hang.set()
         self.server.shutdown()
         self.server.server_close()
@@ -87,10 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     toolstack: Toolstack
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         stack = self.toolstack
         stack.seen.append((request["method"], request["params"]))
@@ -114,14 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.close_connection = True
         self.send_response(self.toolstack.export_status)
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(self.toolstack.disk)
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
         self.close_connection = True
         if query["session_id"] != SESSION:
@@ -145,12 +153,12 @@ class _Handler(BaseHTTPRequestHandler):
             image["data"][offset : offset + length] = data
 
 
-def wait_for(condition, timeout_s=5):
+def wait_for(condition: Callable[[], object], timeout_s: float = 5) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
 
 
-def sha256(data):
+def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

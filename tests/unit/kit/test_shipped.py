@@ -1,5 +1,7 @@
 """What travels with Shoal: complete, without tests, and known by its content."""
 
+from __future__ import annotations
+
 from shoal.kit.shipped import (
     DOM0_DRIVER,
     DOM0_KEEPER_UNIT,
@@ -16,7 +18,7 @@ from shoal.kit.shipped import (
 )
 
 
-def test_the_kit_is_the_driver_the_keeper_and_their_packages():
+def test_the_kit_is_the_driver_the_keeper_and_their_packages() -> None:
     files = {file.path: file for file in dom0_files()}
     assert files[DOM0_DRIVER].mode == files[DOM0_PLUGIN].mode == 0o755
     assert files["/opt/shoal/dom0/shoal_dom0/driver.py"].mode == 0o644
@@ -29,7 +31,7 @@ def test_the_kit_is_the_driver_the_keeper_and_their_packages():
     assert not [path for path in files if "test" in path or path.endswith("probe.py")]
 
 
-def test_the_relay_starts_and_ends_with_the_keeper_and_needs_no_place_of_its_own_at_boot():
+def test_the_relay_starts_and_ends_with_the_keeper_and_needs_no_place_of_its_own_at_boot() -> None:
     files = {file.path: file.data.decode() for file in dom0_files()}
     assert "\nWants=shoal-relay.service\n" in files[DOM0_KEEPER_UNIT]
     assert "\nPartOf=shoal-keeper.service\n" in files[DOM0_RELAY_UNIT]
@@ -37,13 +39,13 @@ def test_the_relay_starts_and_ends_with_the_keeper_and_needs_no_place_of_its_own
     assert "[Install]" not in files[DOM0_RELAY_UNIT]
 
 
-def test_the_volume_service_has_its_entry_and_no_tests():
+def test_the_volume_service_has_its_entry_and_no_tests() -> None:
     paths = [file.path for file in volume_service_files()]
     assert "/opt/shoal/volumes/__main__.py" in paths
     assert not [path for path in paths if "/tests/" in path]
 
 
-def test_a_digest_knows_places_and_contents_and_no_order():
+def test_a_digest_knows_places_and_contents_and_no_order() -> None:
     one, two = ShippedFile("/a", b"1"), ShippedFile("/b", b"2")
     assert digest([one, two]) == digest([two, one])
     assert len({digest([one]), digest([two]), digest([ShippedFile("/a", b"2")]), digest([one, two]), digest([])}) == 5

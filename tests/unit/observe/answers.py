@@ -1,7 +1,13 @@
 """Wrong answers for the readers: any JSON, at any place of a good answer."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 from hypothesis import strategies as st
 
+Place = tuple[str | int, ...]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
@@ -9,7 +15,7 @@ JSON = st.recursive(
 )
 
 
-def places(value, at=()):
+def places(value: object, at: Place = ()) -> Iterator[Place]:
     """Every path into a JSON value, but the empty one."""
     if at:
         yield at
@@ -18,10 +24,10 @@ def places(value, at=()):
         yield from places(item, (*at, key))
 
 
-def with_value(value, at, new):
+def with_value(value: Any, at: Place, new: object) -> Any:
     """A copy with something else at that place."""
     if not at:
         return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[at[0]] = with_value(value[at[0]], at[1:], new)
     return copy

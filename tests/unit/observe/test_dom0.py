@@ -1,11 +1,14 @@
 """dom0/probe.py on real tables in real files, and the reading of what it answers."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,18 +20,18 @@ from shoal.kit.errors import ShoalError
 from shoal.observe.clock import skew_s
 from shoal.observe.dom0 import free_ranges, read_dom0
 from shoal.observe.reading import NotUnderstood, parse
-from tests.unit.observe.answers import JSON, places, with_value
+from tests.unit.observe.answers import JSON, Place, places, with_value
 
 PROBE = Path(__file__).parents[3] / "dom0" / "probe.py"
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def probe():
+def probe() -> dict[str, Any]:
     return runpy.run_path(str(PROBE))
 
 
-def make_disk(path, *arguments, size=64 * MIB):
+def make_disk(path: Path, *arguments: str, size: int = 64 * MIB) -> Path:
     with path.open("wb") as file:
         file.truncate(size)
     if arguments:
@@ -36,7 +39,7 @@ def make_disk(path, *arguments, size=64 * MIB):
     return path
 
 
-def test_a_gpt_is_read_as_sgdisk_wrote_it(probe, tmp_path):
+def test_a_gpt_is_read_as_sgdisk_wrote_it(probe: dict[str, Any], tmp_path: Path) -> None:
     uuid = "8a1fd1c3-2b4e-4f56-9a7b-0c1d2e3f4a5b"
     path = make_disk(
         tmp_path / "disk",
@@ -57,7 +60,9 @@ def test_a_gpt_is_read_as_sgdisk_wrote_it(probe, tmp_path):
     )
 
 
-def test_a_partition_that_the_kernel_was_not_told_of_is_there_all_the_same(probe, tmp_path):
+def test_a_partition_that_the_kernel_was_not_told_of_is_there_all_the_same(
+    probe: dict[str, Any], tmp_path: Path
+) -> None:
     disk = make_disk(tmp_path / "disk.img", "--new=2:8M:+16M", "--change-name=2:shoal-osd-xen1-1")
     with disk.open("rb") as file:
         gpt = probe["read_gpt"](file, 512)
@@ -68,7 +73,7 @@ def test_a_partition_that_the_kernel_was_not_told_of_is_there_all_the_same(probe
 
 
 @pytest.mark.parametrize("damage", [512, 512 + 40, 1024, 1024 + 60])
-def test_a_damaged_gpt_is_no_gpt_and_offers_no_free_space(probe, tmp_path, damage):
+def test_a_damaged_gpt_is_no_gpt_and_offers_no_free_space(probe: dict[str, Any], tmp_path: Path, damage: int) -> None:
     path = make_disk(tmp_path / "disk", "--new=1:2048:+8M")
     with path.open("r+b") as file:
         file.seek(damage)
@@ -88,7 +93,9 @@ def test_a_damaged_gpt_is_no_gpt_and_offers_no_free_space(probe, tmp_path, damag
         (["sgdisk", "--clear"], ("gpt", None)),
     ],
 )
-def test_what_stands_on_a_disk_is_found(probe, tmp_path, make, found):
+def test_what_stands_on_a_disk_is_found(
+    probe: dict[str, Any], tmp_path: Path, make: list[str], found: tuple[str | None, str | None]
+) -> None:
     path = make_disk(tmp_path / "disk")
     with path.open("rb") as file:
         assert probe["is_blank"](file, 64 * MIB)
@@ -99,7 +106,7 @@ def test_what_stands_on_a_disk_is_found(probe, tmp_path, make, found):
     assert (table if found[1] is None else None, signature) == found
 
 
-def test_only_the_end_of_a_disk_is_written(probe, tmp_path):
+def test_only_the_end_of_a_disk_is_written(probe: dict[str, Any], tmp_path: Path) -> None:
     path = make_disk(tmp_path / "disk")
     with path.open("r+b") as file:
         file.seek(-4096, 2)
@@ -108,7 +115,7 @@ def test_only_the_end_of_a_disk_is_written(probe, tmp_path):
         assert not probe["is_blank"](file, 64 * MIB)
 
 
-def test_the_digest_of_the_kit_is_the_same_here_and_there(probe, tmp_path):
+def test_the_digest_of_the_kit_is_the_same_here_and_there(probe: dict[str, Any], tmp_path: Path) -> None:
     code = tmp_path / "dom0" / "shoal_dom0"
     code.mkdir(parents=True)
     (code / "__pycache__").mkdir()
@@ -128,7 +135,7 @@ def test_the_digest_of_the_kit_is_the_same_here_and_there(probe, tmp_path):
     assert probe["kit"]([str(tmp_path / "nothing")], "/no/unit")["digest"] == shipped.digest([]) == ""
 
 
-def test_the_last_file_with_a_whitelist_wins(probe):
+def test_the_last_file_with_a_whitelist_wins(probe: dict[str, Any]) -> None:
     files = {
         "/etc/xapi.conf": "# sm-plugins = none\nsm-plugins=ext nfs lvm\nuse-xenopsd = true",
         "/etc/xapi.conf.d/10-a.conf": "sm-plugins=ext nfs lvm linstor",
@@ -145,7 +152,9 @@ def test_the_last_file_with_a_whitelist_wins(probe):
         names["read"], names["entries"] = kept
 
 
-def test_lvms_settings_are_told_without_their_comments_and_the_local_ones_as_they_are(probe, tmp_path):
+def test_lvms_settings_are_told_without_their_comments_and_the_local_ones_as_they_are(
+    probe: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "lvm.conf").write_text('# scan = [ "/x" ]\ndevices {\n\t# a comment\n\n\tscan = [ "/dev" ]\n}\n')
     (tmp_path / "lvmlocal.conf").write_text("# mine\n\n")
     assert probe["lvm"]([str(tmp_path)]) == [
@@ -153,16 +162,21 @@ def test_lvms_settings_are_told_without_their_comments_and_the_local_ones_as_the
     ]
 
 
-def test_a_damaged_list_of_images_reads_as_none(probe, tmp_path):
+def test_a_damaged_list_of_images_reads_as_none(probe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "maps.json").write_text('{"images": [')
     (tmp_path / "maps.key").touch()
     found = probe["maps"]({"settings": str(tmp_path / "maps.json"), "key": str(tmp_path / "maps.key"), "units": ["x"]})
     assert (found["images"], found["has_key"], found["is_enabled"]) == ([], True, False)
 
 
-def test_the_whole_probe_runs_and_is_understood():
+def test_the_whole_probe_runs_and_is_understood() -> None:
     maps = {"settings": "/nowhere/maps.json", "key": "/nowhere/maps.key", "units": ["no-such.service"]}
-    request = {"kit": [], "keeper": "/no/unit", "passthrough": "/nowhere", "tools": ["sh", "no-such-program"]}
+    request: dict[str, object] = {
+        "kit": [],
+        "keeper": "/no/unit",
+        "passthrough": "/nowhere",
+        "tools": ["sh", "no-such-program"],
+    }
     request.update(maps=maps, lvm=["/nowhere"])
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-", json.dumps(request)], input=PROBE.read_bytes(), capture_output=True
@@ -175,7 +189,9 @@ def test_the_whole_probe_runs_and_is_understood():
     assert dom0.clock_skew_s == 0
 
 
-def test_the_keeper_runs_when_it_is_enabled_and_has_a_control_group(probe, tmp_path, monkeypatch):
+def test_the_keeper_runs_when_it_is_enabled_and_has_a_control_group(
+    probe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(probe["runs"].__globals__, "CGROUPS", (str(tmp_path / "none"), str(tmp_path / "cgroup")))
     unit = tmp_path / "system" / "shoal-keeper.service"
     assert not probe["runs"](str(unit))
@@ -244,7 +260,7 @@ GOOD = {
 }
 
 
-def test_an_answer_becomes_facts():
+def test_an_answer_becomes_facts() -> None:
     dom0 = read_dom0(GOOD, 99.5, 101.5)
     assert dom0.disks[0].free == (Range(51 * MIB, 48 * MIB),)
     assert dom0.disks[0].partitions[0].uuid == "8a"
@@ -255,7 +271,7 @@ def test_an_answer_becomes_facts():
     assert dom0.maps == Maps("f", "shoal-xen", ("10.77.0.21:6789",), ("lvm/lvm-a",), True, False, mapped)
 
 
-def test_a_part_that_could_not_be_read_is_an_error_and_not_nothing():
+def test_a_part_that_could_not_be_read_is_an_error_and_not_nothing() -> None:
     with pytest.raises(NotUnderstood) as raised:
         read_dom0({**GOOD, "disks": [], "errors": {"disks": "PermissionError: /dev/sda"}}, 0, 0)
     assert "PermissionError" in raised.value.details
@@ -265,7 +281,7 @@ def test_a_part_that_could_not_be_read_is_an_error_and_not_nothing():
     ("began", "ended", "skew"),
     [(100, 101, 0), (99, 101.5, 0), (90, 91, -9), (103.5, 104, 2.5), (98, 98.5, -1), (130, 131, 29.5)],
 )
-def test_only_a_proven_difference_of_clocks_counts(began, ended, skew):
+def test_only_a_proven_difference_of_clocks_counts(began: float, ended: float, skew: float) -> None:
     assert skew_s(99, 101.5, [began, ended]) == pytest.approx(skew)
 
 
@@ -274,7 +290,9 @@ def test_only_a_proven_difference_of_clocks_counts(began, ended, skew):
     st.integers(0, 400 * MIB),
     st.lists(st.tuples(st.integers(0, 400 * MIB), st.integers(0, 60 * MIB)), max_size=6),
 )
-def test_free_space_is_aligned_inside_and_never_overlaps(start, end, stretches):
+def test_free_space_is_aligned_inside_and_never_overlaps(
+    start: int, end: int, stretches: list[tuple[int, int]]
+) -> None:
     taken = [(begin, begin + size) for begin, size in stretches]
     for free in free_ranges((start, end), taken):
         stop = free.start_bytes + free.size_bytes
@@ -286,12 +304,12 @@ def test_free_space_is_aligned_inside_and_never_overlaps(start, end, stretches):
 
 @settings(max_examples=400)
 @given(st.sampled_from(list(places(GOOD))), JSON)
-def test_any_wrong_value_is_told_and_never_a_bug(at, wrong):
+def test_any_wrong_value_is_told_and_never_a_bug(at: Place, wrong: object) -> None:
     with contextlib.suppress(ShoalError):
         read_dom0(with_value(GOOD, at, wrong), 0.0, 1.0)
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")) | JSON.map(json.dumps))
-def test_any_text_is_parsed_or_told(text):
+def test_any_text_is_parsed_or_told(text: str) -> None:
     with contextlib.suppress(ShoalError):
         read_dom0(parse(text, "dom0"), 0.0, 1.0)

@@ -1,5 +1,7 @@
 """guest_probe.py run for real here, and the reading of what it answers."""
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import json
@@ -8,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +23,7 @@ from shoal.kit.errors import ShoalError
 from shoal.observe.guest import read_guest
 from shoal.observe.reading import parse
 from shoal.steps import certificates
-from tests.unit.observe.answers import JSON, places, with_value
+from tests.unit.observe.answers import JSON, Place, places, with_value
 
 PROBE = Path(shoal.observe.__file__).with_name("guest_probe.py")
 AUTHORITY = certificates.make_authority()
@@ -43,11 +46,11 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def probe():
+def probe() -> dict[str, Any]:
     return runpy.run_path(str(PROBE))
 
 
-def test_a_good_answer():
+def test_a_good_answer() -> None:
     seen = read_guest(GOOD, 99.9, 100.2)
     assert seen.guest.is_ready
     assert seen.has_mon
@@ -59,18 +62,18 @@ def test_a_good_answer():
 @pytest.mark.parametrize(
     "name", [f"ceph-{FSID}-mgr-shoal-mon-1-abcdef", f"ceph-{FSID}-osd-0", "mon", f"ceph-{FSID}-monitoring"]
 )
-def test_what_is_no_monitor(name):
+def test_what_is_no_monitor(name: str) -> None:
     assert not read_guest({**GOOD, "docker": {"images": [], "containers": [name]}}, 0, 1).has_mon
 
 
-def test_without_docker_it_is_not_ready_yet():
+def test_without_docker_it_is_not_ready_yet() -> None:
     answer = {key: value for key, value in GOOD.items() if key != "docker"}
     seen = read_guest({**answer, "errors": {"docker": "FileNotFoundError: no such file"}}, 0, 200)
     assert not seen.guest.is_ready
     assert not seen.has_mon
 
 
-def test_the_whole_probe_runs_and_is_understood(tmp_path):
+def test_the_whole_probe_runs_and_is_understood(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listen = ["127.0.0.1", listener.getsockname()[1]]
         (tmp_path / "clients.json").write_text('["xen1 a", "xen2 b"]')
@@ -85,7 +88,7 @@ def test_the_whole_probe_runs_and_is_understood(tmp_path):
 
 
 @pytest.mark.parametrize(("life", "seen"), [(3650, "ca"), (29, ""), (0, "")])
-def test_a_certificate_that_is_soon_over_counts_as_none(monkeypatch, life, seen):
+def test_a_certificate_that_is_soon_over_counts_as_none(monkeypatch: pytest.MonkeyPatch, life: int, seen: str) -> None:
     monkeypatch.setattr(certificates, "LIFE", datetime.timedelta(days=life))
     pair = certificates.make_server(AUTHORITY, "volume service of xen1", "10.77.0.21")
     assert read_guest({**GOOD, "certificate": pair.certificate}, 0, 1).guest.volume_authority == seen
@@ -93,7 +96,7 @@ def test_a_certificate_that_is_soon_over_counts_as_none(monkeypatch, life, seen)
 
 
 @pytest.mark.parametrize("text", [None, "", "[", "{}", "1"])
-def test_a_list_of_clients_that_is_none_is_not_there(probe, tmp_path, text):
+def test_a_list_of_clients_that_is_none_is_not_there(probe: dict[str, Any], tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "clients.json").write_text(text)
     assert probe["volume_clients"](str(tmp_path / "clients.json")) is None
@@ -101,7 +104,7 @@ def test_a_list_of_clients_that_is_none_is_not_there(probe, tmp_path, text):
     assert read_guest(answer, 0, 1).guest.volume_clients is None
 
 
-def test_the_volume_service_counts_once_its_step_came_to_the_end(probe, tmp_path):
+def test_the_volume_service_counts_once_its_step_came_to_the_end(probe: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "volumes"
     (folder / "__pycache__").mkdir(parents=True)
     (folder / "a.py").write_text("1")
@@ -114,7 +117,7 @@ def test_the_volume_service_counts_once_its_step_came_to_the_end(probe, tmp_path
     assert probe["volume_service"](str(folder)) == ""
 
 
-def test_what_the_volume_service_was_started_with(probe, tmp_path):
+def test_what_the_volume_service_was_started_with(probe: dict[str, Any], tmp_path: Path) -> None:
     assert probe["volume_service_runs"](str(tmp_path / "volumes")) == ""
     (tmp_path / "volumes.running").write_text("d\n")
     assert probe["volume_service_runs"](str(tmp_path / "volumes")) == "d"
@@ -123,6 +126,6 @@ def test_what_the_volume_service_was_started_with(probe, tmp_path):
 
 @settings(max_examples=300)
 @given(st.sampled_from(list(places(GOOD))), JSON)
-def test_any_wrong_value_is_told_and_never_a_bug(at, wrong):
+def test_any_wrong_value_is_told_and_never_a_bug(at: Place, wrong: object) -> None:
     with contextlib.suppress(ShoalError):
         read_guest(with_value(GOOD, at, wrong), 0.0, 1.0)

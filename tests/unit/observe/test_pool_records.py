@@ -1,5 +1,7 @@
 """XenAPI's records become facts; anything else is told."""
 
+from __future__ import annotations
+
 import contextlib
 
 from hypothesis import given, settings
@@ -8,15 +10,15 @@ from hypothesis import strategies as st
 from shoal.facts import Pbd
 from shoal.kit.errors import ShoalError
 from shoal.observe.pool import read_pool
-from tests.unit.observe.answers import JSON, places, with_value
+from tests.unit.observe.answers import JSON, Place, places, with_value
 
 
-def vm(name, **more):
+def vm(name: str, **more: object) -> dict[str, object]:
     record = {"uuid": f"vm-{name}", "name_label": name, "is_a_template": False, "is_a_snapshot": False}
     return {**record, "power_state": "Running", "resident_on": "h2", "VBDs": [], "other_config": {}, **more}
 
 
-def host(name, number):
+def host(name: str, number: int) -> dict[str, object]:
     return {
         "uuid": f"uuid-{name}",
         "name_label": name,
@@ -28,7 +30,7 @@ def host(name, number):
     }
 
 
-GOOD = {
+GOOD: dict[str, dict[str, dict[str, object]]] = {
     "pool": {
         "p": {
             "uuid": "uuid-pool",
@@ -92,7 +94,7 @@ GOOD = {
 ADDRESSES = {"xen1": "10.77.0.21"}
 
 
-def test_records_become_facts():
+def test_records_become_facts() -> None:
     seen = read_pool(GOOD, ADDRESSES, ("uuid-secret",))
     assert seen.pool.master == "xen1"
     assert seen.pool.default_sr == "uuid-sr"
@@ -108,7 +110,7 @@ def test_records_become_facts():
     assert (second.power_state, second.resident_on, second.address) == ("Halted", "", "")
 
 
-def test_no_password_becomes_a_fact():
+def test_no_password_becomes_a_fact() -> None:
     seen = read_pool(GOOD, ADDRESSES)
     assert seen.srs[0].pbds == (
         Pbd("uuid-b1", "xen1", True, {"pool": "rbd", "password_secret": "uuid-secret"}),
@@ -119,6 +121,6 @@ def test_no_password_becomes_a_fact():
 
 @settings(max_examples=500, deadline=None)
 @given(st.sampled_from([at for at in places(GOOD) if len(at) > 2]), JSON)
-def test_any_wrong_value_is_told_and_never_a_bug(at, wrong):
+def test_any_wrong_value_is_told_and_never_a_bug(at: Place, wrong: object) -> None:
     with contextlib.suppress(ShoalError):
         read_pool(with_value(GOOD, at, wrong), ADDRESSES)

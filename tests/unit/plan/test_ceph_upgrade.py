@@ -68,7 +68,7 @@ def test_nothing_to_do_when_all_run_it() -> None:
 
 def test_the_spec_learns_of_another_image_once_ceph_runs_it() -> None:
     *_, edit = plan(NEW, in_spec=OLD).actions
-    assert (edit.change, edit.needs) == (Change.UPDATE, {"ceph_upgrade/cluster"})
+    assert (edit.change, edit.needs) == (Change.UPDATE, frozenset({"ceph_upgrade/cluster"}))
     assert edit.settings["edit"] == {"what": "set Ceph's image", "host": "", "device": "", "entry": {"image": NEW}}
     assert [action.kind for action in plan(OLD, in_spec=NEW).changes] == ["spec_edit"]
 

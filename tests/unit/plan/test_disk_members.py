@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def is_on(host: str, number: int) -> Callable[[Osd], bool]:
     return lambda osd: osd.partition_uuids == (f"part-{host}-{number}",)
 
 
-def with_disks(spec: Spec, host: str, *disks: dict[str, object]) -> Spec:
+def with_disks(spec: Spec, host: str, *disks: Mapping[str, object]) -> Spec:
     hosts = [
         {**one.model_dump(mode="json"), "disks": list(disks)} if one.name == host else one.model_dump(mode="json")
         for one in spec.hosts

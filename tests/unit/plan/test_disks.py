@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def sr(name: str, *hosts: str, plugged: bool = True, free: int = 50 * GiB) -> Sr
     return Sr(f"sr-{name}", name, "rbd", True, pbds, 60 * GiB, 60 * GiB - free)
 
 
-def disk(uuid: str = "vdi-1", name: str = "web", on: str = "sr-local", **more: object) -> VirtualDisk:
+def disk(uuid: str = "vdi-1", name: str = "web", on: str = "sr-local", **more: Any) -> VirtualDisk:
     return replace(VirtualDisk(uuid, name, on, 4 * GiB, GiB, users=(HALTED,)), **more)
 
 
@@ -148,7 +149,7 @@ def test_a_move() -> None:
     assert move(world(disk()), delete=True) == [f"destroy: {what}; then the old disk WILL BE DELETED"]
 
 
-def copy(**more: object) -> VirtualDisk:
+def copy(**more: Any) -> VirtualDisk:
     return disk("vdi-2", "web", "sr-shoal", **{"users": (), "other_config": {"shoal:copy-of": "vdi-1"}, **more})
 
 
@@ -197,7 +198,7 @@ RUNNING = replace(HALTED, power_state="Running", attached=True)
         ),
     ],
 )
-def test_disks_that_are_not_moved(changes: dict[str, object], said: str) -> None:
+def test_disks_that_are_not_moved(changes: dict[str, Any], said: str) -> None:
     (problem,) = disk_move.plan("vdi-1", "shoal", world(disk(**changes)), delete_source=False).problems
     assert problem.what == said
     assert problem.remedy

@@ -99,7 +99,7 @@ def test_until_its_vms_have_left_a_host_is_marked_as_one_that_may_die() -> None:
     by_hand = change_host(seen, HOST, maintenance="a fan")
     marks = [action for action in enter(by_hand).actions if action.kind in ("host_mark", "host_left")]
     assert [action.change for action in marks] == [Change.NONE, Change.NONE]
-    somebody_elses = SPEC.ceph.model_copy(update={"existing": ExistingCeph.model_construct()})
+    somebody_elses = SPEC.ceph.model_copy(update={"existing": ExistingCeph.model_construct()})  # type: ignore[call-arg]
     theirs = SPEC.model_copy(update={"ceph": somebody_elses})
     plan = host_enter.plan(theirs, replace(seen, ceph=None), HOST, stop_vms=False, wait_s=600)
     (mark,) = [action for action in plan.actions if action.kind in ("host_mark", "host_left")]
@@ -179,7 +179,7 @@ def reboot(seen: Maintenance, named: tuple[str, ...] = (), *, kill_after: int = 
     """A run that is killed after so many steps. Which hosts rebooted."""
     names = host_reboot.choose(SPEC, seen, named)
     plan: Plan | None = host_reboot.plan(SPEC, seen, names, HOW)
-    rebooted = []
+    rebooted: list[str] = []
     for _ in range(20):
         if plan is None:
             return seen, rebooted

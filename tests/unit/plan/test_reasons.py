@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from graphlib import TopologicalSorter
+from typing import Any
 
 from shoal.facts import Ceph, CephImage, Facts
 from shoal.kit.sizes import TiB
@@ -55,7 +56,7 @@ def test_a_pbd_of_a_host_that_has_just_booted_is_not_believed() -> None:
     )
 
 
-def maps_changed(world: World, **changes: object) -> str:
+def maps_changed(world: World, **changes: Any) -> str:
     """What is planned for xen2's maps when they are like that."""
     hosts = tuple(
         replace(host, dom0=replace(host.dom0, maps=replace(host.dom0.maps, **changes)))

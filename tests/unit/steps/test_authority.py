@@ -20,7 +20,7 @@ class Store:
     """Is the tools and the Ceph that they give."""
 
     def __init__(self, pair: Pair) -> None:
-        self.kept, self.locks = dict[str, object](), defaultdict(asyncio.Lock)
+        self.kept, self.locks = dict[str, object](), defaultdict[str, asyncio.Lock](asyncio.Lock)
         self.connections = SimpleNamespace(spec=SimpleNamespace(ceph=SimpleNamespace(existing=None)))
         self.keys = {authority.CERTIFICATE: pair.certificate, authority.KEY: pair.key.reveal()}
 

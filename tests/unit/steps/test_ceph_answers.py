@@ -55,7 +55,7 @@ class StorageVm:
 
     def __init__(self, cluster: Cluster, host: str) -> None:
         self.name, self.cluster, self.host = f"storage VM of {host}", cluster, host
-        self.label, self.prepared = "", ()
+        self.label, self.prepared = "", tuple[str, ...]()
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", **_more: object) -> Completed:
         said = ""

@@ -26,7 +26,7 @@ class Cluster:
 
     def __init__(self, *, osds: tuple[int, ...], remembered: tuple[int, ...]) -> None:
         self.osds, self.remembered = [*osds], remembered
-        self.hosts, self.locks = [GONE, *REST], defaultdict(asyncio.Lock)
+        self.hosts, self.locks = [GONE, *REST], defaultdict[str, asyncio.Lock](asyncio.Lock)
         self.kept, self.has_failed = dict[str, object](), False
 
     async def ceph(self) -> Any:

@@ -8,7 +8,7 @@ from configparser import ConfigParser
 from shoal.kit.shipped import volume_service_files
 from shoal.steps import container_service
 from shoal.steps.volume_service import FOLDER, write_config
-from shoal.steps.volume_service_pack import compose_for
+from shoal.steps.volume_services import compose_for
 
 
 def read_unit() -> ConfigParser:

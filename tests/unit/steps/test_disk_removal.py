@@ -15,7 +15,7 @@ def release(folder: Path, disk: Path, *, exit_code: int = 0) -> tuple[int, list[
     tool.parent.mkdir(exist_ok=True)
     tool.write_text(f'#!/bin/sh\necho "$@" >>{told}\nexit {exit_code}\n')
     tool.chmod(0o755)
-    argv = ["sh", "-c", RELEASE, "sh", disk, folder / "block"]
+    argv: list[str | Path] = ["sh", "-c", RELEASE, "sh", disk, folder / "block"]
     path = f"{tool.parent}:/usr/bin:/bin"
     done = subprocess.run(argv, env={"PATH": path}, capture_output=True, timeout=20, check=False)
     return done.returncode, told.read_text().splitlines() if told.exists() else []

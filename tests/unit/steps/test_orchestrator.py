@@ -26,5 +26,6 @@ def test_other_modules_are_none_of_its_business() -> None:
 
 
 def test_health_without_errors_or_without_sense_says_nothing() -> None:
-    for said in ({"status": "HEALTH_OK", "checks": {}, "mutes": []}, {"checks": None}, None, []):
+    answers: tuple[object, ...] = ({"status": "HEALTH_OK", "checks": {}, "mutes": []}, {"checks": None}, None, [])
+    for said in answers:
         assert failed_module(said) == ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,8 @@ class Cluster:
     def __init__(self, upgrade: object) -> None:
         self.upgrade, self.osds = upgrade, [{"osd": 3, "uuid": "own", "up": 1, "state": []}]
         self.said: asyncio.Queue[str] = asyncio.Queue()
-        self.locks, self.kept = defaultdict(asyncio.Lock), dict[str, object]()
-        self.meanwhile = contextlib.nullcontext
+        self.locks, self.kept = defaultdict[str, asyncio.Lock](asyncio.Lock), dict[str, object]()
+        self.meanwhile: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
 
     async def ceph(self) -> Any:
         return self

@@ -49,7 +49,7 @@ def disk(tmp_path: Path) -> Path:
     image = tmp_path / "disk.img"
     with image.open("wb") as file:
         file.truncate(1024 * MIB)
-    argv = ["sgdisk", "--clear", "--new=1:1M:100M", "--change-name=1:root area", image]
+    argv: list[str | Path] = ["sgdisk", "--clear", "--new=1:1M:100M", "--change-name=1:root area", image]
     subprocess.run(argv, check=True, capture_output=True, timeout=30)
     (tmp_path / "by-id").symlink_to(image)
     return image.resolve()
@@ -82,7 +82,12 @@ def tools(dom0: Dom0) -> Tools:
 
 
 def action(disk: Path, **more: object) -> Action:
-    settings = {"device": str(disk.parent / "by-id"), "use": "free-space", "size_bytes": None, "wipe": False}
+    settings: dict[str, object] = {
+        "device": str(disk.parent / "by-id"),
+        "use": "free-space",
+        "size_bytes": None,
+        "wipe": False,
+    }
     settings |= {"name": NAME, **more}
     return Action("partition", "xen1:1", Change.CREATE, "test", "xen1", settings=settings)
 

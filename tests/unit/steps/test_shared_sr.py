@@ -59,8 +59,8 @@ class Pool:
             "PBD.destroy": lambda ref: self.pbds.pop(ref) and "",
             "PBD.get_device_config": lambda ref: self.pbds[ref]["device_config"],
             "PBD.set_device_config": self.set_config,
-            "session.add_to_other_config": lambda _, key, sr: self.driver_of.append((key, sr)) or "",
-            "session.remove_from_other_config": lambda *_: self.driver_of.clear() or "",
+            "session.add_to_other_config": self.set_driver,
+            "session.remove_from_other_config": self.forget_driver,
             "Async.PBD.plug": lambda ref: self.pbds[ref].update(currently_attached=True) or "task",
             "Async.PBD.unplug": lambda ref: self.pbds[ref].update(currently_attached=False) or "task",
         }
@@ -73,6 +73,14 @@ class Pool:
     def set_config(self, ref: str, config: dict[str, str]) -> str:
         assert self.driver_of == [("_sm_session", "sr")]
         self.pbds[ref]["device_config"] = config
+        return ""
+
+    def set_driver(self, _session: str, key: str, sr: str) -> str:
+        self.driver_of.append((key, sr))
+        return ""
+
+    def forget_driver(self, *_: object) -> str:
+        self.driver_of.clear()
         return ""
 
     def add(self, record: dict[str, Any]) -> str:

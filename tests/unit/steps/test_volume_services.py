@@ -25,7 +25,7 @@ class StorageVm:
     """Is the tools, the Ceph that they give and the storage VM, whose service listens at once."""
 
     def __init__(self) -> None:
-        self.locks, self.told, self.looks = defaultdict(asyncio.Lock), list[str](), 0
+        self.locks, self.told, self.looks = defaultdict[str, asyncio.Lock](asyncio.Lock), list[str](), 0
 
     async def ceph(self) -> Any:
         return self
@@ -76,7 +76,7 @@ def test_new_files_run_nowhere_yet(tmp_path: Path) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.addfile(tarfile.TarInfo(f"{code}/a.py".lstrip("/")))
-    argv = ["sh", "-c", INSTALL, "sh", stage, code, digest, running]
+    argv: list[str | Path] = ["sh", "-c", INSTALL, "sh", stage, code, digest, running]
     subprocess.run(argv, input=packed.getvalue(), check=True, timeout=20)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.py", "volumes"]
 
