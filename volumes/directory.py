@@ -90,9 +90,9 @@ def _settle_replaced(ioctx: Any, names: dict[str, str]) -> dict[str, str]:
             doubtful.add(taken_over)
     settled = {image_id: name for image_id, name in names.items() if name not in doubtful}
     for name in doubtful:
-        image_id = find_id(ioctx, name)
-        if image_id is not None:
-            settled[image_id] = name
+        now = find_id(ioctx, name)
+        if now is not None:
+            settled[now] = name
     return settled
 
 

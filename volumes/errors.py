@@ -61,7 +61,7 @@ _BY_ERRNO = {
 
 def has_errno(error: Exception, number: int) -> bool:
     """Whether an exception of librados or librbd stands for that errno; their signs differ."""
-    return abs(getattr(error, "errno", 0) or 0) == number
+    return bool(abs(getattr(error, "errno", 0) or 0) == number)
 
 
 def from_ceph(error: Exception, doing: str) -> ServiceError:

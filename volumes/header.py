@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 import rados
 
@@ -186,7 +186,7 @@ def replace_metadata(ioctx: Any, image_id: str, key: str, old: str, new: Optiona
     return write_metadata_if(ioctx, image_id, (key, old), {key: new})
 
 
-def write_metadata_if(ioctx: Any, image_id: str, known: tuple[str, str], values: dict[str, Optional[str]]) -> bool:
+def write_metadata_if(ioctx: Any, image_id: str, known: tuple[str, str], values: Mapping[str, Optional[str]]) -> bool:
     """As `write_metadata`, if the key `known` still has its value; whether it had."""
     with rados.WriteOpCtx() as operation:
         operation.omap_cmp(_METADATA + known[0], known[1].encode(), rados.LIBRADOS_CMPXATTR_OP_EQ)
@@ -316,7 +316,7 @@ def _pack_metadata(values: dict[str, str]) -> bytes:
     return pack_map({METADATA_PREFIX + key: value for key, value in values.items()})
 
 
-def _change_metadata(operation: Any, values: dict[str, Optional[str]]) -> None:
+def _change_metadata(operation: Any, values: Mapping[str, Optional[str]]) -> None:
     kept = {key: value for key, value in values.items() if value is not None}
     if kept:
         operation.execute("rbd", "metadata_set", _pack_metadata(kept))

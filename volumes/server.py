@@ -69,7 +69,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._tls.wrap_socket(request, server_side=True) as connection:
                 if not self._is_admitted(connection):  # it stays one, and is told so when it asks
-                    self.RequestHandlerClass(connection, client_address, self)
+                    self.RequestHandlerClass(connection, client_address, self)  # type: ignore[arg-type]  # Self
                     return
                 stranger.close()
                 self._serve(connection, client_address)
@@ -79,7 +79,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             log.warning("%s refused: %d connections are open", client_address[0], CONNECTIONS_MAX)
             return
         try:
-            self.RequestHandlerClass(connection, client_address, self)
+            self.RequestHandlerClass(connection, client_address, self)  # type: ignore[arg-type]  # Self
         finally:
             self._slots.release()
 

@@ -79,7 +79,7 @@ def leftovers_of(inside: Inside, timeout_s: float = 20) -> list[str]:
 
 def leftovers(content: dict[str, Any]) -> list[str]:
     """What an empty pool must not hold."""
-    return [each for each in content["objects"] if each not in OURS] + content["trash"] + list(content["images"])
+    return [each for each in (*content["objects"], *content["trash"], *content["images"]) if each not in OURS]
 
 
 def where(calls: Calls, what: str) -> dict[str, Any]:

@@ -28,8 +28,9 @@ def workers() -> Workers:
 
 def test_a_result_and_an_error_come_back(workers: Workers) -> None:
     assert workers.run(lambda: 42, SHORT, "sum") == 42
+    empty: dict[str, int] = {}
     with pytest.raises(KeyError):
-        workers.run(lambda: {}["x"], SHORT, "look")
+        workers.run(lambda: empty["x"], SHORT, "look")
 
 
 def test_a_call_that_hangs_is_given_up_and_what_queued_behind_it_never_runs(workers: Workers) -> None:

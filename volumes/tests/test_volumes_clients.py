@@ -75,14 +75,18 @@ def test_a_host_that_was_taken_off_the_list_is_refused_at_once(folder: Path, ser
     stays.close()
 
 
+def address_of(server: Server) -> tuple[str, int]:
+    host, port = server.server_address[:2]
+    return str(host), int(port)
+
+
 def test_connections_that_say_nothing_keep_nobody_else_out(folder: Path, server: Server) -> None:
     (folder / "clients.json").write_text('["xen1"]')
-    place = server.server_address[:2]
-    silent = [socket.create_connection(place, 10) for _ in range(80)]
+    silent = [socket.create_connection(address_of(server), 10) for _ in range(80)]
     refused = sum(is_closed(one) for one in silent[MOST_EACH:])
     assert refused == 80 - MOST_EACH
     host = connect(folder, server, "xen1")
-    host.source_address = ("127.0.0.2", 0)
+    host.source_address = ("127.0.0.2", 0)  # type: ignore[attr-defined]
     assert ask(host)[0] == 200
     for one in silent:
         one.close()
@@ -104,15 +108,16 @@ def test_nor_do_those_of_a_host_that_was_taken_off_the_list(folder: Path, server
     (folder / "clients.json").write_text('["xen1"]')
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     context.load_cert_chain(folder / "xen2.pem", folder / "xen2.key")
-    silent = []
+    silent: list[ssl.SSLSocket] = []
     for _ in range(CONNECTIONS_MAX + 1):
-        plain = socket.create_connection(server.server_address[:2], 10)
+        plain = socket.create_connection(address_of(server), 10)
         with contextlib.suppress(OSError):
             silent.append(context.wrap_socket(plain, server_hostname=ADDRESS))
     host = connect(folder, server, "xen1")
-    host.source_address = ("127.0.0.2", 0)
+    host.source_address = ("127.0.0.2", 0)  # type: ignore[attr-defined]
     assert ask(host)[0] == 200
-    for one in (host, *silent):
+    host.close()
+    for one in silent:
         one.close()
 
 

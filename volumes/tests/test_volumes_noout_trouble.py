@@ -20,12 +20,12 @@ from volumes.errors import ServiceError
 def noout(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module with a librados of which it needs hardly anything. It is imported anew after this test."""
     paper = {"ReadOpCtx": nullcontext, "WriteOpCtx": nullcontext, "ObjectNotFound": KeyError}
-    monkeypatch.setitem(sys.modules, "rados", SimpleNamespace(**paper))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "rados", SimpleNamespace(**paper))
     monkeypatch.delitem(sys.modules, "volumes.noout", raising=False)
     import volumes.noout as module
 
     yield module
-    del sys.modules["volumes.noout"], volumes.noout  # type: ignore[attr-defined]
+    del sys.modules["volumes.noout"], volumes.noout
 
 
 class Records:
