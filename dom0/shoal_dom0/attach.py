@@ -195,10 +195,12 @@ def _usable_map(call, fits):
 
 
 def _map(call, image, writable, snap=datapath.NO_SNAP, in_quorum=()):
-    from . import records  # what unplugging can do without is not imported for it
+    from . import monitors, records  # what unplugging can do without is not imported for it
+    from .settings import own_address
 
     secret = records.read_secret(call)
-    return datapath.map_image(call.settings, secret, image, writable, call.deadline, snap, in_quorum)
+    asked = call.settings.asking(monitors.choose(call.settings.monitors, own_address(), in_quorum))
+    return datapath.map_image(asked, secret, image, writable, call.deadline, snap)
 
 
 def _no_map(call, refusal):

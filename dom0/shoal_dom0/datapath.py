@@ -8,11 +8,10 @@ import os
 import select
 import time
 
-from . import log, monitors
+from . import log
 from .deadline import Deadline
 from .errors import InvalidSecret, SRError, SRUnavailable, VDIInUse, VDIUnavailable
 from .names import is_uuid
-from .settings import own_address
 
 BUS = "/sys/bus/rbd"
 BLOCK = "/sys/block"
@@ -111,10 +110,10 @@ def clients():
     return found
 
 
-def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP, in_quorum=()):
+def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP):
     """The new Map. A writable one is exclusive: the kernel keeps the image's lock and gives it to nobody.
 
-    `noshare`: each disk is a Ceph client of its own, so that fencing one disk of a host leaves its others alone.
+    It is told of the settings' monitors, as they are. `noshare`: each disk is a Ceph client of its own, so that fencing one disk of a host leaves its others alone.
     """
     _check_words(settings, secret, image, snap)
     _load_module(deadline)
@@ -122,13 +121,12 @@ def map_image(settings, secret, image, writable, deadline, snap=NO_SNAP, in_quor
     options.append("exclusive" if writable else "ro")
     if settings.namespace:
         options.append("_pool_ns=" + settings.namespace)
-    asked = monitors.choose(settings.monitors, own_address(), in_quorum)
-    line = " ".join([",".join(asked), ",".join(options), settings.pool, image, snap])
+    line = " ".join([",".join(settings.monitors), ",".join(options), settings.pool, image, snap])
     patience = deadline.sooner(MAP_RESERVE_S)
     code = add(line, patience)
     if code is None:
         left = _undo_late_map(settings, image, snap, deadline)
-        message = "mapping %s did not end within %.0f s; Ceph's monitors are %s%s"
+        message = "mapping %s did not end within %.0f s; of Ceph's monitors these were named to the kernel: %s%s"
         raise VDIUnavailable(message % (image, patience.seconds, ", ".join(settings.monitors), left))
     if code:
         raise MapRefused(code)

@@ -32,6 +32,12 @@ class Settings:
             raise ConfigMissing("password_secret is missing; xapi makes it of 'password', no other way is accepted")
         self.password_secret = _uuid(config, "password_secret")
 
+    def asking(self, monitors):
+        """The same, with these monitors alone."""
+        other = Settings.__new__(Settings)  # the module copy takes longer to import than a call
+        other.__dict__.update(self.__dict__, monitors=monitors)
+        return other
+
 
 def own_first(endpoints):
     """The volume services in the order to try them: the one on this host before the others."""
