@@ -9,6 +9,7 @@ import re
 import time
 import xmlrpc.client
 from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from lab.topology import Host, Lab
 pytestmark = pytest.mark.lab
 DRIVER = "/opt/xensource/sm/RBDSR"
 MIB = 1 << 20
+MONITOR_PORT = 6789
+ESTABLISHED = "01"
 
 
 class Driver:
@@ -120,6 +123,20 @@ async def test_a_disk_is_mapped_once_and_holds_data(first: Driver, vdi: str) -> 
     await first.call("vdi_deactivate", vdi)
     await first.call("vdi_detach", vdi)
     assert await first.maps_of(vdi) == 0
+
+
+async def test_its_client_talks_to_the_monitor_of_its_own_host(first: Driver, second: Driver, vdi: str) -> None:
+    """So it hears at once of another host's death: /proc/net/tcp has the kernel's own connections, too."""
+    for driver in (first, second):
+        await driver.call("vdi_activate", vdi, "true")
+        number = (await driver.run("readlink", "-f", driver.link(vdi))).stdout.strip().removeprefix("/dev/rbd")
+        # The key stands behind it.
+        told = await driver.run("cut", "-d ", "-f1", f"/sys/bus/rbd/devices/{number}/config_info")
+        own = str(driver.host.storage_vm_address)
+        assert told.stdout == f"{own}:{MONITOR_PORT}\n"
+        there = f"{ip_address(own).packed[::-1].hex().upper()}:{MONITOR_PORT:04X} {ESTABLISHED} "
+        assert there in (await driver.run("cat", "/proc/net/tcp")).stdout
+        await driver.call("vdi_deactivate", vdi)
 
 
 async def test_a_second_host_is_refused_until_the_first_lets_go(first: Driver, second: Driver, vdi: str) -> None:
