@@ -197,8 +197,11 @@ def test_monitors_are_refreshed_in_place(three: KeeperPool) -> None:
         pbd["device_config"]["monitors"] = wanted
         assert three.pbd(name) == pbd
     assert three.api.secret.get_all_records() == secrets
-    sessions = three.toolstack.master.toolstack.db.rows("session").values()
-    assert all("_sm_session" not in row["other_config"] for row in sessions)
+    rows = three.toolstack.master.toolstack.db.rows
+    three.wait(
+        lambda: not [row for row in rows("session").values() if "_sm_session" in row["other_config"]],
+        "no session to stay the driver's",
+    )
 
 
 def test_with_high_availability_on_it_stands_back_and_says_so_once(pool: KeeperPool) -> None:
