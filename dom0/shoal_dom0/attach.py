@@ -198,9 +198,17 @@ def _map(call, image, writable, snap=datapath.NO_SNAP, in_quorum=()):
     from . import monitors, records  # what unplugging can do without is not imported for it
     from .settings import own_address
 
-    secret = records.read_secret(call)
-    asked = call.settings.asking(monitors.choose(call.settings.monitors, own_address(), in_quorum))
-    return datapath.map_image(asked, secret, image, writable, call.deadline, snap)
+    settings, secret = call.settings, records.read_secret(call)
+    asked = monitors.choose(settings.monitors, own_address(), in_quorum)
+    try:
+        return datapath.map_image(settings.asking(asked), secret, image, writable, call.deadline, snap)
+    except datapath.MapRefused as refusal:
+        # It takes part no more, a moment later. The kernel would have gone on to another one, had it known one.
+        is_late = refusal.number == errno.ETIMEDOUT and call.deadline.remaining() >= datapath.MAP_TAKES_S
+        others = monitors.found_listening([each for each in settings.monitors if each not in asked]) if is_late else []
+        if not others:
+            raise
+    return datapath.map_image(settings.asking(others), secret, image, writable, call.deadline, snap)
 
 
 def _no_map(call, refusal):

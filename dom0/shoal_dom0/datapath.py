@@ -25,6 +25,7 @@ BUSY_PAUSE_S = 0.2
 BUSY_TIMEOUT_S = 8.0  # udev and a guest that is going let a device go within moments
 REAP_TIMEOUT_S = 0.5
 MAP_RESERVE_S = 3.0  # of a call's time, to undo a map that hangs
+MAP_TAKES_S = MOUNT_TIMEOUT_S + MAP_RESERVE_S  # at most, but for what Ceph does after the mount
 READ_BYTES = 4096
 READ_TIMEOUT_S = 8.0
 NO_SNAP = "-"

@@ -18,15 +18,16 @@ def choose(endpoints, own_address, in_quorum):
     another monitor after 30 s (CEPH_MONC_PING_TIMEOUT, include/linux/ceph/libceph.h). The own one dies with nobody else's host.
     """
     own = [each for each in endpoints if each in in_quorum and own_address and each.rpartition(":")[0] == own_address]
-    return _listening(own) or listening(endpoints)
+    return found_listening(own) or listening(endpoints)
 
 
 def listening(endpoints):
     """Those that take a connection; all where none does, so that the kernel says what is wrong."""
-    return _listening(endpoints) or list(endpoints)
+    return found_listening(endpoints) or list(endpoints)
 
 
-def _listening(endpoints):
+def found_listening(endpoints):
+    """Those that take a connection, if any."""
     poll, pending, found = select.poll(), {}, []
     try:
         for endpoint in endpoints:

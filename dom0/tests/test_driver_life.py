@@ -10,6 +10,7 @@ import pytest
 
 from dom0.tests.contents import held
 from dom0.tests.host import KEY, Host
+from dom0.tests.test_monitors import listener
 from tests.ceph.cluster import Cluster
 from tests.ceph.service import Service
 
@@ -197,6 +198,21 @@ def test_the_kernel_is_told_of_this_hosts_own_monitor_alone_while_that_takes_par
         disk = host.create()
         host.call("vdi_activate", disk, args=("true",))
         assert host.kernel.lines[-1].split(" ")[0] == told
+
+
+def test_where_the_own_monitor_has_just_left_the_kernel_is_told_of_the_others(host: Host, cluster: Cluster) -> None:
+    own = cluster.v1_address
+    with listener() as other:
+        host.device_config["monitors"] = f"{other},{own},127.0.0.2:6789"
+        disk = host.create()
+        host.kernel.refusal = errno.ETIMEDOUT
+        with fault(46):
+            host.call("vdi_activate", disk, args=("true",))
+        assert [line.split(" ")[0] for line in host.kernel.lines] == [own, other]
+        host.kernel.refusal = errno.EINVAL
+        with fault(46):
+            host.call("vdi_activate", disk, args=("true",))
+        assert len(host.kernel.lines) == 3, "a refusal for another reason would only come again"
 
 
 def test_unmapping_waits_for_a_device_that_is_open_a_moment_longer(host: Host) -> None:
