@@ -178,15 +178,13 @@ def stop(lab: Lab, session: Session, vm: str) -> None:
         run([*argv, console_log(session.call("VM.get_name_label", vm))], timeout_s=60)
 
 
-def wait_for(
-    look: Callable[[], Answer], met: Callable[[Answer], bool], *, timeout_s: float, what: str, every_s: float = 0.5
-) -> Answer:
+def wait_for(look: Callable[[], Answer], met: Callable[[Answer], bool], *, timeout_s: float, what: str) -> Answer:
     """Look until it is met; a time-out says what was last seen."""
     deadline = time.monotonic() + timeout_s
     while not met(seen := look()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s:g} s for {what}; last seen: {str(seen)[-800:]}")
-        time.sleep(every_s)
+        time.sleep(0.5)
     return seen
 
 

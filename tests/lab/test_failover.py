@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
 
 import pytest
 
 from lab import witness_vm
 from lab.topology import Lab
-from tests.lab.conftest import BIN, ROOT, SPEC, Run, lab_cli
+from shoal.plan.host_marks import LEAVING, MAINTENANCE_MARK
+from tests.lab.conftest import BIN, SPEC, Run, lab_cli
 from tests.lab.test_keeper import log_in, state, unplugged
 
 pytestmark = pytest.mark.lab
@@ -146,26 +144,12 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
 def test_a_host_that_dies_before_its_vms_have_left_it_is_missed_all_the_same(
     lab: Lab, session: witness_vm.Session, vm: str
 ) -> None:
-    """`shoal host maintenance enter` has marked it, and is killed before it has moved anything away."""
+    """As after `shoal host maintenance enter` that was killed behind its first step: the mark is there, the VMs are, too."""
     witness_vm.stop(lab, session, vm)
     witness_vm.start(session, vm, "xen2")
     acked(lab, "xen2", wait_found(lab, "xen2", 0) + RECORDS)
     (host,) = session.call("host.get_by_name_label", "xen2")
-    enter_words = ("host", "maintenance", "enter", "xen2", "-f", str(SPEC), "--yes")
-    argv = [str(BIN / "shoal-lab"), "exec", "--", str(BIN / "shoal"), *enter_words]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as enter:
-        try:
-            mark = witness_vm.wait_for(
-                lambda: session.call("host.get_other_config", host).get("shoal:maintenance", ""),
-                lambda mark: mark != "",
-                timeout_s=120,
-                what="the host to be marked",
-                every_s=0.05,
-            )
-        finally:
-            os.killpg(enter.pid, signal.SIGKILL)
-    assert mark.startswith("leaving ")
-    assert (host_of(session, vm), session.call("VM.get_current_operations", vm)) == ("xen2", {})
+    session.call("host.add_to_other_config", host, MAINTENANCE_MARK, f"{LEAVING}2026-11-26 12:00:00 UTC")
     before = witness_vm.read_console(lab, "xen2", VM).acked
     since = time.monotonic()
     lab_cli("crash", "xen2")
@@ -178,7 +162,7 @@ def test_a_host_that_dies_before_its_vms_have_left_it_is_missed_all_the_same(
     )
     wait_whole(session, "xen2")
     assert host_of(session, vm) == place and not runs_in_xen("xen2")
-    assert "shoal:maintenance" not in session.call("host.get_other_config", host)
+    assert MAINTENANCE_MARK not in session.call("host.get_other_config", host)
 
 
 @pytest.mark.long  # two and a half minutes
