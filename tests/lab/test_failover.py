@@ -144,7 +144,7 @@ def test_a_host_that_is_cut_off_stops_its_vm_which_runs_elsewhere(
 def test_a_host_that_dies_before_its_vms_have_left_it_is_missed_all_the_same(
     lab: Lab, session: witness_vm.Session, vm: str
 ) -> None:
-    """As after `shoal host maintenance enter` that was killed behind its first step: the mark is there, the VMs are, too."""
+    """As after a `shoal host maintenance enter` that was killed behind its first step: marked, and its VMs run."""
     witness_vm.stop(lab, session, vm)
     witness_vm.start(session, vm, "xen2")
     acked(lab, "xen2", wait_found(lab, "xen2", 0) + RECORDS)
