@@ -163,9 +163,8 @@ class Routes:
 
     def _status(self) -> dict[str, Any]:
         health = self._ceph.command(prefix="health")
-        monitors = [
-            address for mon in self._ceph.command(prefix="mon dump")["mons"] for address in members.v1_addresses(mon)
-        ]
+        mons = self._ceph.command(prefix="mon dump")["mons"]
+        monitors = [address for mon in mons for address in members.v1_addresses(mon)]
         checks = [
             {"code": code, "severity": check["severity"], "message": check["summary"]["message"]}
             for code, check in sorted(health.get("checks", {}).items())
