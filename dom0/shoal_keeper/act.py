@@ -1,12 +1,11 @@
-"""Carries out what was decided. Long calls are tasks of xapi: they go on when the keeper ends, and are not begun twice.
+"""Carries out what was decided. Long calls are tasks of xapi, and are not begun twice.
 
 Every action may be repeated. What somebody else has done first is done.
 """
 
 import time
 
-from shoal_dom0.xapi import ignore_gone
-
+from . import tasks
 from .toolstack import Refused
 
 WAIT_S = 5.0  # for what was begun in this round; then the next rounds look after it, and do what else can be done
@@ -84,20 +83,13 @@ class Actor:
 
     def _look(self, key):
         task, action = self._tasks[key]
-        try:
-            record = self._toolstack.call("task.get_record", task)
-        except Refused as error:
-            if error.failure[0] != "HANDLE_INVALID":
-                raise
-            del self._tasks[key]  # the toolstack has restarted: what became of it, the next look shows
-            return Outcome(action, LATER, "the toolstack has forgotten the task")
-        if record["status"] in ("pending", "cancelling"):
+        failure = tasks.look(self._toolstack.call, task)
+        if failure is None:
             return None
         del self._tasks[key]
-        ignore_gone(self._toolstack.call, "task.destroy", task)
-        if record["status"] == "success":
-            return Outcome(action, DONE)
-        return _outcome_of(action, record["error_info"] or [record["status"]])
+        if failure is tasks.FORGOTTEN:
+            return Outcome(action, LATER, tasks.describe(failure))  # the next look shows what became of it
+        return _outcome_of(action, failure) if failure else Outcome(action, DONE)
 
     def _refresh(self, action):
         """xapi's own call for it changes the record at once, so that no PBD is ever missing."""
@@ -113,4 +105,4 @@ class Actor:
 def _outcome_of(action, failure):
     if failure[0] in BEATEN:
         return Outcome(action, LATER, "somebody else is at it")
-    return Outcome(action, FAILED, "failed: " + ", ".join(str(part) for part in failure if part)[:500])
+    return Outcome(action, FAILED, "failed: " + tasks.describe(failure))

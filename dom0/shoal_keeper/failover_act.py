@@ -2,9 +2,7 @@
 
 import time
 
-from shoal_dom0.xapi import ignore_gone
-
-from . import domains, failover
+from . import domains, failover, tasks
 from .act import BEATEN, HANGS_S
 from .failover import CLAIM_MARK
 from .state import NULL
@@ -54,20 +52,13 @@ class Actor:
         """Of the tasks that have ended: (uuid of the VM, place, why it failed or "")."""
         ended = []
         for vm, (task, place) in list(self.starts.items()):
-            try:
-                record = self._call("task.get_record", task)
-            except Refused as error:
-                if error.failure[0] != "HANDLE_INVALID":
-                    raise
-                del self.starts[vm]  # the toolstack has restarted; the next look shows what became of it
-                continue
-            if record["status"] in ("pending", "cancelling"):
+            failure = tasks.look(self._call, task)
+            if failure is None:
                 continue
             del self.starts[vm]
-            ignore_gone(self._call, "task.destroy", task)
-            failure = record["error_info"] or [record["status"]]
-            is_well = record["status"] == "success" or failure[0] in BEATEN
-            ended.append((vm, place, "" if is_well else ", ".join(str(part) for part in failure if part)[:300]))
+            if failure is tasks.FORGOTTEN:
+                continue  # the next look shows what became of it
+            ended.append((vm, place, "" if failure[:1] and failure[0] in BEATEN else tasks.describe(failure)))
         return ended
 
     def hanging(self):

@@ -16,8 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from shoal_dom0.deadline import Deadline
-from shoal_dom0.xapi import ignore_gone, is_gone
-from shoal_keeper import failover_roster, noout, observe
+from shoal_keeper import failover_roster, noout, observe, tasks
 from shoal_keeper.memory import Memory
 from shoal_keeper.state import NULL
 from shoal_keeper.toolstack import Refused, Toolstack, Unreachable
@@ -97,51 +96,37 @@ def running_vms(toolstack, seen):
 
 def carry_out(toolstack, things, deadline):
     """All at the same time; what became of each, a phrase. A toolstack that stays away is waited for a short while only."""
-    said, tasks = [], []
+    said, begun = [], []
     for number, (ref, method, name) in enumerate(things):
         try:
-            tasks.append((toolstack.call("Async." + method, ref), method, name))
+            begun.append((toolstack.call("Async." + method, ref), method, name))
         except Refused as error:
             said.append(phrase(method, name, error.failure))
         except Unreachable as error:
             said += [phrase(method, name, [error.reason]) for _, method, name in things[number:]]
             break
     why, away = "not done within %.0f s" % deadline.seconds, Deadline(AWAY_S)
-    while tasks and not deadline.passed():
+    while begun and not deadline.passed():
         time.sleep(min(POLL_S, deadline.remaining()))
         try:
-            for task, method, name in list(tasks):
-                failure = look(toolstack, task)
+            for task, method, name in list(begun):
+                failure = tasks.look(toolstack.call, task)
                 away = Deadline(AWAY_S)
                 if failure is not None:
-                    tasks.remove((task, method, name))
+                    begun.remove((task, method, name))
                     said.append(phrase(method, name, failure))
         except Unreachable as error:  # Refused, too: a member's xapi refuses much while the master is away
             if away.passed():
                 why = error.reason
                 break
-    return said + [phrase(method, name, [why]) for _, method, name in tasks]
-
-
-def look(toolstack, task):
-    """Why it failed, nothing where it has not; None while it goes on."""
-    try:
-        record = toolstack.call("task.get_record", task)
-    except Refused as error:
-        if not is_gone(error):
-            raise
-        return ["the toolstack has started anew meanwhile"]
-    if record["status"] in ("pending", "cancelling"):
-        return None
-    ignore_gone(toolstack.call, "task.destroy", task)
-    return [] if record["status"] == "success" else record["error_info"]
+    return said + [phrase(method, name, [why]) for _, method, name in begun]
 
 
 def phrase(method, name, failure):
     verb = "unplugged" if method == "PBD.unplug" else "shut down"
     if not failure or failure[0] in DONE_BEFORE:
         return "%s is %s" % (name, verb)
-    return "%s is NOT %s: %s" % (name, verb, ", ".join(str(part) for part in failure if part)[:300])
+    return "%s is NOT %s: %s" % (name, verb, tasks.describe(failure))
 
 
 if __name__ == "__main__":

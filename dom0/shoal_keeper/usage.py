@@ -4,9 +4,7 @@ Thin disks grow while guests write, and no call of the toolstack's is made then:
 a PBD is plugged, or somebody asks for a scan or an update (xapi_sr.ml).
 """
 
-from shoal_dom0.xapi import ignore_gone
-
-from .toolstack import Refused
+from . import tasks
 
 EVERY_S = 300.0
 BEATEN = ("OTHER_OPERATION_IN_PROGRESS", "HANDLE_INVALID", "SR_HAS_NO_PBDS")  # somebody is at it, or it has just gone
@@ -35,17 +33,9 @@ class Usage:
 
     def _end(self, sr):
         task, name = self._tasks[sr]
-        try:
-            record = self._call("task.get_record", task)
-        except Refused as error:
-            if error.failure[0] != "HANDLE_INVALID":
-                raise
-            del self._tasks[sr]  # the toolstack has restarted
-            return
-        if record["status"] in ("pending", "cancelling"):
+        failure = tasks.look(self._call, task)
+        if failure is None:
             return
         del self._tasks[sr]
-        ignore_gone(self._call, "task.destroy", task)
-        failure = record["error_info"]
-        if record["status"] == "failure" and failure[:1] and failure[0] not in BEATEN:
-            yield "cannot tell how full SR %s is: %s" % (name, ", ".join(str(part) for part in failure if part)[:500])
+        if failure and failure is not tasks.FORGOTTEN and failure[0] not in BEATEN:
+            yield "cannot tell how full SR %s is: %s" % (name, tasks.describe(failure))
