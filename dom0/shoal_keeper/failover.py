@@ -73,6 +73,8 @@ class Sight(NamedTuple):
     lost: Tuple[Lost, ...] = ()
     shut_out: Tuple[str, ...] = ()  # VMs that run here, and whose disks this host may not write to any more
     master: str = ""  # as the toolstack says that has answered
+    silent: FrozenSet[str] = frozenset()  # Ceph pools that do not answer; VMs with a disk there are no guests
+    waits_for_pool: bool = False  # this keeper has one of those VMs in hand
     stays_home: bool = False  # this host has just become the master: the others' toolstacks are about to restart
 
 

@@ -6,6 +6,7 @@ Connections are kept: a look every few seconds costs no handshake. Every questio
 import json
 import re
 import socket
+import time
 
 from shoal_dom0 import plain_json
 from shoal_dom0.connection import Connection
@@ -21,6 +22,7 @@ WORK_TIMEOUT_S = 20.0
 LOCK_S = 30
 ANSWER_MAX_BYTES = 4 << 20  # a disk in use takes 120 bytes, a fenced client 30
 FENCES_AT_ONCE = 64
+SILENT_S = 20.0  # so long a pool is left alone that did not answer while others did: each look would wait for it
 _PROTOCOL = re.compile(r"^(v1|v2|any):")  # Ceph writes it before some addresses
 
 
@@ -29,6 +31,7 @@ class Services:
 
     def __init__(self):
         self._connections = []
+        self._silent_until = {}  # place → time
 
     def use(self, endpoints):
         known = {connection.endpoint: connection for connection in self._connections}
@@ -39,13 +42,27 @@ class Services:
         """(machines with a monitor in quorum, machines with an OSD up, all machines)."""
         return self._ask("GET", "/v1/members", None, ASK_TIMEOUT_S, _members)
 
-    def owners(self, place):
-        """Of the locks of all images: (image, address) each."""
-        return [(image, address) for image, _, address in self.clients(place)]
+    def owners(self, places):
+        """Of the locks of all images there: (place, image, number of the client, its address) each; and the silent places.
 
-    def clients(self, place):
-        """The same, with the client's number: (image, number, address)."""
-        return self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S, _clients)
+        One pool may lack OSDs that others do without. Raises Silent if none answers.
+        """
+        found, silent, failure = [], set(), None
+        for place in sorted(places):
+            if time.monotonic() < self._silent_until.get(place, 0.0):
+                silent.add(place)
+                continue
+            try:
+                found += [(place,) + each for each in self._ask("GET", _path(place, "holders"), None, WORK_TIMEOUT_S, _clients)]
+                self._silent_until.pop(place, None)
+            except Silent as error:
+                failure = error
+                silent.add(place)
+                self._silent_until[place] = time.monotonic() + SILENT_S
+        if failure is not None and len(silent) == len(places):
+            self._silent_until.clear()  # it is Ceph that is away
+            raise failure
+        return found, frozenset(silent)
 
     def living_owners(self, place, volume):
         """Addresses of the clients that own a volume's lock and watch it."""

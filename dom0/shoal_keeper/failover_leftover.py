@@ -36,7 +36,8 @@ class Leftover:
             known = datapath.clients()
         except OSError:  # a device went while the kernel was asked of it: the next look asks again
             return set()
-        return {address for place in roster.pools for _, client, address in self._services.clients(place) if client in known}
+        owners, _ = self._services.owners(roster.pools)
+        return {address for _, _, client, address in owners if client in known}
 
 
 def left(sight):

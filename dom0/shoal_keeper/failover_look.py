@@ -41,6 +41,7 @@ class Records:
                 sr_of[ref] = sr
                 if vdi["current_operations"]:
                     self.busy.add(self.images[ref])
+        self.silent = frozenset()  # those of them that do not answer
         self.disks = {}  # VM → images
         self.written = {}  # VM → those that it may write to
         self.plugged = {}  # VM → those of them that it has now
@@ -77,8 +78,12 @@ class Records:
     def guests(self):
         """VMs with a disk on Shoal's SRs: ref and record."""
         for ref, vm in self.vms.items():
-            if ref in self.disks and _is_ordinary(vm):
+            if ref in self.disks and _is_ordinary(vm) and not self.is_unseen(ref):
                 yield ref, vm
+
+    def is_unseen(self, ref):
+        """Whether it has a disk in a pool that does not answer: who writes to it, nobody can say. So it is left as it is."""
+        return any(image[:2] in self.silent for image in self.disks.get(ref, ()))
 
     def is_busy(self, ref):
         vm, disks = self.vms[ref], self.disks[ref]
@@ -113,9 +118,10 @@ def look(call, services, roster, presence, here):
     records = Records(call, roster.own)
     peers = tuple(_peer(call, records, ref, presence) for ref in sorted(records.hosts))
     owners = {}  # (pool, namespace, image) → {(host, address)}
-    for place in sorted(records.places):  # the roster's may be minutes old
-        for image, address in services.owners(place):
-            owners.setdefault(place + (image,), set()).add((roster.host_at(address), address))
+    found, silent = services.owners(records.places)  # the roster's may be minutes old
+    for place, image, _, address in found:
+        owners.setdefault(place + (image,), set()).add((roster.host_at(address), address))
+    records.silent = silent
     dead = {peer.uuid for peer in peers if peer.uuid != roster.own and is_dead(peer)}
     guests = tuple(_guest(records, ref, vm, owners, presence) for ref, vm in records.guests())
     fenced = services.fenced(roster.pools[0])
@@ -128,15 +134,26 @@ def look(call, services, roster, presence, here):
         without_quorum_s=0.0,
         peers=peers,
         guests=guests,
-        # To ask for a lock is to take it, or to renew it: there is no other way to see who has it.
-        locks={uuid: services.take_lock(roster.pools[0], "failover-" + uuid, roster.own) for uuid in sorted(dead)},
+        locks={uuid: _leader(services, roster, uuid, silent) for uuid in sorted(dead)},
         acknowledged=fenced,
         strays=_strays(records, roster.own, here),
         shut_out=_shut_out(records, roster.own, here, owners, fenced),
         clients=frozenset(owner for found in owners.values() for owner in found),
         lost=tuple(_lost(call, records, dead)),
         master=records.uuid(records.pool["master"]),
+        silent=frozenset(pool for pool, _ in silent),
+        waits_for_pool=any(
+            vm["other_config"].get(CLAIM_MARK) == roster.own and records.is_unseen(ref) for ref, vm in records.vms.items()
+        ),
     )
+
+
+def _leader(services, roster, dead, silent):
+    """Several may lead where the pool with the locks does not answer: it saves work, and nothing relies on it."""
+    if roster.pools[0] in silent:
+        return roster.own
+    # To ask for a lock is to take it, or to renew it: there is no other way to see who has it.
+    return services.take_lock(roster.pools[0], "failover-" + dead, roster.own)
 
 
 def look_at_own(own, alone_s):
@@ -235,7 +252,8 @@ def _shut_out(records, own, here, owners, fenced):
 
 
 def _settled(records, here):
-    """The VMs that run here, but for those on their way."""
+    """The VMs that run here, but for those on their way, and those of which too little is known."""
     for ref, vm in records.vms.items():
-        if vm["uuid"] in here and not vm["current_operations"] and vm["scheduled_to_be_resident_on"] == NULL:
+        is_on_its_way = vm["current_operations"] or vm["scheduled_to_be_resident_on"] != NULL
+        if vm["uuid"] in here and not is_on_its_way and not records.is_unseen(ref):
             yield ref, vm

@@ -30,10 +30,10 @@ class Past:
             pass  # the pool is not active yet, and the keeper says so; or a device went while the kernel was asked of it
 
     def _update(self, roster, uptime_s):
+        owners, silent = self._services.owners(roster.pools)
         held = {
             (client, address)
-            for place in roster.pools
-            for image, client, address in self._services.clients(place)
+            for _, image, client, address in owners
             if image.startswith("vdi-") and roster.host_at(address) == roster.own
         }
         known = datapath.clients()  # after that: a disk that was mapped meanwhile is known
@@ -46,7 +46,7 @@ class Past:
         if past:
             self._services.fence(roster.pools[0], past)
             self._say("failover: fenced %s: this host, before its boot" % ", ".join(sorted(past)), False)
-        self._is_over = not strange - past
+        self._is_over = not silent and not strange - past
 
 
 def _is_here(client):

@@ -37,7 +37,7 @@ class Story:
         patience_s = START_PATIENCE_S if late else 0.0 if started or left else IDLE_PATIENCE_S
         if dead_s < patience_s:
             return
-        bodies = {DEAD: _body(roster.hosts[host].name, started, late, left)}
+        bodies = {DEAD: _body(roster.hosts[host].name, started, late, left) + _body_of_silent(sight.silent)}
         unfenced = [lost for lost in self._lost[host].values() if lost.is_marked and lost.hindrance]
         if unfenced:
             bodies[UNFENCED] = _body_of_unfenced(roster.hosts[host].name, unfenced)
@@ -78,6 +78,14 @@ def _body(name, started, late, left):
     if left:
         parts.append("Not restarted: %s." % _some(left))
     return " ".join(parts)
+
+
+def _body_of_silent(pools):
+    if not pools:
+        return ""
+    return " Ceph pool %s does not answer: VMs with a disk there stay as they are until it does, and their host is not fenced from it." % (
+        ", ".join(sorted(pools))
+    )
 
 
 def _body_of_unfenced(name, unfenced):

@@ -119,8 +119,8 @@ class Succession:
             self._services.release_lock(place, lock, own)
 
     def _fence(self, roster):
-        owners = {address for place in roster.pools for _, address in self._services.owners(place)}
-        its = {address for address in owners if roster.host_at(address) == roster.master}
+        owners, _ = self._services.owners(roster.pools)
+        its = {address for _, _, _, address in owners if roster.host_at(address) == roster.master}
         unfenced = its - self._services.fenced(roster.pools[0])
         if unfenced:
             self._services.fence(roster.pools[0], unfenced)

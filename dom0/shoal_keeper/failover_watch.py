@@ -250,7 +250,7 @@ class Watch:
             self._next_look_at = 0.0
             return 0.0
         is_claimed = any(guest.claim == sight.own for guest in sight.guests)
-        is_waiting = did or self._dead or self._stopped or self._leftover or is_claimed
+        is_waiting = did or self._dead or self._stopped or self._leftover or is_claimed or sight.waits_for_pool
         if not is_waiting and not self._looks_for_strays:
             self._next_look_at = NEVER
         if self._dead and not did:
@@ -273,6 +273,8 @@ class Watch:
     def _look(self, here):
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
         sight = sight._replace(stays_home=self._succession.stays_home(observe.read_uptime_s()))
+        if sight.silent:
+            self._say("failover: pool %s does not answer: its VMs stay as they are" % ", ".join(sorted(sight.silent)), True)
         for vm, place in sorted(self._actor.hanging().items()):
             self._say("failover: the start of the VM %s on host %s does not end" % (vm, place), True)
         return self._actor.avoid_hanging(sight)

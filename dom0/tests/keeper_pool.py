@@ -79,12 +79,13 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 
 
 class Services:
-    """All volume services in one. `is_up` says whether Ceph answers."""
+    """All volume services in one. `is_up` says whether Ceph answers, `silent_pools` lack OSDs that `rbd` does without."""
 
     def __init__(self, folder: Path, is_up: Callable[[], bool]) -> None:
         self.monitors = ["192.0.2.1:6789", "192.0.2.2:6789"]
         self.checks: list[dict[str, str]] = []
         self.is_up = is_up
+        self.silent_pools: set[str] = set()
         self.ceph = PaperCeph()
         self.client_files = folder / "client"
         self._certify(folder)
@@ -111,13 +112,17 @@ class Services:
     def _answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if not self.is_up():
             return 503, {"error": {"code": "ceph_away", "message": "Ceph is away"}}
-        if path == "/v1/members" or path.startswith("/v1/pools/rbd/"):
+        if path == "/v1/members":
             return self.ceph.answer(method, path, body)
         if path == "/v1/status":
             ceph = {"fsid": FSID, "monitors": self.monitors, "health": "HEALTH_OK", "checks": self.checks}
             return 200, {"service": "shoal-volumes", "ceph": {**ceph, "members": self.ceph.members()}}
-        assert path == "/v1/pools/rbd", path
-        return 200, {"pool": "rbd", "fsid": FSID, "owner": None, "total_bytes": 1, "used_bytes": 0}
+        _, _, _, pool, *rest = path.split("/")
+        if pool in self.silent_pools and rest not in ([], ["fences"]):  # what the monitors know they say all the same
+            return 504, {"error": {"code": "timeout", "message": "no answer from Ceph within 1 s"}}
+        if rest:
+            return self.ceph.answer(method, path, body)
+        return 200, {"pool": pool, "fsid": FSID, "owner": None, "total_bytes": 1, "used_bytes": 0}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         services = self
@@ -211,7 +216,7 @@ class KeeperPool:
             self._make_storage_vm(name)
         threading.Thread(target=self._serve_storage, daemon=True).start()
         self.wait(self.is_up, "the storage")
-        self.sr = self._make_sr()
+        self.sr = self.make_sr("rbd")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -277,13 +282,15 @@ class KeeperPool:
         self.api.VBD.create(vbd_record(vm, self.api.VDI.create(vdi_record(self.local_sr(host)))))
         self.api.VM.start_on(vm, self.refs[host], False, False)
 
-    def _make_sr(self) -> str:
+    def make_sr(self, pool: str) -> str:
+        """An SR of type rbd on that pool."""
         config = {
-            "path": str(self.storage / "rbd"), "monitors": ",".join(self.services.monitors), "pool": "rbd",
+            "path": str(self.storage / pool), "monitors": ",".join(self.services.monitors), "pool": pool,
             "user": "shoal-xen", "password": "the key", "volumes": self.services.endpoint, "fsid": FSID,
         }  # fmt: skip
         master = self.refs[self.toolstack.master.name]
-        return str(self.api.SR.create(master, config, "0", "shoal", "", "rbd", "user", True, {}))
+        name = "shoal" if pool == "rbd" else f"shoal on {pool}"
+        return str(self.api.SR.create(master, config, "0", name, "", "rbd", "user", True, {}))
 
     def _serve_storage(self) -> None:
         """The driver finds its folder while Ceph has quorum."""

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from shoal_dom0 import connection, datapath, settings, xapi  # noqa: E402
 from shoal_keeper import __main__ as program  # noqa: E402
 from shoal_keeper import act, decide, domains, failover, failover_presence, failover_roster  # noqa: E402
-from shoal_keeper import alerts, ceph_troubles, failover_alive, failover_leftover, failover_past, failover_succession, failover_watch  # noqa: E402
+from shoal_keeper import alerts, ceph_troubles, failover_alive, failover_ceph, failover_leftover, failover_past, failover_succession, failover_watch  # noqa: E402
 from shoal_keeper import containers, loop, memory, noout, observe, services, toolstack, usage  # noqa: E402
 
 folder = sys.argv.pop(1)
@@ -29,6 +29,7 @@ failover_presence.answers = lambda address: address not in read("silent").split(
 failover.SUSPECT_S, failover.ISOLATED_S = 0.5, 1.0
 failover_watch.WATCH_S, failover_watch.HURRY_S, failover_watch.ROSTER_HURRY_S = 0.3, 0.1, 0.5
 failover_leftover.LEFT_S = 0.5
+failover_ceph.SILENT_S = 1.0
 failover_watch.STRAY_S, failover_watch.IDLE_S = 0.3, 1.0
 failover_watch.DOUBT_S, failover_watch.DOUBT_AGAIN_S, failover_alive.STILL_S = 1.5, 1.0, 0.8
 failover_alive.LOCK_S, failover_alive.EVERY_S, failover_alive.AGAIN_S = 1, 0.3, 0.1

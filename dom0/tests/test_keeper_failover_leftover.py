@@ -33,11 +33,11 @@ class Ceph:
     """Who holds disks, by number and address."""
 
     def __init__(self) -> None:
-        self.held = [("vdi-v", "7", OWN), ("vdi-w", "8", OTHER)]
+        self.held = [(("rbd", ""), "vdi-v", "7", OWN), (("rbd", ""), "vdi-w", "8", OTHER)]
         self.fenced: set[str] = set()
 
-    def clients(self, _: tuple[str, str]) -> list[tuple[str, str, str]]:
-        return self.held
+    def owners(self, _: Any) -> tuple[list[Any], frozenset[Any]]:
+        return self.held, frozenset()
 
     def fence(self, _: tuple[str, str], addresses: set[str]) -> None:
         self.fenced |= addresses
@@ -99,7 +99,7 @@ def test_a_vm_that_runs_here_whatever_its_record_says_keeps_its_disk(ceph: Ceph,
 
 
 def test_a_client_with_this_hosts_address_that_is_not_its_kernels_is_another_hosts(ceph: Ceph) -> None:
-    ceph.held = [("vdi-v", "8", OWN)]
+    ceph.held = [(("rbd", ""), "vdi-v", "8", OWN)]
     leftover = Leftover(ceph, lambda *_: None)
     update(leftover, 0.0)
     update(leftover, LEFT_S)

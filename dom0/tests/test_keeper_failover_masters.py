@@ -68,8 +68,8 @@ class World:
         if self.locks.get(name) == owner:
             del self.locks[name]
 
-    def owners(self, _: tuple[str, str]) -> list[tuple[str, str]]:
-        return []
+    def owners(self, _: Any) -> tuple[list[Any], frozenset[Any]]:
+        return [], frozenset()
 
     def fenced(self, _: tuple[str, str]) -> frozenset[str]:
         return frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,12 @@ class Ceph:
     def __init__(self, *addresses: str) -> None:
         self._addresses = addresses
         self.fences: set[str] = set()
+        self.is_whole = True  # whether all pools have answered
 
-    def clients(self, _: tuple[str, str]) -> list[tuple[str, str, str]]:
-        return [("vdi-a", str(number), address) for number, address in enumerate(self._addresses)]
+    def owners(self, places: tuple[tuple[str, str], ...]) -> tuple[list[tuple[Any, ...]], frozenset[Any]]:
+        (place,) = places
+        found = [(place, "vdi-a", str(number), address) for number, address in enumerate(self._addresses)]
+        return found, frozenset() if self.is_whole else frozenset({("other", "")})
 
     def fenced(self, _: tuple[str, str]) -> set[str]:
         return self.fences

@@ -166,8 +166,8 @@ class Pool:
     def take_lock(self, _: tuple[str, str], name: str, owner: str, _ttl_s: int) -> str:
         return self.locks.setdefault(name, owner)
 
-    def owners(self, _: tuple[str, str]) -> list[tuple[str, str]]:
-        return []
+    def owners(self, _: Any) -> tuple[list[Any], frozenset[Any]]:
+        return [], frozenset()
 
     def fenced(self, _: tuple[str, str]) -> frozenset[str]:
         return frozenset()
