@@ -64,7 +64,7 @@ def test_a_round_after_the_other_until_the_dead_master_is_succeeded(
         "lock_owner": lambda _place, name: locks.get(name),
         "take_lock": lambda _place, name, owner, *_: locks.setdefault(name, owner),
         "release_lock": lambda _place, name, owner: locks.pop(name) if locks.get(name) == owner else None,
-        "owners": lambda _place: [],
+        "owners": lambda _places: ([], frozenset()),
         "fenced": lambda _place: frozenset(),
     }.items():
         monkeypatch.setattr(services, name, answer)

@@ -40,17 +40,25 @@ class World:
             "VBD": {disk: {"VDI": disk, "VM": "vm", "mode": "RW", "empty": False, "currently_attached": disk == "one", "current_operations": {}} for disk in ("one", "two")},
         }  # fmt: skip
         self.held: list[tuple[str, str]] = []
-        self.asked: list[tuple[str, str]] = []
+        self.asked: set[tuple[str, str]] = set()
+        self.silent: frozenset[tuple[str, str]] = frozenset()
 
-    def call(self, method: str, *_: str) -> Any:
+    def vdis_of(self, _expression: str) -> Any:
+        return self.tables["VDI"]
+
+    def call(self, method: str, *params: str) -> Any:
         if method == "VDI.get_all_records_where":
-            return self.tables["VDI"]
+            return self.vdis_of(params[0])
         kind, _, what = method.partition(".")
         return self.tables[kind] if what == "get_all_records" else "0"
 
-    def owners(self, place: tuple[str, str]) -> list[tuple[str, str]]:
-        self.asked.append(place)
-        return self.held
+    def owners(self, places: set[tuple[str, str]]) -> tuple[list[tuple[Any, ...]], frozenset[tuple[str, str]]]:
+        self.asked |= places
+        found = [(place, image, "1", client) for place in places - self.silent for image, client in self.held]
+        return found, self.silent
+
+    def living_owners(self, _place: tuple[str, str], _volume: str) -> set[str]:
+        return {OWN, OTHER}
 
     def fenced(self, _: tuple[str, str]) -> frozenset[str]:
         return frozenset({FENCED})
@@ -82,4 +90,26 @@ def test_who_holds_disks_is_asked_of_the_srs_that_there_are_now() -> None:
     world = World()
     world.tables["PBD"]["pbd"]["device_config"] = {"pool": "rbd", "namespace": "new", "volumes": "192.0.2.1:7443"}
     world.shut_out()
-    assert world.asked == [("rbd", "new")]
+    assert world.asked == {("rbd", "new")}
+
+
+def test_of_a_vm_with_a_disk_in_a_pool_that_does_not_answer_nothing_is_known() -> None:
+    """Its plugged disk is another host's by now; the second one's pool is silent. The claim on it is not forgotten."""
+    world = World()
+    world.tables["SR"]["second"] = {"type": "rbd"}
+    config = {"pool": "slow", "volumes": "192.0.2.1:7443"}
+    world.tables["PBD"]["second"] = {**world.tables["PBD"]["pbd"], "SR": "second", "device_config": config}
+    every = world.tables["VDI"]
+    disks = {'field "SR" = "sr"': {"one": every["one"]}, 'field "SR" = "second"': {"two": every["two"]}}
+    world.vdis_of = disks.__getitem__
+    assert world.shut_out(("vdi-one", OTHER)) == ("v",)
+    world.silent = frozenset({("slow", "")})
+    assert world.shut_out(("vdi-one", OTHER)) == ()
+    look = lambda: failover_look.look(world.call, world, ROSTER, Presence(), {"v": "1"})  # noqa: E731
+    sight = look()
+    assert sight.guests == () and sight.silent == {"slow"} and not sight.waits_for_pool
+    assert ("b", OTHER) in sight.clients, "it would be fenced, were its host dead"
+    world.tables["VM"]["vm"].update(resident_on="ref-b", other_config={"shoal:claim": "a"})
+    assert look().strays == () and look().waits_for_pool
+    world.silent = frozenset()
+    assert look().strays == ("v",) and not look().waits_for_pool
