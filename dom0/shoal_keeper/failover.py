@@ -8,6 +8,7 @@ from typing import Dict, FrozenSet, NamedTuple, Tuple
 
 SUSPECT_S = 10.0  # so long a host must have been silent, whose monitor and OSDs Ceph has given up by its own time-outs
 ISOLATED_S = 30.0  # so long without quorum and peers a host takes its own VMs' writes for refused
+ABANDONED_S = 600.0  # so long a living host's keeper did nothing with a VM that it has in hand, and that could be started
 RESTART_MARK = "shoal:restart"
 CLAIM_MARK = "shoal:claim"
 
@@ -47,6 +48,7 @@ class Guest(NamedTuple):
     memory_bytes: int = 0
     avoids: FrozenSet[str] = frozenset()  # hosts where it did not start a short while ago
     srs: FrozenSet[str] = frozenset()  # Shoal's SRs that its disks lie on
+    claim_idle_s: float = 0.0  # since when it was seen off, claimed, and nothing done with it
     is_busy: bool = False  # something is being done with it or a disk of it, or another VM has one
 
 
@@ -108,8 +110,8 @@ def decide(sight) -> Tuple[Step, ...]:
     strays = [vm for vm in sight.strays if vm not in _held_here(sight)]
     steps = [Step(STOP_STRAY, "the pool has it elsewhere", vm=vm) for vm in strays]
     steps += [Step(STOP_OWN, "this host is shut out from its disk", vm=vm) for vm in sight.shut_out]
-    steps += _inherit(sight)
     room = {peer.uuid: peer.free_memory_bytes for peer in sight.peers if peer.can_start and not is_dead(peer)}
+    steps += _inherit(sight, room)
     for peer in sight.peers:
         if peer.uuid != sight.own and is_dead(peer):
             steps += _about(peer, sight)
@@ -129,11 +131,29 @@ def after(sight, step) -> Sight:
     return sight
 
 
-def _inherit(sight):
-    """Claims of keepers that do nothing with them: their hosts are being serviced, or have left the pool."""
+def _inherit(sight, room):
+    """Claims of keepers that do nothing with them: their hosts are being serviced, or have left the pool.
+
+    Or live, with a toolstack that hangs. Of those only what is off: what such a one was asked long ago it may do yet, and
+    late it can start nothing twice, but could declare off what runs again.
+    """
     keepers = {peer.uuid for peer in sight.peers if not peer.rests}
-    left = [guest for guest in sight.guests if guest.claim and guest.claim not in keepers]
-    return [Step(TAKE_OVER, "whoever had claimed it rests, or has left", about=guest.claim, vm=guest.uuid) for guest in left]
+    others = [guest for guest in sight.guests if guest.claim not in ("", sight.own)]
+    left = [guest for guest in others if guest.claim not in keepers]
+    steps = [Step(TAKE_OVER, "whoever had claimed it rests, or has left", about=guest.claim, vm=guest.uuid) for guest in left]
+    idle = [guest for guest in others if guest not in left and guest.claim_idle_s >= ABANDONED_S and _can_start(guest, sight, room)]
+    why = "whoever has claimed it did nothing for %.0f minutes" % (ABANDONED_S / 60)
+    return steps + [Step(TAKE_OVER, why, about=guest.claim, vm=guest.uuid) for guest in idle]
+
+
+def _can_start(guest, sight, room):
+    is_free = guest.power_state == "Halted" and not writers_of(guest, sight)
+    return is_free and bool(_place(guest, sight, room))
+
+
+def writers_of(guest, sight):
+    """Clients that hold its disks and are not fenced."""
+    return {(host, address) for host, address in guest.holders if address not in sight.acknowledged}
 
 
 def _held_here(sight):
@@ -172,7 +192,7 @@ def _go_on(guest, sight, room):
     """With the claim in hand: off by the records, then on, then let go. Never while somebody may still write."""
     dead = [peer.uuid for peer in sight.peers if is_dead(peer)]
     is_lost = guest.power_state == "Running" and guest.resident_on in dead
-    writers = {(host, address) for host, address in guest.holders if address not in sight.acknowledged}
+    writers = writers_of(guest, sight)
     if guest.power_state != "Halted" and not is_lost:
         # A host that is back answers before it says what runs there. What it was fenced from does not, or not for long.
         was_there = any(host == guest.resident_on for host, _ in guest.holders)

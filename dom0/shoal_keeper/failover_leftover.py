@@ -6,7 +6,7 @@ not unmap it: another disk may get the device's number while a start that is onl
 
 from shoal_dom0 import datapath
 
-from . import domains
+from . import domains, failover
 
 LEFT_S = 60.0  # so long nothing was done with the VM, and nothing else is known to use the map
 
@@ -44,7 +44,7 @@ def left(sight):
     """VMs that are off and in hand, and that wait for this host alone: each with the clients that hold its disks."""
     found = set()
     for guest in sight.guests:
-        writers = {(host, address) for host, address in guest.holders if address not in sight.acknowledged}
+        writers = failover.writers_of(guest, sight)
         is_idle = guest.claim and guest.power_state == "Halted" and not guest.is_busy
         if is_idle and writers and all(host == sight.own for host, _ in writers):
             found.add((guest.uuid, frozenset(address for _, address in writers)))

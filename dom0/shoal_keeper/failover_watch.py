@@ -11,6 +11,7 @@ import traceback
 from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_alive import Alive
+from .failover_claims import Claims
 from .failover_ceph import Services
 from .failover_leftover import Leftover
 from .failover_lost_master import LOST_MASTER_TIMEOUT_S, LostMaster
@@ -65,6 +66,7 @@ class Watch:
         self._next_look_at = 0.0  # an earlier run may have left claims
         self._looks_for_strays = True
         self._stray_since = {}
+        self._claims = Claims()
         self._stopped = Stopped(observe.read_boot(), say)
         self._was_out = False  # this host's own monitor or OSDs, as Ceph says
         self._doubt_until = NEVER  # it is not known what was before
@@ -272,7 +274,8 @@ class Watch:
 
     def _look(self, here):
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
-        sight = sight._replace(stays_home=self._succession.stays_home(observe.read_uptime_s()))
+        now = observe.read_uptime_s()
+        sight = self._claims.age(sight._replace(stays_home=self._succession.stays_home(now)), now)
         if sight.silent:
             self._say("failover: pool %s does not answer: its VMs stay as they are" % ", ".join(sorted(sight.silent)), True)
         for vm, place in sorted(self._actor.hanging().items()):

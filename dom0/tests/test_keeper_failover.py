@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dom0.shoal_keeper import failover, failover_leftover
-from dom0.shoal_keeper.failover import ISOLATED_S, SUSPECT_S, Guest, Peer, Sight, Step
+from dom0.shoal_keeper.failover import ABANDONED_S, ISOLATED_S, SUSPECT_S, Guest, Peer, Sight, Step
 from dom0.shoal_keeper.failover_watch import FOLLOWED, FOLLOWING
 
 HOSTS = ("a", "b", "c")
@@ -41,6 +41,7 @@ class Vm:
     power_state: str = "Halted"
     resident_on: str = ""
     claim: str = ""
+    is_abandoned: bool = False  # its claim is old, and nothing is done with it
     runs_on: dict[str, str] = field(default_factory=dict)  # host → the Ceph client that it writes through
     left: dict[str, str] = field(default_factory=dict)  # the same of a start that broke off, or is only slow
     holders: set[tuple[str, str]] = field(default_factory=set)
@@ -158,9 +159,12 @@ class World:
             for name, each in self.hosts.items()
         )  # fmt: skip
         guests = tuple(
-            Guest(name, vm.power_state, vm.resident_on, True, vm.claim, frozenset(vm.holders))
+            Guest(
+                name, vm.power_state, vm.resident_on, True, vm.claim, frozenset(vm.holders),
+                claim_idle_s=ABANDONED_S if vm.is_abandoned and vm.power_state == "Halted" else 0.0,
+            )
             for name, vm in self.vms.items()
-        )
+        )  # fmt: skip
         strays = tuple(name for name, vm in self.vms.items() if own in vm.runs_on and vm.resident_on != own)
         return Sight(own, True, 0.0, peers, guests, dict(self.locks), frozenset(self.blocklist), strays)
 
@@ -174,7 +178,7 @@ class World:
         sight = self.sight(own)
         if step in failover.decide(sight):
             if step.kind == failover.TAKE_OVER:
-                assert not self.hosts[self.vms[step.vm].claim].is_there
+                assert self.vms[step.vm].is_abandoned or not self.hosts[self.vms[step.vm].claim].is_there
             self.perform(own, step)
             keeper.sight = failover.after(sight, step) if step.kind in FOLLOWED else None
 
@@ -201,8 +205,9 @@ class World:
             self.blocklist |= step.addresses
         elif step.kind == failover.CLAIM:
             vm.claim = vm.claim or own
+            vm.is_abandoned = False
         elif step.kind == failover.TAKE_OVER:
-            vm.claim = own
+            vm.claim, vm.is_abandoned = own, False
         elif step.kind == failover.RESET:
             vm.power_state, vm.resident_on = "Halted", ""
         elif step.kind == failover.START:
@@ -277,6 +282,13 @@ class Pool(RuleBasedStateMachine):
     @rule(vm=vms, host=hosts)
     def go_on(self, vm: str, host: str) -> None:
         self.world.go_on(vm, host)
+
+    @precondition(lambda self: any(vm.claim and vm.power_state == "Halted" for vm in self.world.vms.values()))
+    @rule()
+    def wait_long(self) -> None:
+        """Whoever has claimed what is off does nothing: its toolstack hangs. It goes on later."""
+        for vm in self.world.vms.values():
+            vm.is_abandoned = bool(vm.claim) and vm.power_state == "Halted"
 
     @rule(host=hosts)
     def let_go(self, host: str) -> None:
@@ -379,3 +391,23 @@ def test_without_quorum_nothing_is_done_but_stopping_ones_own() -> None:
     world.pass_time()
     work(world, "c")
     assert world.vms["v1"].power_state == "Running" and not world.vms["v1"].runs_on
+
+
+def test_a_keeper_whose_toolstack_hangs_with_a_claim_leaves_the_vm_to_another_and_does_no_harm_when_it_goes_on() -> None:
+    world = World()
+    world.start_vm("v1", "a", by_person=True)
+    world.crash("a")
+    world.pass_time()
+    vm = world.vms["v1"]
+    while vm.power_state != "Halted" or not vm.claim:
+        work(world, "b", rounds=1)
+    world.look("b")
+    assert [step.kind for step in world.keepers["b"].steps] == [failover.START], "it goes on with that, late"
+    work(world, "c")
+    assert (vm.claim, vm.power_state) == ("b", "Halted"), "a living host's claim is its own for a while"
+    vm.is_abandoned = True
+    work(world, "c")
+    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)
+    world.act("b", 0)
+    work(world, "b", "c")
+    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)

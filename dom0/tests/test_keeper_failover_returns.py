@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dom0.shoal_keeper import failover, failover_presence, failover_succession
-from dom0.shoal_keeper.failover import SUSPECT_S, Guest, Peer, Sight
+from dom0.shoal_keeper.failover import ABANDONED_S, SUSPECT_S, Guest, Peer, Sight
+from dom0.shoal_keeper.failover_claims import Claims
 from dom0.shoal_keeper.failover_presence import UNHEARD_S, Presence
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import LOCK, STEPS_BACK_MAX, SUCCESSOR, Succession
@@ -45,6 +46,35 @@ def test_a_claim_of_a_host_that_is_serviced_or_has_left_is_inherited() -> None:
     for step in failover.decide(resting):
         resting = failover.after(resting, step)
     assert kinds(resting) == [(failover.START, "v"), (failover.START, "w")]
+
+
+def test_a_claim_with_which_a_living_host_does_nothing_is_taken_over_if_the_vm_can_be_started() -> None:
+    """Its toolstack hangs. What it may have been asked to declare off is not: it could do that late."""
+    left = Guest("v", "Halted", "", True, "b", memory_bytes=9, claim_idle_s=ABANDONED_S)
+    assert kinds(seen(left)) == [(failover.TAKE_OVER, "v")]
+    (step,) = failover.decide(seen(left))
+    assert kinds(failover.after(seen(left), step)) == [(failover.START, "v")]
+    for other in (
+        left._replace(claim_idle_s=ABANDONED_S - 1),
+        left._replace(memory_bytes=10),
+        left._replace(holders=frozenset({("c", "192.0.2.3:0/7")})),
+        left._replace(power_state="Running", resident_on="b"),
+    ):
+        assert kinds(seen(other)) == []
+
+
+def test_a_claim_ages_while_its_vm_is_off_and_nothing_is_done_with_it() -> None:
+    claims, off = Claims(), Guest("v", "Halted", "", True, "b")
+
+    def age_s(guest: Guest, uptime_s: float) -> float:
+        (aged,) = claims.age(seen(guest), uptime_s).guests
+        return float(aged.claim_idle_s)
+
+    assert [age_s(off, uptime_s) for uptime_s in (5.0, 9.0)] == [0.0, 4.0]
+    assert age_s(off._replace(is_busy=True), 10.0) == 0.0
+    assert [age_s(off, uptime_s) for uptime_s in (11.0, 13.0)] == [0.0, 2.0]
+    assert age_s(off._replace(claim="c"), 14.0) == 0.0
+    assert age_s(off._replace(claim=""), 15.0) == age_s(off, 16.0) == 0.0
 
 
 def test_a_vm_that_this_host_is_shut_out_from_is_stopped() -> None:
