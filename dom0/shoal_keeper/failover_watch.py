@@ -174,8 +174,7 @@ class Watch:
             self._alone_since = None
             self._refresh_roster()  # the services may have moved
             return HURRY_S  # the keeper says it, too
-        if self._alone_since is None:
-            self._alone_since = now
+        self._alone_since = now if self._alone_since is None else self._alone_since
         self._say("failover: this host is cut off from the others", True)
         self._looks_for_strays, self._next_look_at = True, 0.0
         self._stopped.extend(now)

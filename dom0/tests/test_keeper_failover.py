@@ -391,23 +391,3 @@ def test_without_quorum_nothing_is_done_but_stopping_ones_own() -> None:
     world.pass_time()
     work(world, "c")
     assert world.vms["v1"].power_state == "Running" and not world.vms["v1"].runs_on
-
-
-def test_a_keeper_whose_toolstack_hangs_with_a_claim_leaves_the_vm_to_another_and_does_no_harm_when_it_goes_on() -> None:
-    world = World()
-    world.start_vm("v1", "a", by_person=True)
-    world.crash("a")
-    world.pass_time()
-    vm = world.vms["v1"]
-    while vm.power_state != "Halted" or not vm.claim:
-        work(world, "b", rounds=1)
-    world.look("b")
-    assert [step.kind for step in world.keepers["b"].steps] == [failover.START], "it goes on with that, late"
-    work(world, "c")
-    assert (vm.claim, vm.power_state) == ("b", "Halted"), "a living host's claim is its own for a while"
-    vm.is_abandoned = True
-    work(world, "c")
-    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)
-    world.act("b", 0)
-    work(world, "b", "c")
-    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)

@@ -14,6 +14,7 @@ from dom0.shoal_keeper.failover_claims import Claims
 from dom0.shoal_keeper.failover_presence import UNHEARD_S, Presence
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import LOCK, STEPS_BACK_MAX, SUCCESSOR, Succession
+from dom0.tests.test_keeper_failover import World, work
 
 CLIENT = "192.0.2.1:0/7"
 A, B = Peer("a", True, True, True, free_memory_bytes=9), Peer("b", True, True, True)
@@ -61,6 +62,26 @@ def test_a_claim_with_which_a_living_host_does_nothing_is_taken_over_if_the_vm_c
         left._replace(power_state="Running", resident_on="b"),
     ):
         assert kinds(seen(other)) == []
+
+
+def test_a_keeper_whose_toolstack_hangs_with_a_claim_leaves_the_vm_to_another_and_does_no_harm_when_it_goes_on() -> None:
+    world = World()
+    world.start_vm("v1", "a", by_person=True)
+    world.crash("a")
+    world.pass_time()
+    vm = world.vms["v1"]
+    while vm.power_state != "Halted" or not vm.claim:
+        work(world, "b", rounds=1)
+    world.look("b")
+    assert [step.kind for step in world.keepers["b"].steps] == [failover.START], "it goes on with that, late"
+    work(world, "c")
+    assert (vm.claim, vm.power_state) == ("b", "Halted"), "a living host's claim is its own for a while"
+    vm.is_abandoned = True
+    work(world, "c")
+    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)
+    world.act("b", 0)
+    work(world, "b", "c")
+    assert (vm.claim, vm.power_state, len(vm.runs_on)) == ("", "Running", 1)
 
 
 def test_a_claim_ages_while_its_vm_is_off_and_nothing_is_done_with_it() -> None:

@@ -47,8 +47,8 @@ def main() -> None:
 
 
 class Ceph:
-    def owners(self, _: Any) -> list[Any]:
-        return []
+    def owners(self, _: Any) -> tuple[list[Any], frozenset[Any]]:
+        return [], frozenset()
 
     def fenced(self, _: Any) -> frozenset[str]:
         return frozenset()
