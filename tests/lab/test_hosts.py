@@ -76,6 +76,7 @@ def test_a_host_takes_its_time_from_the_lan(lab: Lab) -> None:
     wait_in_dom0("xen3", "chronyc -n sources | grep -qF '^* 10.77.0.1'")
 
 
+@pytest.mark.long  # test_chaos crashes hosts under guests that write
 def test_a_guest_that_loses_its_host_finds_all_that_it_acknowledged(lab: Lab) -> None:
     in_dom0("xen1", "sh", "-c", START_GUEST, stdin=GUEST)
     wait_in_dom0("xen1", f"grep -q '^ack 50' {CONSOLE_LOG}")
@@ -127,6 +128,7 @@ def test_up_on_a_running_lab_changes_nothing(lab: Lab) -> None:
     assert [hosts.running(host) for host in lab.hosts] == before
 
 
+@pytest.mark.long  # the lab itself: a minute
 def test_a_second_lab_after_a_mess_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
     other = ("--dir", str(tmp_path / "other"))
     lab_cli(*other, "up", "--hosts", "1", timeout_s=400)

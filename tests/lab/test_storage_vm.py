@@ -15,7 +15,7 @@ from lab.storage_vm import VirtualMachine
 from lab.topology import Host, Lab
 from tests.lab import storage_vms
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]  # the lab itself; each test of a whole pool uses three of them
 CGROUPS = Path("/sys/fs/cgroup")
 Machine = tuple[Lab, Host, VirtualMachine, Path]
 
