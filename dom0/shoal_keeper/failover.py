@@ -141,7 +141,7 @@ def _inherit(sight, room):
     others = [guest for guest in sight.guests if guest.claim not in ("", sight.own)]
     left = [guest for guest in others if guest.claim not in keepers]
     steps = [Step(TAKE_OVER, "whoever had claimed it rests, or has left", about=guest.claim, vm=guest.uuid) for guest in left]
-    idle = [guest for guest in others if guest not in left and guest.claim_idle_s >= ABANDONED_S and _can_start(guest, sight, room)]
+    idle = [guest for guest in others if guest.claim in keepers and guest.claim_idle_s >= ABANDONED_S and _can_start(guest, sight, room)]
     why = "whoever has claimed it did nothing for %.0f minutes" % (ABANDONED_S / 60)
     return steps + [Step(TAKE_OVER, why, about=guest.claim, vm=guest.uuid) for guest in idle]
 

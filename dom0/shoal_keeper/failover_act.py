@@ -58,7 +58,7 @@ class Actor:
             del self.starts[vm]
             if failure is tasks.FORGOTTEN:
                 continue  # the next look shows what became of it
-            ended.append((vm, place, "" if failure[:1] and failure[0] in BEATEN else tasks.describe(failure)))
+            ended.append((vm, place, "" if failure and failure[0] in BEATEN else tasks.describe(failure)))
         return ended
 
     def hanging(self):

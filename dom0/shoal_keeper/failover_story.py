@@ -20,6 +20,8 @@ class Story:
         self._told = set()
 
     def update(self, sight, roster, uptime_s):
+        if sight.silent:
+            self._say("failover: pool %s does not answer: its VMs stay as they are" % ", ".join(sorted(sight.silent)), True)
         dead = {peer.uuid for peer in sight.peers if peer.uuid != sight.own and failover.is_dead(peer)}
         self._told &= dead
         self._since = {host: self._since.get(host, uptime_s) for host in dead}

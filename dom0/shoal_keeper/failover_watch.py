@@ -11,8 +11,8 @@ import traceback
 from . import domains, failover, failover_look, failover_roster, observe
 from .failover_act import Actor
 from .failover_alive import Alive
-from .failover_claims import Claims
 from .failover_ceph import Services
+from .failover_claims import Claims
 from .failover_leftover import Leftover
 from .failover_lost_master import LOST_MASTER_TIMEOUT_S, LostMaster
 from .failover_past import Past
@@ -174,7 +174,8 @@ class Watch:
             self._alone_since = None
             self._refresh_roster()  # the services may have moved
             return HURRY_S  # the keeper says it, too
-        self._alone_since = now if self._alone_since is None else self._alone_since
+        if self._alone_since is None:
+            self._alone_since = now
         self._say("failover: this host is cut off from the others", True)
         self._looks_for_strays, self._next_look_at = True, 0.0
         self._stopped.extend(now)
@@ -275,8 +276,6 @@ class Watch:
         sight = failover_look.look(self._toolstack.call, self._services, self._roster, self._presence, here)
         now = observe.read_uptime_s()
         sight = self._claims.age(sight._replace(stays_home=self._succession.stays_home(now)), now)
-        if sight.silent:
-            self._say("failover: pool %s does not answer: its VMs stay as they are" % ", ".join(sorted(sight.silent)), True)
         for vm, place in sorted(self._actor.hanging().items()):
             self._say("failover: the start of the VM %s on host %s does not end" % (vm, place), True)
         return self._actor.avoid_hanging(sight)

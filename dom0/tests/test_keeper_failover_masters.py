@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dom0.shoal_keeper.failover_lost_master import LOST_MASTER_TIMEOUT_S, UNANSW
 from dom0.shoal_keeper.failover_roster import Place, Roster
 from dom0.shoal_keeper.failover_succession import AGAIN_S, HEIR_PATIENCE_S, HOLD_EVERY_S, LOCK, REFUSED_S, SUCCESSOR, UNTOLD
 from dom0.shoal_keeper.failover_watch import Watch
+from dom0.shoal_keeper.services import Silent
 from dom0.shoal_keeper.toolstack import CALL_TIMEOUT_S, Refused, Unreachable
 
 MACHINES = frozenset({"vm-a", "vm-b", "vm-c"})
@@ -82,6 +84,23 @@ class World:
                 self.watch.run_round()
             except Unreachable:
                 continue
+
+
+def test_a_dead_master_is_not_succeeded_while_the_pool_with_its_lock_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_silent(*_: str) -> None:
+        raise Silent("no answer")
+
+    world.dead = {"b"}
+    monkeypatch.setattr(world.watch._services, "release_lock", be_silent)
+    for _ in range(12):
+        with contextlib.suppress(Silent):
+            world.rounds(3.0)
+    assert "pool.emergency_transition_to_master" not in world.asked
+    monkeypatch.setattr(world.watch._services, "release_lock", world.release_lock)
+    world.rounds(9.0)
+    assert "pool.emergency_transition_to_master" in world.asked
 
 
 @pytest.fixture
