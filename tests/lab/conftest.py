@@ -44,7 +44,7 @@ ORDER = [
     "test_chaos",
     "test_destroy",
     "test_hosts_join_and_leave",  # leaves the pool with other hosts
-    "test_existing",  # destroys what is there, and leaves the pool without Shoal
+    "test_existing",  # needs the hosts of a new lab, and leaves the pool without Shoal
 ]
 
 __all__ = ["BIN", "ROOT", "SPEC", "Run", "lab_cli", "shoal_argv"]

@@ -14,7 +14,7 @@ from shoal.kit.waiting import wait_until
 
 FOLDER = "/etc/shoal"
 COMMAND_TIMEOUT_S = 30.0
-PROPERTIES = ("ActiveState", "Result", "ExecMainStatus")
+PROPERTIES = ("ActiveState", "Job", "Result", "ExecMainStatus")
 # One round trip: the work of looking is taken from the work that is looked at. $1 the unit, then what systemd is asked.
 LOOK = """unit=$1; shift; systemctl show "$@" "$unit" && printf '\\001' || exit
 journalctl --unit="$unit" --lines=15 --output=cat --no-pager --quiet; true"""
@@ -51,14 +51,19 @@ async def _start(guest: Ssh, script: Script) -> None:
 
 
 async def is_running(guest: Ssh, unit: str) -> bool:
-    return (await _look(guest, unit))[0]["ActiveState"] == "activating"
+    return _goes_on((await _look(guest, unit))[0])
+
+
+def _goes_on(state: dict[str, str]) -> bool:
+    """A start that systemd has only taken down leaves the unit inactive, with a job: for as long as it reloads, say."""
+    return state["ActiveState"] == "activating" or bool(state["Job"])
 
 
 async def wait(guest: Ssh, unit: str, *, timeout_s: float, progress: Callable[[str], None] | None = None) -> None:
     async def look() -> str:
         state, log = await _look(guest, unit)
         last = log.splitlines()[-1] if log else ""
-        if state["ActiveState"] == "activating":
+        if _goes_on(state):
             if progress is not None and last:
                 progress(last[:100])
             return last or "it runs"

@@ -16,7 +16,7 @@ from shoal.steps import guest_unit
 
 UNIT = "shoal-osd-prepare-xvdc"
 SYSTEMCTL = """#!/bin/sh
-[ "$1 $5" = "show shoal-osd-prepare-xvdc.service" ] || exit 9
+[ "$1 $6" = "show shoal-osd-prepare-xvdc.service" ] || exit 9
 cat "$(dirname "$0")/state"; [ ! -e "$(dirname "$0")/next" ] || mv "$(dirname "$0")/next" "$(dirname "$0")/state"
 """
 RUNNING = "ActiveState=activating\nResult=success\nExecMainStatus=0\n"
@@ -54,6 +54,20 @@ async def test_its_end_is_seen_and_its_last_words_on_the_way(guest: Any) -> None
     assert said == ["State=last"]
     assert guest.commands == 2  # one for each look
     assert not await guest_unit.is_running(guest, UNIT)
+
+
+async def test_a_start_that_systemd_has_not_come_to_yet_is_no_failure(guest: Any) -> None:
+    (guest.folder / "state").write_text("ActiveState=inactive\nJob=4711\nResult=success\nExecMainStatus=0\n")
+    assert await guest_unit.is_running(guest, UNIT)
+    (guest.folder / "next").write_text("ActiveState=active\nJob=\nResult=success\nExecMainStatus=0\n")
+    await guest_unit.wait(guest, UNIT, timeout_s=10)
+    assert not await guest_unit.is_running(guest, UNIT)
+
+
+async def test_a_unit_that_is_gone_is_a_failure(guest: Any) -> None:
+    (guest.folder / "state").write_text("ActiveState=inactive\nResult=success\nExecMainStatus=0\n")
+    with pytest.raises(ShoalError, match="failed on the storage VM of xen1"):
+        await guest_unit.wait(guest, UNIT, timeout_s=10)
 
 
 async def test_its_failure_is_told_with_all_that_it_said(guest: Any) -> None:
