@@ -27,6 +27,7 @@ DISK_BYTES = 1 << 30
 SM_DIR = "/opt/xensource/sm"
 FRONTEND = "xvdy"
 MAPS = 10
+ROUNDS = 3  # of each device, by turns: what else the machine does meanwhile is in both
 AIMS = {"frontend_to_raw": 0.9, "attach_activate_to_bare_write": 1.3}
 MAP_TIMES = Path(__file__).with_name("datapath_maps.py")
 
@@ -53,12 +54,16 @@ async def measure() -> dict[str, Any]:
 
 async def measure_sr(dom0: Dom0, session: witness_vm.Session, sr: str) -> dict[str, Any]:
     async with disk(dom0, session, sr) as (calls, path):
-        say(f"{path}: the device itself")
-        raw = await fio.run(dom0, path)
-        say(f"{path}: behind blkback")
-        async with frontend(dom0, path) as device:
-            front = await fio.run(dom0, device)
-        row: dict[str, Any] = {"raw": raw, "frontend": front, "frontend_to_raw": fio.ratios(front, raw)}
+        await fio.fill(dom0, path)
+        raw, front = [], []
+        for number in range(1, ROUNDS + 1):
+            say(f"{path}: round {number} of {ROUNDS}")
+            raw.append(await fio.run(dom0, path))
+            async with frontend(dom0, path) as device:
+                front.append(await fio.run(dom0, device))
+        row: dict[str, Any] = {"raw": fio.medians(raw), "frontend": fio.medians(front)}
+        row["frontend_to_raw"] = fio.medians([fio.ratios(*pair) for pair in zip(front, raw, strict=True)])
+        row["frontend_to_raw_rounds"] = [fio.ratios(*pair) for pair in zip(front, raw, strict=True)]
         if sr_type(session, sr) == "rbd":
             say("maps")
             await calls.call("vdi_deactivate")
