@@ -106,6 +106,7 @@ def test_it_is_plugged_on_every_host(lab: Lab, session: witness_vm.Session, sr: 
         assert re.fullmatch(r"/dev/rbd\d+\n", in_dom0(host.name, "readlink", "-f", DEVICE))
 
 
+@pytest.mark.long
 def test_lvm_sees_it_with_either_settings(lab: Lab, session: witness_vm.Session, sr: str) -> None:
     group = f"VG_XenStorage-{session.call('SR.get_uuid', sr)}"
     for host in lab.hosts:
@@ -146,6 +147,7 @@ def volumes_of(session: witness_vm.Session, host: str) -> set[str]:
     return {name for name in names.split() if name.startswith("VG_XenStorage")}
 
 
+@pytest.mark.long
 def test_a_scan_brings_a_forgotten_disk_back_with_its_names(session: witness_vm.Session, sr: str) -> None:
     record: dict[str, object] = {
         "name_label": "kept – “so”",
@@ -270,6 +272,7 @@ def wait_until_nothing_is_left(shoal: Run) -> None:
         time.sleep(5)
 
 
+@pytest.mark.long
 def test_what_an_administrator_unplugs_stays_unplugged(session: witness_vm.Session, sr: str, shoal: Run) -> None:
     (host,) = session.call("host.get_by_name_label", "xen3")
     refs = session.call("SR.get_PBDs", sr)

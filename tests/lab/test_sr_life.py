@@ -116,6 +116,7 @@ def test_a_vms_disk_moves_to_it(
         remove(lab, session, vm)
 
 
+@pytest.mark.long
 def test_forgotten_it_comes_back_with_names_and_snapshots(
     shoal: Run, session: witness_vm.Session, sr: str, image: Path, disks: list[str], tmp_path: Path
 ) -> None:
