@@ -1,7 +1,10 @@
 """Tells people of a host that died: one XenAPI message about that host, when its VMs run elsewhere or cannot for now.
 
-The keeper that leads raises it, if no other has. The host's own keeper takes it back when it runs again.
+The keeper that leads raises it, if no other has, and puts a new one in its place once there is nothing to wait for any
+more. The host's own keeper takes it back when it runs again.
 """
+
+from shoal_dom0.xapi import ignore_gone
 
 from . import alerts, failover
 
@@ -17,19 +20,21 @@ class Story:
         self._say = say
         self._since = {}  # dead host → uptime at which it was first seen dead
         self._lost = {}  # dead host → VM → Lost, as it was first seen: what is started elsewhere is no more in sight as lost
-        self._told = set()
+        self._told = {}  # dead host → names of the messages that were raised, at first or since
+        self._is_all_told = set()
 
     def update(self, sight, roster, uptime_s):
         if sight.silent:
             self._say("failover: pool %s does not answer: its VMs stay as they are" % ", ".join(sorted(sight.silent)), True)
         dead = {peer.uuid for peer in sight.peers if peer.uuid != sight.own and failover.is_dead(peer)}
-        self._told &= dead
+        self._told = {host: names for host, names in self._told.items() if host in dead}
+        self._is_all_told &= dead
         self._since = {host: self._since.get(host, uptime_s) for host in dead}
         self._lost = {host: self._lost.get(host, {}) for host in dead}
         for lost in sight.lost:
             if lost.host in dead:
                 self._lost[lost.host][lost.vm] = lost
-        for host in sorted(dead - self._told):
+        for host in sorted(dead - self._is_all_told):
             is_fenced = not failover.unfenced_clients(host, sight)
             if is_fenced and sight.locks.get(host) == sight.own:
                 self._tell(host, sight, roster, uptime_s - self._since[host])
@@ -37,17 +42,25 @@ class Story:
     def _tell(self, host, sight, roster, dead_s):
         started, late, left = _fates(self._lost[host].values(), sight, roster)
         patience_s = START_PATIENCE_S if late else 0.0 if started or left else IDLE_PATIENCE_S
-        if dead_s < patience_s:
+        is_first, is_all = host not in self._told, not (late or sight.silent)
+        if dead_s < patience_s or not (is_first or is_all):
             return
         bodies = {DEAD: _body(roster.hosts[host].name, started, late, left) + _body_of_silent(sight.silent)}
         unfenced = [lost for lost in self._lost[host].values() if lost.is_marked and lost.hindrance]
         if unfenced:
             bodies[UNFENCED] = _body_of_unfenced(roster.hosts[host].name, unfenced)
         known = alerts.find(self._call, "Host", host)
-        for name in sorted(set(bodies) - set(known)):
+        outdated = () if is_first else known.get(DEAD, ())
+        told = self._told.get(host, frozenset())  # what is not known any more, a person has dismissed
+        for name in sorted(name for name in bodies if name not in told | set(known) or (name == DEAD and outdated)):
             alerts.create(self._call, "Host", host, name, bodies[name])
             self._say("failover: raises %s about host %s" % (name, roster.hosts[host].name), True)
-        self._told.add(host)
+        for ref in outdated:
+            ignore_gone(self._call, "message.destroy", ref)
+        # One that was there at first is another keeper's, or an earlier run's: it knew of VMs that have been started since.
+        if is_all or (is_first and DEAD in known):
+            self._is_all_told.add(host)
+        self._told[host] = told | set(bodies)
 
 
 def _fates(lost, sight, roster):
