@@ -1,7 +1,7 @@
-"""Tells people of a host that died: one XenAPI message about that host, when its VMs run elsewhere or cannot for now.
+"""Tells people of a host that died: XenAPI messages about that host, when its VMs run elsewhere or cannot for now.
 
-The keeper that leads raises it, if no other has, and puts a new one in its place once there is nothing to wait for any
-more. The host's own keeper takes it back when it runs again.
+The keeper that leads raises them, if no other has, and puts new ones in their place once there is nothing to wait for
+any more. The host's own keeper takes them back when it runs again.
 """
 
 from shoal_dom0.xapi import ignore_gone
@@ -50,12 +50,12 @@ class Story:
         if unfenced:
             bodies[UNFENCED] = _body_of_unfenced(roster.hosts[host].name, unfenced)
         known = alerts.find(self._call, "Host", host)
-        outdated = () if is_first else known.get(DEAD, ())
+        outdated = {} if is_first else {name: known[name] for name in bodies if name in known}
         told = self._told.get(host, frozenset())  # what is not known any more, a person has dismissed
-        for name in sorted(name for name in bodies if name not in told | set(known) or (name == DEAD and outdated)):
+        for name in sorted(name for name in bodies if name in outdated or name not in told | set(known)):
             alerts.create(self._call, "Host", host, name, bodies[name])
             self._say("failover: raises %s about host %s" % (name, roster.hosts[host].name), True)
-        for ref in outdated:
+        for ref in frozenset().union(*outdated.values()):
             ignore_gone(self._call, "message.destroy", ref)
         # One that was there at first is another keeper's, or an earlier run's: it knew of VMs that have been started since.
         if is_all or (is_first and DEAD in known):

@@ -17,7 +17,6 @@ PEER = Peer("b", beats=False, in_quorum=False, osds_up=False, silent_s=60.0)
 LOST = Lost("b", "v", "guest", is_marked=True, hindrance="")
 WAITS = Sight("a", True, 0.0, (PEER,), (), {"b": "a"}, frozenset(), lost=(LOST,))
 RUNS = WAITS._replace(guests=(Guest("v", "Running", "a", restarts=True, claim=""),), lost=())
-LATE_S = START_PATIENCE_S
 
 
 @pytest.fixture
@@ -34,8 +33,10 @@ def bodies(toolstack: Toolstack) -> list[str]:
 
 
 def tell(teller: Story, *sights: Sight) -> None:
-    for uptime_s, sight in enumerate((WAITS, *sights)):
-        teller.update(sight, POOL, LATE_S * min(uptime_s, 1) + uptime_s)
+    """After the host has been dead for so long that late VMs are told of."""
+    teller.update(WAITS, POOL, 0.0)
+    for sight in sights:
+        teller.update(sight, POOL, START_PATIENCE_S)
 
 
 def test_the_first_word_is_replaced_when_nothing_is_waited_for_any_more(toolstack: Toolstack) -> None:
@@ -71,6 +72,17 @@ def test_what_hinders_a_vm_that_was_not_seen_at_first_is_told_then(toolstack: To
     assert "Not restarted: guest (a disk on a local SR)." in bodies(toolstack)[0]
 
 
+def test_all_vms_that_nothing_fences_are_named_at_last(toolstack: Toolstack) -> None:
+    """One of them has its disk in the pool that was silent at first."""
+    first = LOST._replace(vm="w", name="first", hindrance="a disk on a local SR")
+    teller = story(toolstack)
+    tell(teller, WAITS._replace(lost=(first,), silent=frozenset({"slow"})))
+    teller.update(WAITS._replace(lost=(first, LOST._replace(hindrance="a disk on a local SR"))), POOL, 500.0)
+    (unfenced,) = [row["body"] for row in toolstack.messages.values() if row["name"] == UNFENCED]
+    assert "guest (a disk on a local SR), first (a disk on a local SR)" in unfenced
+    assert toolstack.names() == [DEAD, UNFENCED]
+
+
 def test_what_a_person_has_dismissed_is_not_raised_again(toolstack: Toolstack) -> None:
     late = LOST._replace(vm="w", name="other", hindrance="a disk on a local SR")
     teller = story(toolstack)
@@ -84,6 +96,7 @@ def test_what_a_person_has_dismissed_is_not_raised_again(toolstack: Toolstack) -
 def test_the_word_of_another_keeper_stands(toolstack: Toolstack) -> None:
     """It knows of VMs that have been started before this one came to lead."""
     tell(story(toolstack), WAITS)
+    assert toolstack.names() == [DEAD]
     said: dict[str, Any] = dict(toolstack.messages)
     later = story(toolstack)
     tell(later, WAITS, RUNS)

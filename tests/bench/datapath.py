@@ -61,9 +61,9 @@ async def measure_sr(dom0: Dom0, session: witness_vm.Session, sr: str) -> dict[s
             raw.append(await fio.run(dom0, path))
             async with frontend(dom0, path) as device:
                 front.append(await fio.run(dom0, device))
+        ratios = [fio.ratios(*pair) for pair in zip(front, raw, strict=True)]
         row: dict[str, Any] = {"raw": fio.medians(raw), "frontend": fio.medians(front)}
-        row["frontend_to_raw"] = fio.medians([fio.ratios(*pair) for pair in zip(front, raw, strict=True)])
-        row["frontend_to_raw_rounds"] = [fio.ratios(*pair) for pair in zip(front, raw, strict=True)]
+        row |= {"frontend_to_raw": fio.medians(ratios), "frontend_to_raw_rounds": ratios}
         if sr_type(session, sr) == "rbd":
             say("maps")
             await calls.call("vdi_deactivate")

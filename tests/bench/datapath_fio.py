@@ -94,4 +94,6 @@ def ratios(upper: dict[str, float], lower: dict[str, float]) -> dict[str, float]
 
 
 def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(statistics.median(each[name] for each in rounds), 2) for name in rounds[0]}
+    """Of what every round has: a ratio to nothing is none."""
+    names = [name for name in JOBS if all(name in each for each in rounds)]
+    return {name: round(statistics.median(each[name] for each in rounds), 2) for name in names}

@@ -32,20 +32,14 @@ SETTINGS = {"mon/paxos_propose_interval": "0.1"}
 
 
 def main() -> int:
-    with new_folder() as folder, bench(folder) as (host, commands):
+    with bench() as (host, commands):
         found = measure(host, commands)
     # On a Ceph of their own: the huge disk of the reverts is being removed for minutes, object by object.
-    with new_folder() as folder, bench(folder) as (host, _):
+    with bench() as (host, _):
         scans = measure_scans(host, SCAN_SIZES, say)
     found |= {"scan": scans, "memory_peak_mib": {"figure": scans["memory_peak_mib"], "aim": 64}}
     print(json.dumps(found, indent=2))
     return 0
-
-
-@contextmanager
-def new_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="shoal-bench-") as folder:
-        yield Path(folder)
 
 
 def measure(host: TimedHost, commands: CommandLine) -> dict[str, Any]:
@@ -82,8 +76,14 @@ def cost_of(relay: RelayProcess, host: TimedHost) -> dict[str, float]:
 
 
 @contextmanager
-def bench(folder: Path) -> Iterator[tuple[TimedHost, CommandLine]]:
+def bench() -> Iterator[tuple[TimedHost, CommandLine]]:
     """A host with its SR, on a little Ceph of its own."""
+    with tempfile.TemporaryDirectory(prefix="shoal-bench-") as folder, little_ceph(Path(folder)) as made:
+        yield made
+
+
+@contextmanager
+def little_ceph(folder: Path) -> Iterator[tuple[TimedHost, CommandLine]]:
     cluster = Cluster(folder / "cluster")
     try:
         say("a little Ceph")

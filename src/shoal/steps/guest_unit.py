@@ -55,7 +55,7 @@ async def is_running(guest: Ssh, unit: str) -> bool:
 
 
 def _goes_on(state: dict[str, str]) -> bool:
-    """A start that systemd has only taken down leaves the unit inactive, with a job: for as long as it reloads, say."""
+    """`systemd-run --no-block` only asks for a start: until systemd comes to it, the unit is inactive, with a job."""
     return state["ActiveState"] == "activating" or bool(state["Job"])
 
 
