@@ -37,6 +37,8 @@ fi
 _CEPH = f'{_KEYRING}exec ceph --connect-timeout {CONNECT_TIMEOUT_S} "$@"'
 _PYTHON = f'{_KEYRING}exec python3 - /etc/ceph/ceph.conf $k "$@"'
 _RBD = f'{_KEYRING}exec rbd "$@"'
+_RADOS = f'{_KEYRING}exec rados "$@"'
+_NO_OBJECT = "(2) No such file or directory"
 _TIMED_OUT, _KILLED = 124, 128 + 9
 _LATER_S = 15.0  # after its time it has 5 s to end; and Docker takes its own
 
@@ -50,7 +52,7 @@ class CephTimedOut(CephUnreachable):
 
 
 class CephRefused(ShoalError):
-    """`ceph` or `rbd` ended with an error. `code` is its exit code (an errno), `argv` what it was asked."""
+    """`ceph`, `rbd` or `rados` ended with an error. `code` is its exit code (an errno), `argv` what it was asked."""
 
     def __init__(self, argv: Sequence[str], completed: Completed, *, program: str = "ceph") -> None:
         said = completed.stderr.strip().splitlines()
@@ -101,6 +103,16 @@ class Ceph:
         done = await self._in_mon(_RBD, argv, timeout_s, None)
         if done.code != 0:
             raise CephRefused(argv, done, program="rbd")
+        return done.stdout
+
+    async def read_object(self, pool: str, namespace: str, name: str, *, timeout_s: float = 60.0) -> str | None:
+        """What a small object holds, None if there is none. It waits for placement groups that are not active."""
+        argv = ["--pool", pool, *(["--namespace", namespace] if namespace else []), "get", name, "-"]
+        done = await self._in_mon(_RADOS, argv, timeout_s, None)
+        if done.code != 0 and done.stderr.rstrip().endswith(_NO_OBJECT):
+            return None
+        if done.code != 0:
+            raise CephRefused(argv, done, program="rados")
         return done.stdout
 
     async def python(self, source: bytes, argv: Sequence[str] = (), *, timeout_s: float) -> str:

@@ -25,6 +25,8 @@ PAUSE_S = 4.0
 RESTART_S = 120.0
 """So long a toolstack may be away: apply restarts it itself, and a busy host's takes a while to come back."""
 BUSY = ("OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "HOST_STILL_BOOTING")
+UNAVAILABLE = ("SR_BACKEND_FAILURE_46", "SR_BACKEND_FAILURE_47")
+"""A disk or an SR, says its driver: what it asked may have been too busy, or only just started."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ async def _try_again(do: Callable[[], Awaitable[Result]], say: Callable[[ShoalEr
 def may_pass(error: ShoalError) -> bool:
     """Whether it may be over in a moment. BUSY: what a killed run has begun, the toolstack carries to its end."""
     if isinstance(error, XenApiError):
-        return error.code in BUSY
+        return error.code in BUSY + UNAVAILABLE
     return isinstance(error, TemporaryError) and not isinstance(error, TimedOut)
 
 

@@ -11,7 +11,7 @@ from shoal.clients.xenapi import XenApi, XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.kit.secret import Secret
 from shoal.plan.action import Action
-from shoal.steps import ceph_answers, placement_groups, records, settings
+from shoal.steps import ceph_answers, placement_groups, records, settings, sr_owner
 from shoal.steps.ceph_mons import v1_addresses
 from shoal.steps.ceph_user import read_key
 from shoal.steps.tools import Tools
@@ -28,14 +28,21 @@ async def apply(action: Action, tools: Tools) -> None:
     if tools.connections.spec.ceph.existing is None:
         await placement_groups.wait_until_active(action, tools, await tools.ceph())
     wanted = await _device_config(action, tools)
-    sr = await _find(xenapi, action)
+    sr = await sr_owner.settle(action, tools, await _find(xenapi, action))
     if sr is None:
         tools.progress(action, "creating the SR")
         config = await _with_secret(wanted, tools)
         master = str((await xenapi.record("pool", await records.pool_ref(xenapi)))["master"])
-        description = f"Ceph pool {settings.text(action, 'pool')}, kept by Shoal"
         sr = await xenapi.call_async(
-            *("SR.create", master, config, 0, action.target, description, settings.text(action, "type")),
+            *(
+                "SR.create",
+                master,
+                config,
+                0,
+                action.target,
+                sr_owner.description(action),
+                settings.text(action, "type"),
+            ),
             *("user", True, {}),
             timeout_s=SR_TIMEOUT_S,
         )

@@ -52,8 +52,9 @@ async def test_a_lost_connection_is_tried_again_and_told(told: list[str]) -> Non
     assert (step.calls, told) == (3, ["no quorum; trying again"] * 2)
 
 
-async def test_what_a_killed_run_has_begun_is_waited_for(told: list[str]) -> None:
-    step = Failing(XenApiError("PBD.plug", "OTHER_OPERATION_IN_PROGRESS", ()))
+@pytest.mark.parametrize("code", ["OTHER_OPERATION_IN_PROGRESS", "SR_BACKEND_FAILURE_46", "SR_BACKEND_FAILURE_47"])
+async def test_what_is_busy_or_not_up_yet_is_waited_for(told: list[str], code: str) -> None:
+    step = Failing(XenApiError("PBD.plug", code, ()))
     await patience.patient(step).apply(ACTION, tools(told))
     assert step.calls == 2
 
