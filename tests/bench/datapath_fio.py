@@ -32,6 +32,7 @@ JOBS = {
     "read_128k": "rw=read\nbs=128k\niodepth=32",  # as blkfront cuts the 1 MiB, of which it has four times eight
     "write_128k": "rw=write\nbs=128k\niodepth=32",
 }
+LARGE = ("read_1m", "write_1m")
 
 
 async def install(dom0: Dom0) -> None:
@@ -66,9 +67,9 @@ async def fill(dom0: Dom0, device: str) -> None:
     await _fio(dom0, device, "[fill]\nrw=write\nbs=1m\niodepth=4\n")
 
 
-async def run(dom0: Dom0, device: str) -> dict[str, float]:
+async def run(dom0: Dom0, device: str, names: Sequence[str] = tuple(JOBS)) -> dict[str, float]:
     """IOPS of each 4k job, MiB/s of each sequential one."""
-    sections = [f"[{name}]\n{text}\ntime_based\nruntime={RUNTIME_S}\nstonewall\n" for name, text in JOBS.items()]
+    sections = [f"[{name}]\n{JOBS[name]}\ntime_based\nruntime={RUNTIME_S}\nstonewall\n" for name in names]
     said = await _fio(dom0, device, "\n".join(sections))
     return {job["jobname"]: figure(job) for job in said["jobs"]}
 
@@ -90,7 +91,7 @@ def figure(job: dict[str, Any]) -> float:
 
 
 def ratios(upper: dict[str, float], lower: dict[str, float]) -> dict[str, float]:
-    return {name: round(upper[name] / lower[name], 2) for name in JOBS if lower.get(name)}
+    return {name: round(upper[name] / lower[name], 2) for name in upper if lower.get(name)}
 
 
 def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
