@@ -32,7 +32,7 @@ demo: $(STAMPS)/packages $(STAMPS)/python ## a lab of three hosts, one command, 
 
 # The lab waits more than it computes, so the tests on a small Ceph run beside it, and give way to it.
 .PHONY: test quick images
-test: $(STAMPS)/packages $(STAMPS)/python ## all tests; about forty minutes
+test: $(STAMPS)/packages $(STAMPS)/python ## all tests; about an hour on two cores
 	$(MAKE) --jobs=2 --output-sync=target quick images
 	$(MAKE) --jobs=2 --output-sync=target test-ceph test-lab
 
