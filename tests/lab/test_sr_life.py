@@ -149,22 +149,6 @@ def test_forgotten_it_comes_back_with_names_and_snapshots(
     assert plan.returncode == 0, plan.stdout + plan.stderr
 
 
-@pytest.mark.long
-def test_a_record_that_never_got_the_ceph_pool_is_made_anew(shoal: Run, session: witness_vm.Session) -> None:
-    """As a toolstack leaves it that dies in SR.create before the driver was asked: no PBD of it can ever be plugged."""
-    (sr,) = session.call("SR.get_by_name_label", "shoal")
-    record = session.call("SR.get_record", sr)
-    for pbd in record["PBDs"]:
-        session.call("PBD.unplug", pbd)
-    session.call("SR.destroy", sr)
-    session.call("SR.introduce", "", "shoal", "", "rbd", "user", True, {})
-    done = shoal("apply", "--yes", timeout_s=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (again,) = session.call("SR.get_by_name_label", "shoal")
-    found = session.call("SR.get_record", again)
-    assert [session.call("PBD.get_currently_attached", pbd) for pbd in found["PBDs"]] == [True] * len(record["PBDs"])
-
-
 def known(session: witness_vm.Session, sr: str) -> dict[str, dict[str, Any]]:
     """By uuid, what a person sees of each disk of the SR, and of which disk a snapshot is."""
     records = {ref: session.call("VDI.get_record", ref) for ref in session.call("SR.get_VDIs", sr)}

@@ -28,7 +28,7 @@ async def apply(action: Action, tools: Tools) -> None:
     if tools.connections.spec.ceph.existing is None:
         await placement_groups.wait_until_active(action, tools, await tools.ceph())
     wanted = await _device_config(action, tools)
-    sr = await sr_owner.settle(action, tools, await _find(xenapi, action))
+    sr = await _find(xenapi, action) or await sr_owner.take_up(action, tools)
     if sr is None:
         tools.progress(action, "creating the SR")
         config = await _with_secret(wanted, tools)

@@ -14,44 +14,34 @@ from typing import NoReturn
 from shoal.clients.xenapi import XenApiError
 from shoal.kit.errors import ShoalError
 from shoal.plan.action import Action
-from shoal.steps import records, settings
+from shoal.steps import settings
 from shoal.steps.tools import Tools
 
 MARK = "shoal.owner"  # volumes/owner.py
 
 
-async def settle(action: Action, tools: Tools, sr: str | None) -> str | None:
-    """The SR to go on with: the one that was found, one with the uuid that has the pool, or None for a new one.
+async def take_up(action: Action, tools: Tools) -> str | None:
+    """Where there is no SR yet: the one that has the pool since this run saw it as nobody's, or None for a new one.
 
     Raises ShoalError if the pool is another SR's.
     """
     if settings.text(action, "type") != "rbd" or tools.connections.spec.ceph.existing is not None:
-        return sr
-    if sr is not None and not await _was_never_attached(tools, sr):
-        return sr
-    owner = await _read(action, tools)
-    if sr is not None and owner is None:
-        tools.progress(action, "its making was cut short: forgetting the record")
-        await tools.xenapi.call("SR.forget", sr)
-        sr = None
+        return None
     was_free = f"{action.kind}/{action.target}: the Ceph pool was nobody's"
+    owner = await _read(action, tools)
     if owner is None:
         tools.kept[was_free] = True
-    elif sr is None and tools.kept.get(was_free):
-        return await _introduce(action, tools, owner)
-    elif sr is None:
+        return None
+    if not tools.kept.get(was_free):
         await _refuse(action, tools, owner)
-    return sr
+    tools.progress(action, f"its making was cut short when it had the Ceph pool: introducing SR {owner}")
+    return await tools.xenapi.text(
+        *("SR.introduce", owner, action.target, description(action), settings.text(action, "type"), "user", True, {})
+    )
 
 
 def description(action: Action) -> str:
     return f"Ceph pool {settings.text(action, 'pool')}, kept by Shoal"
-
-
-async def _was_never_attached(tools: Tools, sr: str) -> bool:
-    if (await tools.xenapi.record("SR", sr))["VDIs"]:
-        return False
-    return not any(pbd["currently_attached"] for pbd in await records.pbds(tools.xenapi, sr))
 
 
 async def _read(action: Action, tools: Tools) -> str | None:
@@ -66,14 +56,6 @@ async def _read(action: Action, tools: Tools) -> str | None:
         raise ShoalError(
             f"the object {MARK} in the Ceph pool {pool} is not as Shoal wrote it", details=text[:200]
         ) from None
-
-
-async def _introduce(action: Action, tools: Tools, owner: str) -> str:
-    """The pool was nobody's when this run began: the SR that has it now is the one that this run was making."""
-    tools.progress(action, f"its making was cut short when it had the Ceph pool: introducing SR {owner}")
-    return await tools.xenapi.text(
-        *("SR.introduce", owner, action.target, description(action), settings.text(action, "type"), "user", True, {})
-    )
 
 
 async def _refuse(action: Action, tools: Tools, owner: str) -> NoReturn:

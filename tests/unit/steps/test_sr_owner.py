@@ -40,9 +40,6 @@ class Pool:
         assert place == ("rbd", "xen", "shoal.owner")
         return self.mark
 
-    async def record(self, kind: str, ref: str) -> dict[str, Any]:
-        return self.srs[ref] if kind == "SR" else {"currently_attached": ref == "plugged"}
-
     async def text(self, method: str, *params: Any) -> str:
         if method == "SR.introduce":
             uuid, name, _, kind, _, shared, _ = params
@@ -56,17 +53,9 @@ class Pool:
         assert method == "SR.get_name_label"
         return str(self.srs[params[0]]["name_label"])
 
-    async def call(self, method: str, ref: str) -> None:
-        assert method == "SR.forget"
-        del self.srs[ref]
-
 
 def mark_of(uuid: str) -> str:
     return json.dumps({"sr": uuid})
-
-
-def sr(*pbds: str, vdis: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"uuid": OURS, "name_label": "another name", "PBDs": list(pbds), "VDIs": list(vdis)}
 
 
 @pytest.fixture
@@ -75,15 +64,15 @@ def pool() -> Pool:
 
 
 async def test_a_pool_that_is_nobodys_is_for_a_new_sr(pool: Pool) -> None:
-    assert await sr_owner.settle(ACTION, pool.tools(), None) is None
+    assert await sr_owner.take_up(ACTION, pool.tools()) is None
 
 
 async def test_an_sr_that_took_the_pool_and_was_forgotten_by_xapi_comes_back(pool: Pool) -> None:
     """SR.create failed for want of an answer, and the volume service had taken the pool all the same."""
     tools = pool.tools()
-    assert await sr_owner.settle(ACTION, tools, None) is None
+    assert await sr_owner.take_up(ACTION, tools) is None
     pool.mark = mark_of(OURS)
-    assert await sr_owner.settle(ACTION, tools, None) == "introduced"
+    assert await sr_owner.take_up(ACTION, tools) == "introduced"
     assert pool.srs["introduced"] == {"uuid": OURS, "name_label": "my disks", "type": "rbd", "shared": True}
     assert OURS in pool.said[0]
 
@@ -92,49 +81,25 @@ async def test_a_pool_of_an_sr_that_nobody_here_knows_is_not_taken(pool: Pool) -
     """It was that before this run began: another pool may have it."""
     pool.mark = mark_of(OURS)
     with pytest.raises(ShoalError, match=f"belongs to SR {OURS}") as raised:
-        await sr_owner.settle(ACTION, pool.tools(), None)
+        await sr_owner.take_up(ACTION, pool.tools())
     assert f"xe sr-introduce uuid={OURS} type=rbd name-label='my disks'" in str(raised.value.resolution)
     assert pool.srs == {}
 
 
 async def test_an_sr_of_another_name_is_named(pool: Pool) -> None:
-    pool.mark, pool.srs["sr"] = mark_of(OURS), sr()
+    pool.mark, pool.srs["sr"] = mark_of(OURS), {"uuid": OURS, "name_label": "another name"}
     with pytest.raises(ShoalError, match="belongs to the SR 'another name'"):
-        await sr_owner.settle(ACTION, pool.tools(), None)
-
-
-async def test_a_record_that_never_got_the_pool_is_made_anew(pool: Pool) -> None:
-    """The toolstack died between the record and the driver's call: its PBDs could never be plugged."""
-    pool.srs["sr"] = sr("unplugged", "unplugged too")
-    assert await sr_owner.settle(ACTION, pool.tools(), "sr") is None
-    assert pool.srs == {}
-
-
-@pytest.mark.parametrize(
-    ("record", "mark"),
-    [
-        (sr("unplugged"), mark_of(OURS)),
-        (sr("unplugged"), mark_of(OURS.replace("1", "2"))),  # the driver refuses it, and says whose the pool is
-        (sr("unplugged", "plugged"), None),
-        (sr("unplugged", vdis=("vdi",)), None),
-    ],
-    ids=["has the pool", "another has it", "is plugged", "has disks"],
-)
-async def test_any_other_record_stays(pool: Pool, record: dict[str, Any], mark: str | None) -> None:
-    pool.srs["sr"], pool.mark = record, mark
-    assert await sr_owner.settle(ACTION, pool.tools(), "sr") == "sr"
-    assert pool.srs == {"sr": record}
+        await sr_owner.take_up(ACTION, pool.tools())
 
 
 async def test_a_mark_that_is_no_mark_is_refused(pool: Pool) -> None:
     pool.mark = "[]"
     with pytest.raises(ShoalError, match="not as Shoal wrote it"):
-        await sr_owner.settle(ACTION, pool.tools(), None)
+        await sr_owner.take_up(ACTION, pool.tools())
 
 
-@pytest.mark.parametrize("found", [None, "sr"])
-async def test_neither_lvm_nor_a_ceph_of_others_is_looked_into(pool: Pool, found: str | None) -> None:
+async def test_neither_lvm_nor_a_ceph_of_others_is_looked_into(pool: Pool) -> None:
     pool.mark = mark_of(OURS)
     lvm = dataclasses.replace(ACTION, settings={**SETTINGS, "type": "lvm"})
-    assert await sr_owner.settle(lvm, pool.tools(), found) == found
-    assert await sr_owner.settle(ACTION, pool.tools(existing="a cluster"), found) == found
+    assert await sr_owner.take_up(lvm, pool.tools()) is None
+    assert await sr_owner.take_up(ACTION, pool.tools(existing="a cluster")) is None
